@@ -1,0 +1,8 @@
+//! One door each to this machine: processes, tasks, files, time.
+//!
+//! Never decides anything about compiles or peers.
+
+pub mod clock;
+pub mod files;
+pub mod process;
+pub mod task;
