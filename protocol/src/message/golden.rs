@@ -151,6 +151,10 @@ fn visit_run(visitor: &mut impl Visitor) {
             },
         ],
     });
+    visit_action(visitor, view, content);
+}
+
+fn visit_action(visitor: &mut impl Visitor, view: ViewId, content: BlobDigest) {
     visitor.visit(BlobBatch {
         bodies: vec![
             body(3),
