@@ -1,1 +1,14 @@
-//! c
+//! Who a peer of a farm is and what it may do.
+//!
+//! An [`Authority`] signs short-lived [`Credentials`], each for one [`Identity`]; [`server_config`] and
+//! [`client_config`] make both ends of every connection prove theirs; a [`TicketSigner`] states what a client
+//! may use and a [`TicketVerifier`] checks that offline. Knows nothing of messages, sockets or configuration.
+//! Time is an argument, in seconds since the Unix epoch; only rustls, in a handshake, reads a clock itself.
+
+mod certificate;
+mod identity;
+mod name;
+
+pub use certificate::{CertificateError, certificate_expiry, serial, spki_hash};
+pub use identity::{Identity, IdentityError, Role, peer_identity};
+pub use name::{NAME_LENGTH_MAX, Name, NameError};
