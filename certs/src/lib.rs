@@ -5,10 +5,21 @@
 //! may use and a [`TicketVerifier`] checks that offline. Knows nothing of messages, sockets or configuration.
 //! Time is an argument, in seconds since the Unix epoch; only rustls, in a handshake, reads a clock itself.
 
+mod authority;
 mod certificate;
+mod credentials;
+mod farm;
 mod identity;
+mod key;
 mod name;
 
+pub use authority::{
+    AUTHORITY_LIFETIME, Authority, AuthorityError, CLIENT_LIFETIME, CLOCK_SKEW_ALLOWANCE, SERVER_LIFETIME,
+    default_lifetime,
+};
 pub use certificate::{CertificateError, certificate_expiry, serial, spki_hash};
+pub use credentials::{Credentials, CredentialsError};
+pub use farm::{EphemeralFarm, ephemeral_farm};
 pub use identity::{Identity, IdentityError, Role, peer_identity};
+pub use key::KeyError;
 pub use name::{NAME_LENGTH_MAX, Name, NameError};
