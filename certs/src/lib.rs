@@ -12,6 +12,7 @@ mod farm;
 mod identity;
 mod key;
 mod name;
+mod tls;
 
 pub use authority::{
     AUTHORITY_LIFETIME, Authority, AuthorityError, CLIENT_LIFETIME, CLOCK_SKEW_ALLOWANCE, SERVER_LIFETIME,
@@ -23,3 +24,4 @@ pub use farm::{EphemeralFarm, ephemeral_farm};
 pub use identity::{Identity, IdentityError, Role, peer_identity};
 pub use key::KeyError;
 pub use name::{NAME_LENGTH_MAX, Name, NameError};
+pub use tls::{SERVER_SESSIONS_MAX, TlsError, client_config, server_config};
