@@ -13,6 +13,7 @@ mod identity;
 mod key;
 mod name;
 mod tls;
+mod token;
 
 pub use authority::{
     AUTHORITY_LIFETIME, Authority, AuthorityError, CLIENT_LIFETIME, CLOCK_SKEW_ALLOWANCE, SERVER_LIFETIME,
@@ -25,3 +26,6 @@ pub use identity::{Identity, IdentityError, Role, peer_identity};
 pub use key::KeyError;
 pub use name::{NAME_LENGTH_MAX, Name, NameError};
 pub use tls::{SERVER_SESSIONS_MAX, TlsError, client_config, server_config};
+pub use token::{
+    TICKET_LEEWAY_SECONDS, TICKET_LENGTH_MAX, TicketClaims, TicketError, TicketSigner, TicketVerifier,
+};
