@@ -9,6 +9,7 @@ mod authority;
 mod certificate;
 mod credentials;
 mod farm;
+mod files;
 mod identity;
 mod key;
 mod name;
@@ -22,6 +23,7 @@ pub use authority::{
 pub use certificate::{CertificateError, certificate_expiry, serial, spki_hash};
 pub use credentials::{Credentials, CredentialsError};
 pub use farm::{EphemeralFarm, ephemeral_farm};
+pub use files::{FILE_LENGTH_MAX, FileError, KeyedFiles, load_certificate, load_trust};
 pub use identity::{Identity, IdentityError, Role, peer_identity};
 pub use key::KeyError;
 pub use name::{NAME_LENGTH_MAX, Name, NameError};
