@@ -187,9 +187,7 @@ impl Cas {
     /// Opens a blob of the right length for reading. The reader checks the digest.
     pub fn open_blob(&self, digest: &BlobDigest) -> Result<File, CasError> {
         let mut ledger = self.0.ledger();
-        let size = ledger
-            .size(digest)
-            .ok_or(CasError::Missing { digest: *digest })?;
+        let size = ledger.size(digest).ok_or(CasError::Missing { digest: *digest })?;
         ledger.touch(digest);
         drop(ledger);
         let path = self.0.path(digest);

@@ -62,13 +62,7 @@ fn empty(directory: &Path, top: &Path, moved: &mut Vec<PathBuf>) -> Result<(), F
 }
 
 fn open_up(directory: &Path) -> io::Result<()> {
-    fchmodat(
-        AT_FDCWD,
-        directory,
-        Mode::S_IRWXU,
-        FchmodatFlags::NoFollowSymlink,
-    )
-    .map_err(io::Error::from)
+    fchmodat(AT_FDCWD, directory, Mode::S_IRWXU, FchmodatFlags::NoFollowSymlink).map_err(io::Error::from)
 }
 
 #[cfg(test)]

@@ -47,7 +47,14 @@ fn a_blob_is_kept_across_runs() {
     assert_eq!(read(&cas, &digest), b"hello");
     assert_eq!(cas.total(), 5);
     let hex = digest.to_string();
-    assert!(scratch.path().join("cas").join(&hex[..2]).join(&hex[2..]).is_file());
+    assert!(
+        scratch
+            .path()
+            .join("cas")
+            .join(&hex[..2])
+            .join(&hex[2..])
+            .is_file()
+    );
 }
 
 #[test]
@@ -72,7 +79,15 @@ fn what_a_killed_run_left_is_removed() {
     std::mem::forget(writer);
     drop(cas);
     fs::write(scratch.path().join("cas/zz"), "").unwrap();
-    fs::write(scratch.path().join("cas").join(&digest.to_string()[..2]).join("junk"), "").unwrap();
+    fs::write(
+        scratch
+            .path()
+            .join("cas")
+            .join(&digest.to_string()[..2])
+            .join("junk"),
+        "",
+    )
+    .unwrap();
     assert_eq!(files(&scratch).len(), 4);
     // The forgotten writer holds the lock of this process too: open a copy of the directory.
     let copy = tempfile::tempdir().unwrap();
@@ -90,7 +105,10 @@ fn wrong_bytes_never_enter() {
     for (bytes, fits) in [(&b"wrong"[..], true), (b"righ", true), (b"right!", false)] {
         let mut writer = cas.insert_writer(digest, 5).unwrap();
         assert_eq!(writer.write_all(bytes).is_ok(), fits, "{bytes:?}");
-        assert!(matches!(writer.commit(), Err(CasError::WrongContent { .. })), "{bytes:?}");
+        assert!(
+            matches!(writer.commit(), Err(CasError::WrongContent { .. })),
+            "{bytes:?}"
+        );
     }
     assert!(!cas.has(&digest) && files(&scratch).is_empty() && cas.total() == 0);
 }
@@ -109,7 +127,10 @@ fn damaged_blobs_are_dropped_and_never_served() {
         let digest = insert(&cas, b"hello").unwrap();
         damage(&cas.0.path(&digest));
         let target = scratch.path().join("copy");
-        assert!(matches!(cas.copy_to(&digest, &target), Err(CasError::Damaged { .. })));
+        assert!(matches!(
+            cas.copy_to(&digest, &target),
+            Err(CasError::Damaged { .. })
+        ));
         assert!(!target.exists() && !cas.has(&digest) && files(&scratch).is_empty());
         assert!(matches!(cas.open_blob(&digest), Err(CasError::Missing { .. })));
         insert(&cas, b"hello").unwrap();
@@ -143,14 +164,21 @@ fn blobs_used_long_ago_give_way_and_pinned_ones_stay() {
     let held: Vec<_> = digests.iter().map(|digest| cas.has(digest)).collect();
     assert_eq!(held, [true, true, false]);
     assert_eq!(files(&scratch).len(), 3);
-    assert!(matches!(insert(&cas, b"twelve bytes"), Err(CasError::NoRoom { .. })));
+    assert!(matches!(
+        insert(&cas, b"twelve bytes"),
+        Err(CasError::NoRoom { .. })
+    ));
     assert!(cas.has(&digests[1]), "a refusal evicts nothing");
     drop(pin);
     insert(&cas, b"twelve bytes").unwrap();
     assert_eq!(files(&scratch).len(), 1);
     assert_eq!(cas.pin(&digests).unwrap_err(), digests);
     drop(cas);
-    assert_eq!(open(&scratch, 11).total(), 0, "a lower limit is kept from the start");
+    assert_eq!(
+        open(&scratch, 11).total(),
+        0,
+        "a lower limit is kept from the start"
+    );
 }
 
 #[test]
