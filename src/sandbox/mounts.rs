@@ -26,10 +26,9 @@ pub(super) fn assemble(plan: &Plan) -> Result<OwnedFd, Failure> {
         NOTHING,
     )
     .at(Stage::DetachMounts, "/")?;
-    let mirror = open_host(&plan.root).at(Stage::BindRoot, &plan.root)?;
+    let mirror = mount_root(&plan.root).at(Stage::BindRoot, &plan.root)?;
     bind(&mirror, &mirror).at(Stage::BindRoot, &plan.root)?;
     let root = open_host(&plan.root).at(Stage::BindRoot, &plan.root)?;
-    restrict(&root, confined() | MsFlags::MS_RDONLY).at(Stage::BindRoot, &plan.root)?;
 
     let tree = Tree { plan, mirror, root };
     for output in plan.output_directories.iter().chain([&plan.scratch]) {
@@ -41,8 +40,17 @@ pub(super) fn assemble(plan: &Plan) -> Result<OwnedFd, Failure> {
     Ok(tree.root)
 }
 
+fn mount_root(path: &Path) -> nix::Result<OwnedFd> {
+    let host = open_host(path)?;
+    bind(&host, &host)?;
+    let mounted = open_host(path)?;
+    restrict(&mounted, confined() | MsFlags::MS_RDONLY)?;
+    Ok(mounted)
+}
+
 /// `mirror` is the tree before anything was bound over it, so that a protected path is the mirror's own
-/// inode; `root` is the tree as the job will see it.
+/// inode; `root` is the same mounted once more on top, the tree as the job will see it. Both are restricted,
+/// and so is what is bound out of `mirror`, without a remount for each of many protected files.
 struct Tree<'a> {
     plan: &'a Plan,
     mirror: OwnedFd,
@@ -113,12 +121,16 @@ pub(super) fn bind(source: &impl AsFd, target: &impl AsFd) -> nix::Result<()> {
 /// Adds `flags` to the mount whose root `mounted` is open on. Flags that came from the host are locked in a
 /// user namespace: a remount without them is refused (mount_namespaces(7)).
 pub(super) fn restrict(mounted: &impl AsFd, flags: MsFlags) -> nix::Result<()> {
-    let flags = flags | present_flags(mounted.as_fd())?;
+    let present = present_flags(mounted.as_fd())?;
+    if present.contains(flags) {
+        return Ok(());
+    }
+    let remount = MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
     mount(
         NOTHING,
         &path_of(mounted),
         NOTHING,
-        MsFlags::MS_REMOUNT | MsFlags::MS_BIND | flags,
+        remount | present | flags,
         NOTHING,
     )
 }

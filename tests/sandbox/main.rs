@@ -5,4 +5,5 @@ mod confinement;
 mod ends;
 mod files;
 mod limits;
+mod obstacles;
 mod world;
