@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::place::{Staging, stamp_file, stamp_path};
 use super::tree::{self, Change, Child, FileEntry, Kind, Tree, TreeError};
 use crate::host::files::{FileError, PathContext};
-use crate::store::discard::discard;
+use crate::store::discard::{OwnedDirectory, discard};
 use crate::store::{Cas, CasError};
 
 /// Files are counted against the quota in blocks, as file systems keep them.
@@ -60,7 +60,8 @@ pub enum Needs {
 /// One tree on disk and the table it follows.
 #[derive(Debug)]
 pub struct Mirror {
-    directory: PathBuf,
+    /// Holds `root` and `staging`, and removes both.
+    _directory: OwnedDirectory,
     root: PathBuf,
     staging: Staging,
     cas: Cas,
@@ -68,6 +69,23 @@ pub struct Mirror {
     limit: u64,
     state: Mutex<State>,
     position: watch::Sender<u64>,
+}
+
+/// A mirror at rest.
+#[derive(Debug)]
+pub struct Still<'a> {
+    /// Its entries.
+    pub tree: &'a Tree,
+    /// Its directory on this machine.
+    pub root: &'a Path,
+    filled: &'a BTreeSet<EntryId>,
+}
+
+impl Still<'_> {
+    /// Whether a file has its bytes; without them it is poison.
+    pub fn is_filled(&self, id: EntryId) -> bool {
+        self.filled.contains(&id)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -84,16 +102,16 @@ struct State {
 }
 
 impl Mirror {
-    /// An empty mirror in a new `directory`, with at most `limit` bytes of files taken from `cas`.
-    pub fn create(directory: &Path, cas: Cas, limit: u64) -> Result<Self, MirrorError> {
-        let root = directory.join("root");
-        let staging = directory.join("staging");
-        for path in [directory, &root, &staging] {
+    /// An empty mirror in an empty `directory`, with at most `limit` bytes of files taken from `cas`.
+    pub fn create(directory: OwnedDirectory, cas: Cas, limit: u64) -> Result<Self, MirrorError> {
+        let root = directory.path().join("root");
+        let staging = directory.path().join("staging");
+        for path in [&root, &staging] {
             fs::create_dir(path).context("create", path)?;
         }
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).context("set the mode of", &root)?;
         let mirror = Self {
-            directory: directory.to_owned(),
+            _directory: directory,
             staging: Staging::new(staging),
             root,
             cas,
@@ -193,9 +211,14 @@ impl Mirror {
         &self.root
     }
 
-    /// Calls `look` with the entries while nothing changes them, on disk neither.
-    pub fn while_still<T>(&self, look: impl FnOnce(&Tree) -> T) -> T {
-        look(&self.state().tree)
+    /// Calls `look` while nothing changes the mirror, on disk neither.
+    pub fn while_still<T>(&self, look: impl FnOnce(&Still<'_>) -> T) -> T {
+        let state = self.state();
+        look(&Still {
+            tree: &state.tree,
+            filled: &state.filled,
+            root: &self.root,
+        })
     }
 
     /// See [`Tree::changed_since`].
@@ -324,17 +347,6 @@ impl Mirror {
                 // No compile is told apart by a directory's time: best effort.
                 let _ = stamp_path(&self.root.join(state.tree.path(id)), modified);
             }
-        }
-    }
-}
-
-impl Drop for Mirror {
-    fn drop(&mut self) {
-        if let Err(error) = discard(&self.directory) {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "a dropped mirror stays on disk"
-            );
         }
     }
 }

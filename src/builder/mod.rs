@@ -2,6 +2,8 @@
 //!
 //! Never decides what to compile and never trusts a client beyond its own view.
 
+pub mod collect;
+pub mod layout;
 pub mod mirror;
 pub mod tree;
 

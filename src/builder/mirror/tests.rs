@@ -1,6 +1,7 @@
 //! Records on one side, a real directory tree on the other.
 
 use super::*;
+use crate::store::discard::Discarder;
 use proptest::prelude::*;
 use quicc_protocol::message::table::{EntryKind, FileTime};
 use std::io::Write as _;
@@ -21,7 +22,11 @@ impl World {
     fn new(limit: u64) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let cas = Cas::open(scratch.path(), 1 << 20).unwrap();
-        let mirror = Mirror::create(&scratch.path().join("mirror"), cas.clone(), limit).unwrap();
+        let directory = Discarder::start()
+            .unwrap()
+            .create(scratch.path().join("mirror"))
+            .unwrap();
+        let mirror = Mirror::create(directory, cas.clone(), limit).unwrap();
         Self { scratch, cas, mirror }
     }
 
@@ -197,7 +202,7 @@ fn a_late_blob_fills_all_that_wait_for_it() {
         Some(40),
         "ELOOP"
     );
-    let stamp = world.mirror.while_still(Tree::stamp);
+    let stamp = world.mirror.while_still(|still| still.tree.stamp());
     world.arrive(b"late");
     assert!(world.mirror.changed_since(stamp, &[1]) && !world.mirror.awaits(&digest));
     assert_eq!(world.mirror.needs(&[1, 2, 4]), Needs::Nothing);
@@ -363,10 +368,9 @@ fn a_dropped_mirror_leaves_nothing_and_positions_count_records() {
     world.apply(&[define(1, ROOT, "a", directory()), define(2, 1, "b", directory())]);
     world.apply(&[TableRecord::Remove { id: 1 }]);
     assert_eq!(*position.borrow(), 3);
-    let World { scratch, cas, mirror } = world;
+    let World { scratch, mirror, .. } = world;
     drop(mirror);
     assert_eq!(kind(&scratch.path().join("mirror")), '-');
-    drop(cas);
 }
 
 /// Every name of the tree on disk is what the table says, and nothing else is there.
@@ -407,7 +411,7 @@ proptest! {
         let mut next = 1;
         for (verb, target, name) in steps {
             let directories: Vec<EntryId> =
-                world.mirror.while_still(|tree| (0..next).filter(|id| tree.directory(*id).is_some()).collect());
+                world.mirror.while_still(|still| (0..next).filter(|id| still.tree.directory(*id).is_some()).collect());
             let parent = directories[target % directories.len()];
             let name = char::from(b'a' + name).to_string();
             let mut entry = |kind| { next += 1; define(next - 1, parent, &name, kind) };
