@@ -5,6 +5,7 @@
 pub mod collect;
 pub mod layout;
 pub mod mirror;
+pub mod slots;
 pub mod tree;
 
 mod place;
