@@ -84,8 +84,8 @@ fn run<S: AsRef<OsStr>>(
         .unwrap_or_else(|error| panic!("cannot run {program}: {error}; apt-get install {package}"))
 }
 
-/// The headers `compiler` reads for `source` with `flags`, as it spells them. Flags matter: glibc has headers
-/// for `__OPTIMIZE__` only.
+/// The headers `compiler` reads for `source` with `flags`, as it spells them. Of the flags optimisation counts,
+/// glibc has headers for it; others would make clang name the sanitizers' lists here, which are no headers.
 fn headers(
     compiler: &str,
     source: &str,
@@ -93,7 +93,8 @@ fn headers(
     env: &[(Vec<u8>, Vec<u8>)],
     place: &Path,
 ) -> Vec<PathBuf> {
-    let arguments = [flags, &["-M", "-MF", "unit.d", source]].concat();
+    let optimisation = flags.iter().copied().filter(|flag| flag.starts_with("-O"));
+    let arguments = optimisation.chain(["-M", "-MF", "unit.d", source]);
     let output = run(compiler, arguments, env, place, "gcc g++ clang");
     assert!(
         output.status.success(),
