@@ -23,10 +23,9 @@ pub(super) fn parts(driver: &Driver<'_>) -> Result<Parts, DiscoverError> {
     for name in TOOLS {
         parts.programs.extend(driver.program(name)?);
     }
-    // Opened by the linker, and named on cc1's command line by nothing; ar and ld wrappers look for it.
-    parts
-        .files
-        .extend(driver.path("-print-file-name=liblto_plugin.so")?);
+    // Only linking opens it; it is small, and no rule of some version's `-flto -c` can miss it then.
+    let plugin = driver.path("-print-file-name=liblto_plugin.so")?;
+    parts.files.extend(plugin);
     parts.directories = driver.search_directories()?;
     for language in ["c", "c++"] {
         let verbose = driver.verbose(language)?;
@@ -39,12 +38,10 @@ pub(super) fn parts(driver: &Driver<'_>) -> Result<Parts, DiscoverError> {
     {
         parts.files.extend(specs_beside(install));
         // <prefix>/lib/gcc/<target>/<version>; message catalogues are looked for under the same prefix.
-        parts.catalogues.extend(
-            install
-                .ancestors()
-                .nth(4)
-                .map(|prefix| prefix.join("share/locale")),
-        );
+        let prefix = install.ancestors().nth(4);
+        parts
+            .catalogues
+            .extend(prefix.map(|prefix| prefix.join("share/locale")));
     }
     Ok(parts)
 }
