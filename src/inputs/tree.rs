@@ -17,6 +17,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+pub(crate) use listing::precompiled_header_of;
 pub use listing::{EntryKind, Listing};
 pub use stat::StatTuple;
 
@@ -111,7 +112,9 @@ impl Tree {
         match std::fs::symlink_metadata(as_path(path)) {
             Ok(metadata) => Ok(Some(StatTuple::from(&metadata))),
             Err(error) if is_absence(&error) => Ok(None),
-            Err(error) => Err(error).context("examine", as_path(path)).map_err(TreeError::from),
+            Err(error) => Err(error)
+                .context("examine", as_path(path))
+                .map_err(TreeError::from),
         }
     }
 
@@ -131,11 +134,7 @@ impl Tree {
     }
 
     /// The same, and what its bytes refer to.
-    pub fn scanned(
-        &self,
-        path: &[u8],
-        now: &StatTuple,
-    ) -> Result<(Content, Arc<References>), TreeError> {
+    pub fn scanned(&self, path: &[u8], now: &StatTuple) -> Result<(Content, Arc<References>), TreeError> {
         if let Some(known) = known(&self.contents, path).filter(|known| known.settled && known.stat == *now)
             && let Some(references) = &known.references
         {
@@ -143,7 +142,10 @@ impl Tree {
         }
         let (content, bytes) = self.read(path, content::Purpose::Scan)?;
         let references = self.references(&content.digest, &bytes);
-        let content = Content { references: Some(Arc::clone(&references)), ..content };
+        let content = Content {
+            references: Some(Arc::clone(&references)),
+            ..content
+        };
         Ok((self.remember(path, content), references))
     }
 
@@ -163,15 +165,26 @@ impl Tree {
         }
         let (stat, listing, read_at) = listing::read(path)?;
         let settled = stat.is_settled(read_at, self.granule(path, stat.dev));
-        let listed = Listed { stat, settled, listing: Arc::new(listing) };
+        let listed = Listed {
+            stat,
+            settled,
+            listing: Arc::new(listing),
+        };
         insert_bounded(&self.listings, path.to_vec(), listed.clone(), REMEMBERED_LISTINGS);
         Ok(listed)
     }
 
     fn read(&self, path: &[u8], purpose: content::Purpose) -> Result<(Content, Vec<u8>), TreeError> {
         let reading = content::read(path, purpose)?;
-        let settled = reading.stat.is_settled(reading.read_at, self.granule(path, reading.stat.dev));
-        let content = Content { stat: reading.stat, digest: reading.digest, settled, references: None };
+        let settled = reading
+            .stat
+            .is_settled(reading.read_at, self.granule(path, reading.stat.dev));
+        let content = Content {
+            stat: reading.stat,
+            digest: reading.digest,
+            settled,
+            references: None,
+        };
         Ok((content, reading.bytes))
     }
 
@@ -180,7 +193,12 @@ impl Tree {
             return references;
         }
         let references = Arc::new(super::scan::scan(bytes));
-        insert_bounded(&self.references, *digest, Arc::clone(&references), REMEMBERED_FILES);
+        insert_bounded(
+            &self.references,
+            *digest,
+            Arc::clone(&references),
+            REMEMBERED_FILES,
+        );
         references
     }
 
@@ -198,6 +216,12 @@ impl Tree {
         insert_bounded(&self.granules, dev, granule, REMEMBERED_LISTINGS);
         granule
     }
+}
+
+/// The path of `name` in `directory`.
+pub(crate) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    let separator: &[u8] = if directory == b"/" { b"" } else { b"/" };
+    [directory, separator, name].concat()
 }
 
 pub(crate) fn as_path(path: &[u8]) -> &Path {
@@ -219,7 +243,10 @@ where
     V: Clone,
 {
     // A map is whole between calls, so what a panicked thread left is as good as any.
-    map.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    map.read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(key)
+        .cloned()
 }
 
 fn insert_bounded<K: std::hash::Hash + Eq, V>(map: &RwLock<HashMap<K, V>>, key: K, value: V, limit: usize) {

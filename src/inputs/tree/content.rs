@@ -42,18 +42,25 @@ pub(super) fn read(path: &[u8], purpose: Purpose) -> Result<Reading, TreeError> 
             return Ok(reading);
         }
     }
-    Err(TreeError::Raced { path: path.to_owned() })
+    Err(TreeError::Raced {
+        path: path.to_owned(),
+    })
 }
 
 fn attempt(path: &Path, purpose: Purpose) -> Result<Option<Reading>, TreeError> {
     let read_at = clock::unix_nanos();
     // A FIFO put in the file's place must not block us, nor a symlink lead elsewhere.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let mut file =
-        OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).context("open", path)?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path)
+        .context("open", path)?;
     let before = stat_of(&file, path)?;
     if !before.is_file() {
-        return Err(TreeError::NotRegular { path: path.to_owned() });
+        return Err(TreeError::NotRegular {
+            path: path.to_owned(),
+        });
     }
     let (digest, bytes, length) = read_bytes(&mut file, before.size, purpose).context("read", path)?;
     let after = stat_of(&file, path)?;
@@ -61,9 +68,16 @@ fn attempt(path: &Path, purpose: Purpose) -> Result<Option<Reading>, TreeError> 
         return Ok(None);
     }
     if length != before.size {
-        return Err(TreeError::NotRegular { path: path.to_owned() });
+        return Err(TreeError::NotRegular {
+            path: path.to_owned(),
+        });
     }
-    Ok(Some(Reading { stat: before, digest, bytes, read_at }))
+    Ok(Some(Reading {
+        stat: before,
+        digest,
+        bytes,
+        read_at,
+    }))
 }
 
 fn stat_of(file: &File, path: &Path) -> Result<StatTuple, TreeError> {

@@ -47,7 +47,10 @@ pub struct Listing {
 impl Listing {
     pub(super) fn new(names: BTreeMap<Vec<u8>, EntryKind>) -> Self {
         let has_precompiled = names.keys().any(|name| precompiled_header_of(name).is_some());
-        Self { names, has_precompiled }
+        Self {
+            names,
+            has_precompiled,
+        }
     }
 }
 
@@ -67,12 +70,16 @@ pub(super) fn read(path: &[u8]) -> Result<(StatTuple, Listing, i128), TreeError>
             return Ok((before, Listing::new(names), read_at));
         }
     }
-    Err(TreeError::Raced { path: as_path(path).to_owned() })
+    Err(TreeError::Raced {
+        path: as_path(path).to_owned(),
+    })
 }
 
 fn stat_of(path: &[u8]) -> Result<StatTuple, TreeError> {
     let path = as_path(path);
-    Ok(StatTuple::from(&std::fs::symlink_metadata(path).context("examine", path)?))
+    Ok(StatTuple::from(
+        &std::fs::symlink_metadata(path).context("examine", path)?,
+    ))
 }
 
 fn read_names(path: &[u8]) -> Result<BTreeMap<Vec<u8>, EntryKind>, TreeError> {
@@ -81,7 +88,9 @@ fn read_names(path: &[u8]) -> Result<BTreeMap<Vec<u8>, EntryKind>, TreeError> {
     for entry in std::fs::read_dir(path).context("list", path)? {
         let entry = entry.context("list", path)?;
         if names.len() == LISTING_NAMES {
-            return Err(TreeError::DirectoryTooLarge { path: path.to_owned() });
+            return Err(TreeError::DirectoryTooLarge {
+                path: path.to_owned(),
+            });
         }
         // A name that vanished before its kind was known shows in the directory's own times.
         let kind = entry.file_type().map_or(EntryKind::Other, EntryKind::from);
@@ -100,14 +109,22 @@ fn refuse_ignored_case(path: &[u8], names: &BTreeMap<Vec<u8>, EntryKind>) -> Res
     }
     let directory = as_path(path);
     if std::fs::symlink_metadata(directory.join(as_path(&other))).is_ok() {
-        return Err(TreeError::IgnoresCase { path: directory.to_owned() });
+        return Err(TreeError::IgnoresCase {
+            path: directory.to_owned(),
+        });
     }
     Ok(())
 }
 
 /// `name` with the case of its ASCII letters turned, if it has any.
 fn in_other_case(name: &[u8]) -> Option<Vec<u8>> {
-    let turn = |byte: &u8| if byte.is_ascii_lowercase() { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() };
+    let turn = |byte: &u8| {
+        if byte.is_ascii_lowercase() {
+            byte.to_ascii_uppercase()
+        } else {
+            byte.to_ascii_lowercase()
+        }
+    };
     let turned: Vec<u8> = name.iter().map(turn).collect();
     (turned != name).then_some(turned)
 }
@@ -119,7 +136,11 @@ mod tests {
     #[test]
     fn names_of_precompiled_headers() {
         let check = |name: &str, header: Option<&str>| {
-            assert_eq!(precompiled_header_of(name.as_bytes()), header.map(str::as_bytes), "{name}");
+            assert_eq!(
+                precompiled_header_of(name.as_bytes()),
+                header.map(str::as_bytes),
+                "{name}"
+            );
         };
         check("a.h.gch", Some("a.h"));
         check("a.h.pch", Some("a.h"));

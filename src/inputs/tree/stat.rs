@@ -111,8 +111,20 @@ mod tests {
     #[test]
     fn settles_one_granule_after_the_last_change() {
         let check = |mtime_ns, ctime_ns, read_at, settled| {
-            let stat = StatTuple { dev: 1, ino: 1, size: 1, mtime_ns, ctime_ns, mode: 0, nlink: 1 };
-            assert_eq!(stat.is_settled(read_at, 20), settled, "{mtime_ns} {ctime_ns} {read_at}");
+            let stat = StatTuple {
+                dev: 1,
+                ino: 1,
+                size: 1,
+                mtime_ns,
+                ctime_ns,
+                mode: 0,
+                nlink: 1,
+            };
+            assert_eq!(
+                stat.is_settled(read_at, 20),
+                settled,
+                "{mtime_ns} {ctime_ns} {read_at}"
+            );
         };
         check(100, 100, 120, true);
         check(100, 100, 119, false);

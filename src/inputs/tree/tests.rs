@@ -42,12 +42,22 @@ fn equal_size_and_mtime_do_not_fool_it() {
     let mtime = fs::metadata(&file).unwrap().modified().unwrap();
     let first = digest(&tree, &file);
     fs::write(&other, "two").unwrap();
-    fs::File::options().write(true).open(&other).unwrap().set_modified(mtime).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&other)
+        .unwrap()
+        .set_modified(mtime)
+        .unwrap();
     fs::rename(&other, &file).unwrap();
     assert_ne!(digest(&tree, &file), first);
     // In place, as `touch -r` after an edit.
     fs::write(&file, "one").unwrap();
-    fs::File::options().write(true).open(&file).unwrap().set_modified(mtime).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_modified(mtime)
+        .unwrap();
     assert_eq!(digest(&tree, &file), first);
 }
 
@@ -89,7 +99,11 @@ fn listings_follow_the_directory() {
     symlink("a.h", root.join("l")).unwrap();
     let tree = Tree::new();
     let listing = tree.listing(&bytes(&root)).unwrap().listing;
-    let expected = [("a.h", EntryKind::File), ("d", EntryKind::Directory), ("l", EntryKind::Symlink)];
+    let expected = [
+        ("a.h", EntryKind::File),
+        ("d", EntryKind::Directory),
+        ("l", EntryKind::Symlink),
+    ];
     let expected = expected.map(|(name, kind)| (name.as_bytes().to_vec(), kind));
     assert_eq!(listing.names, expected.into_iter().collect());
     assert!(!listing.has_precompiled);
@@ -110,8 +124,14 @@ fn what_is_no_regular_file_is_not_read() {
         tree.content(&path, &now).unwrap_err()
     };
     assert!(matches!(check(&fifo), TreeError::NotRegular { .. }));
-    assert!(matches!(check(Path::new("/dev/null")), TreeError::NotRegular { .. }));
-    assert!(matches!(check(Path::new("/proc/self/status")), TreeError::NotRegular { .. }));
+    assert!(matches!(
+        check(Path::new("/dev/null")),
+        TreeError::NotRegular { .. }
+    ));
+    assert!(matches!(
+        check(Path::new("/proc/self/status")),
+        TreeError::NotRegular { .. }
+    ));
     assert!(matches!(check(&root.join("link")), TreeError::File(_)));
 }
 
