@@ -16,7 +16,11 @@ pub fn parse(rules: &[u8]) -> Vec<Vec<u8>> {
         match reader.token() {
             Token::End => return names,
             Token::RuleEnd => in_targets = true,
-            Token::Word { word, alternative, target } => {
+            Token::Word {
+                word,
+                alternative,
+                target,
+            } => {
                 if !in_targets {
                     names.extend([Some(word), alternative].into_iter().flatten());
                 }
@@ -28,7 +32,11 @@ pub fn parse(rules: &[u8]) -> Vec<Vec<u8>> {
 
 enum Token {
     /// A name; `target` if the colon that ends a rule's targets stood behind it.
-    Word { word: Vec<u8>, alternative: Option<Vec<u8>>, target: bool },
+    Word {
+        word: Vec<u8>,
+        alternative: Option<Vec<u8>>,
+        target: bool,
+    },
     RuleEnd,
     End,
 }
@@ -62,7 +70,11 @@ impl Reader<'_> {
                 [] | [b' ' | b'\t' | b'\n', ..] | [b'\r', b'\n', ..] => break,
                 [b':'] | [b':', b' ' | b'\t' | b'\n' | b'\r', ..] => {
                     self.rest = self.rest.get(1..).unwrap_or_default();
-                    return Token::Word { word, alternative, target: true };
+                    return Token::Word {
+                        word,
+                        alternative,
+                        target: true,
+                    };
                 }
                 [b'$', b'$', rest @ ..] => {
                     word.push(b'$');
@@ -83,7 +95,11 @@ impl Reader<'_> {
                 }
             }
         }
-        Token::Word { word, alternative, target: false }
+        Token::Word {
+            word,
+            alternative,
+            target: false,
+        }
     }
 
     /// Reads a run of backslashes and what it quotes. Returns the literal reading where the run ends the
@@ -131,7 +147,10 @@ mod tests {
 
     fn check(rules: &str, expected: &[&str]) {
         let names = parse(rules.as_bytes());
-        let names: Vec<_> = names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+        let names: Vec<_> = names
+            .iter()
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect();
         assert_eq!(names, expected, "{rules:?}");
     }
 
@@ -140,10 +159,14 @@ mod tests {
         check("m.o: m.c a.h\n", &["m.c", "a.h"]);
         check("m.o: m.c \\\n a.h \\\n  b.h\n", &["m.c", "a.h", "b.h"]);
         check("m.o: m.c \\\r\n a.h\r\n", &["m.c", "a.h"]);
-        check("m.o: a\\ b.h a\\#b.h a$$b.h a\\b.h a:b.h c:\\ d.h", &[
-            "a b.h", "a#b.h", "a$b.h", "a\\b.h", "a:b.h", "c: d.h",
-        ]);
-        check("m.o: a\\\\\\ b.h tab\\\tx.h a\\\\#b.h a\\:b.h", &["a\\ b.h", "tab\tx.h", "a\\#b.h", "a\\:b.h"]);
+        check(
+            "m.o: a\\ b.h a\\#b.h a$$b.h a\\b.h a:b.h c:\\ d.h",
+            &["a b.h", "a#b.h", "a$b.h", "a\\b.h", "a:b.h", "c: d.h"],
+        );
+        check(
+            "m.o: a\\\\\\ b.h tab\\\tx.h a\\\\#b.h a\\:b.h",
+            &["a\\ b.h", "tab\tx.h", "a\\#b.h", "a\\:b.h"],
+        );
         check("t1.o t2\\ x.o: a.h\n\na.h:\n\nb.h:\n", &["a.h"]);
         check("m.o: a.h\\\n b.h\n", &["a.h", "b.h"]);
         check("", &[]);

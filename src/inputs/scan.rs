@@ -105,26 +105,61 @@ pub struct References {
 pub fn scan(content: &[u8]) -> References {
     let mut scanner = Scanner::new(content);
     let mut position = 0;
-    while let Some(skipped) =
-        content.get(position..).and_then(|rest| rest.iter().position(|byte| TRIGGERS[usize::from(*byte)]))
-    {
-        let at = position + skipped;
-        scanner.judge(at);
-        position = at + 1;
+    while let Some(skipped) = content.get(position..).and_then(next_trigger) {
+        scanner.judge(position + skipped);
+        position += skipped + 1;
     }
     scanner.finish()
 }
 
-/// The bytes any rule begins with.
-const TRIGGERS: [bool; 256] = {
-    let mut triggers = [false; 256];
-    let bytes = b"#%?_.im";
+/// Where the next two bytes are that any rule begins with.
+fn next_trigger(content: &[u8]) -> Option<usize> {
+    content.windows(2).position(|pair| match pair {
+        [first, second] => FIRST[usize::from(*first)] & SECOND[usize::from(*second)] != 0,
+        _ => false,
+    })
+}
+
+/// How rules begin: a byte and those that may follow it. A splice may stand within any word, so a backslash
+/// or trigraph may follow as well; a lone `#` is followed by anything.
+const BEGINNINGS: [(u8, &[u8]); 6] = [
+    (b'%', b":\\?"),
+    (b'?', b"?"),
+    (b'_', b"_P\\?"),
+    (b'.', b"iI\\?"),
+    (b'i', b"m\\?"),
+    (b'm', b"o\\?"),
+];
+
+/// The bit of `#`, above those of [`BEGINNINGS`].
+const HASH: u8 = 1 << BEGINNINGS.len();
+
+/// By first byte, the bit of its beginning.
+const FIRST: [u8; 256] = {
+    let mut bits = [0; 256];
+    bits[b'#' as usize] = HASH;
     let mut index = 0;
-    while index < bytes.len() {
-        triggers[bytes[index] as usize] = true;
+    while index < BEGINNINGS.len() {
+        bits[BEGINNINGS[index].0 as usize] = 1 << index;
         index += 1;
     }
-    triggers
+    bits
+};
+
+/// By second byte, the bits of the beginnings it may follow.
+const SECOND: [u8; 256] = {
+    let mut bits = [HASH; 256];
+    let mut index = 0;
+    while index < BEGINNINGS.len() {
+        let followers = BEGINNINGS[index].1;
+        let mut follower = 0;
+        while follower < followers.len() {
+            bits[followers[follower] as usize] |= 1 << index;
+            follower += 1;
+        }
+        index += 1;
+    }
+    bits
 };
 
 struct Scanner<'a> {
@@ -150,20 +185,19 @@ impl<'a> Scanner<'a> {
     /// Tries every rule that can begin with the byte at `at`.
     fn judge(&mut self, at: usize) {
         let rest = self.text.from(at);
-        // A splice may stand within any word, so a backslash or trigraph keeps the slow path open.
-        let second = rest.get(1).copied().unwrap_or_default();
-        let spliced = matches!(second, b'\\' | b'?');
-        let outcome = match rest.first() {
-            Some(b'#') => self.directive(at, at + 1),
-            Some(b'?') if rest.starts_with(b"??=") => self.directive(at, at + 3),
-            Some(b'%') => match self.text.next(at + 1) {
+        let outcome = match rest {
+            [b'#', ..] => self.directive(at, at + 1),
+            [b'?', b'?', b'=', ..] => self.directive(at, at + 3),
+            [b'%', ..] => match self.text.next(at + 1) {
                 Some((b':', after)) => self.directive(at, after),
                 _ => Ok(()),
             },
-            Some(b'_') if spliced || matches!(second, b'_' | b'P') => self.probe(at),
-            Some(b'.') if spliced || matches!(second, b'i' | b'I') => self.assembler(at),
-            Some(b'i') if spliced || second == b'm' => self.import(at),
-            Some(b'm') if spliced || second == b'o' => self.module(at),
+            // Most words in system headers begin like this and none of them matters.
+            [b'_', b'_', third, ..] if !matches!(third, b'h' | b'D' | b'T' | b'p' | b'\\' | b'?') => Ok(()),
+            [b'_', ..] => self.probe(at),
+            [b'.', ..] => self.assembler(at),
+            [b'i', ..] => self.import(at),
+            [b'm', ..] => self.module(at),
             _ => Ok(()),
         };
         if outcome.is_err() {
@@ -180,12 +214,19 @@ impl<'a> Scanner<'a> {
             return;
         }
         if let Some(translated) = name::without_trigraphs(&spelling) {
-            self.names.insert(Reference { spelling: translated, form, kind });
+            self.names.insert(Reference {
+                spelling: translated,
+                form,
+                kind,
+            });
         }
         self.names.insert(Reference { spelling, form, kind });
     }
 
     fn finish(self) -> References {
-        References { includes: self.names.into_iter().collect(), ..self.references }
+        References {
+            includes: self.names.into_iter().collect(),
+            ..self.references
+        }
     }
 }

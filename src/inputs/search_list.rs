@@ -37,9 +37,13 @@ const NONEXISTENT: &[u8] = b"ignoring nonexistent directory \"";
 /// Parses the compiler's answer.
 pub fn parse(stderr: &[u8]) -> Result<SearchList, SearchListError> {
     let mut list = SearchList::default();
-    let mut lines = stderr.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut lines = stderr
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     until(&mut lines, QUOTE, |line| {
-        let name = line.strip_prefix(NONEXISTENT).and_then(|rest| rest.strip_suffix(b"\""));
+        let name = line
+            .strip_prefix(NONEXISTENT)
+            .and_then(|rest| rest.strip_suffix(b"\""));
         list.ignored.extend(name.map(<[u8]>::to_vec));
     })?;
     let mut frameworks = false;
@@ -91,8 +95,14 @@ mod tests {
             /usr/lib/gcc/x86_64-linux-gnu/12/include\nEnd of search list.\nCOMPILER_PATH=/usr/lib\n";
         let list = parse(stderr).unwrap();
         assert_eq!(list.quote, names(&["q dir"]));
-        assert_eq!(list.angle, names(&[".", "/usr/lib/gcc/x86_64-linux-gnu/12/include"]));
-        assert_eq!(list.ignored, names(&["/usr/local/include/x86_64-linux-gnu", "no pe"]));
+        assert_eq!(
+            list.angle,
+            names(&[".", "/usr/lib/gcc/x86_64-linux-gnu/12/include"])
+        );
+        assert_eq!(
+            list.ignored,
+            names(&["/usr/local/include/x86_64-linux-gnu", "no pe"])
+        );
         assert!(!list.frameworks);
     }
 
@@ -110,11 +120,17 @@ mod tests {
     #[test]
     fn a_missing_marker_is_named() {
         let check = |stderr: &str, marker| {
-            assert_eq!(parse(stderr.as_bytes()), Err(SearchListError::MissingMarker { marker }));
+            assert_eq!(
+                parse(stderr.as_bytes()),
+                Err(SearchListError::MissingMarker { marker })
+            );
         };
         check("", QUOTE);
         check("gcc: fatal error: no input files\n", QUOTE);
         check("#include \"...\" search starts here:\n a\n", ANGLE);
-        check("#include \"...\" search starts here:\n#include <...> search starts here:\n /usr", END);
+        check(
+            "#include \"...\" search starts here:\n#include <...> search starts here:\n /usr",
+            END,
+        );
     }
 }

@@ -28,15 +28,23 @@ pub(super) fn follows(text: Text<'_>, position: usize, word: &[u8]) -> bool {
 
 /// Whether `position` begins a word. A splice before it counts as a boundary.
 pub(super) fn begins_word(text: Text<'_>, position: usize) -> bool {
-    !text.before(position).last().is_some_and(|byte| is_word_byte(*byte))
+    !text
+        .before(position)
+        .last()
+        .is_some_and(|byte| is_word_byte(*byte))
 }
 
 /// Whether a `define` stands before `position` on its logical line; yes for a line too long to tell.
 pub(super) fn is_in_define(text: Text<'_>, position: usize) -> bool {
     let before = text.before(position);
-    let window = before.get(before.len().saturating_sub(LOOK_BACK)..).unwrap_or(before);
+    let window = before
+        .get(before.len().saturating_sub(LOOK_BACK)..)
+        .unwrap_or(before);
     let mut start = window.len();
-    while let Some(line_end) = window.get(..start).and_then(|head| head.iter().rposition(|b| *b == b'\n')) {
+    while let Some(line_end) = window
+        .get(..start)
+        .and_then(|head| head.iter().rposition(|b| *b == b'\n'))
+    {
         if !ends_spliced(window.get(..line_end).unwrap_or_default()) {
             return contains(window.get(line_end + 1..).unwrap_or_default(), b"define");
         }
@@ -49,8 +57,13 @@ pub(super) fn is_in_define(text: Text<'_>, position: usize) -> bool {
 /// string literal of C.
 pub(super) fn is_in_string(text: Text<'_>, position: usize) -> bool {
     let before = text.before(position);
-    let window = before.get(before.len().saturating_sub(LOOK_BACK)..).unwrap_or(before);
-    let line_start = window.iter().rposition(|byte| *byte == b'\n').map_or(0, |line_end| line_end + 1);
+    let window = before
+        .get(before.len().saturating_sub(LOOK_BACK)..)
+        .unwrap_or(before);
+    let line_start = window
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |line_end| line_end + 1);
     let line = window.get(line_start..).unwrap_or_default();
     let mut inside = false;
     let mut escaped = false;
@@ -68,7 +81,12 @@ pub(super) fn is_in_string(text: Text<'_>, position: usize) -> bool {
 }
 
 fn without_blanks(before: &[u8]) -> &[u8] {
-    let blanks = before.iter().rev().take(LOOK_BACK).take_while(|byte| is_blank(**byte)).count();
+    let blanks = before
+        .iter()
+        .rev()
+        .take(LOOK_BACK)
+        .take_while(|byte| is_blank(**byte))
+        .count();
     before.get(..before.len() - blanks).unwrap_or_default()
 }
 

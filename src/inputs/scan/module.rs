@@ -29,8 +29,8 @@ impl Scanner<'_> {
         if word.as_bytes() != b"module" {
             return Ok(());
         }
-        let declares = look_back::follows(self.text, at, b"export")
-            || look_back::is_first_on_line(self.text, at);
+        let declares =
+            look_back::follows(self.text, at, b"export") || look_back::is_first_on_line(self.text, at);
         if !declares {
             return Ok(());
         }

@@ -67,13 +67,22 @@ fn every_kind_of_reference() {
     check("#line 3 \"gram.y\"", &["Line \"gram.y\""]);
     check("# 3 \"dir\\\\gr\\\"am.y\" 1 3", &["Line \"dir\\gr\"am.y\""]);
     check("_Pragma(\"GCC dependency \\\"x.h\\\"\")", &["Include \"x.h\""]);
-    check("#include \"a.h\"\n#include \"a.h\"\n#include <a.h>", &["Include \"a.h\"", "Include <a.h>"]);
+    check(
+        "#include \"a.h\"\n#include \"a.h\"\n#include <a.h>",
+        &["Include \"a.h\"", "Include <a.h>"],
+    );
 }
 
 #[test]
 fn names_compilers_read_differently_are_both_kept() {
-    check("#include \"a??=b.h\"", &["Include \"a#b.h\"", "Include \"a??=b.h\""]);
-    check("#include \"a\\\"b.h\"", &["Include \"a\\\"", "Include \"a\\\"b.h\""]);
+    check(
+        "#include \"a??=b.h\"",
+        &["Include \"a#b.h\"", "Include \"a??=b.h\""],
+    );
+    check(
+        "#include \"a\\\"b.h\"",
+        &["Include \"a\\\"", "Include \"a\\\"b.h\""],
+    );
 }
 
 #[test]
@@ -106,9 +115,17 @@ fn assembler_names() {
     check("\t.INCBIN\t\"x.bin\"", &["Incbin \"x.bin\""], false);
     check(".inc\\\nbin \"x.bin\"", &["Incbin \"x.bin\""], false);
     check("asm(\".incbin \\\"x.bin\\\"\\n\");", &["Incbin \"x.bin\""], false);
-    check("asm(\"\\t.incbin\\t\\\"x.bin\\\"\");", &["Incbin \"x.bin\""], false);
+    check(
+        "asm(\"\\t.incbin\\t\\\"x.bin\\\"\");",
+        &["Incbin \"x.bin\""],
+        false,
+    );
     check("asm(R\"(\n.incbin \"x.bin\"\n)\");", &["Incbin \"x.bin\""], false);
-    check("asm(\".include \\\"m.inc\\\"\");", &["AssemblerInclude \"m.inc\""], false);
+    check(
+        "asm(\".include \\\"m.inc\\\"\");",
+        &["AssemblerInclude \"m.inc\""],
+        false,
+    );
     check("asm(\".incbin \\\"\" FILE \"\\\"\");", &[], true);
     check("asm(\".incbin \" STRING(x));", &[], true);
     check("asm(\".incbin %0\" :: \"i\"(x));", &[], true);
@@ -137,7 +154,10 @@ fn computed_operands() {
     check("#define HAS \\\n  __has_include", true);
     check("#pragma include_alias(\"a\", \"b\")", true);
     check("#pragma GCC dependency MACRO", true);
-    check(&format!("#{}include <x.h>", "/**/".repeat(bounds::COMMENTS_IN_TRIVIA + 1)), true);
+    check(
+        &format!("#{}include <x.h>", "/**/".repeat(bounds::COMMENTS_IN_TRIVIA + 1)),
+        true,
+    );
     check("#include <x.h>", false);
     check("#include \"x.h\"", false);
     check("// we #include things", false);
@@ -154,7 +174,14 @@ fn computed_operands() {
 #[test]
 fn time_macros() {
     let check = |text: &str, date_or_time, timestamp| {
-        assert_eq!(scan(text.as_bytes()).time_macros, TimeMacros { date_or_time, timestamp }, "{text:?}");
+        assert_eq!(
+            scan(text.as_bytes()).time_macros,
+            TimeMacros {
+                date_or_time,
+                timestamp
+            },
+            "{text:?}"
+        );
     };
     check("x = __DATE__;", true, false);
     check("x = __TI\\\nME__;", true, false);
@@ -199,12 +226,25 @@ fn directives() -> impl Strategy<Value = (&'static str, ReferenceKind)> {
 }
 
 fn found(text: &[u8], kind: ReferenceKind) -> bool {
-    scan(text).includes.iter().any(|found| found.kind == kind && found.spelling == b"needle.h")
+    scan(text)
+        .includes
+        .iter()
+        .any(|found| found.kind == kind && found.spelling == b"needle.h")
 }
 
 /// Text in which lexers lose their way.
-const CONTEXTS: [&str; 10] =
-    ["", "/* ", "\"", "// ", "R\"x(", "'", "#if 0\n", "#define a \\\n", "/*\\\n\"??/\n", "1'000 \"\\\" "];
+const CONTEXTS: [&str; 10] = [
+    "",
+    "/* ",
+    "\"",
+    "// ",
+    "R\"x(",
+    "'",
+    "#if 0\n",
+    "#define a \\\n",
+    "/*\\\n\"??/\n",
+    "1'000 \"\\\" ",
+];
 
 proptest! {
     #[test]
@@ -249,8 +289,16 @@ proptest! {
 /// takes minutes.
 #[test]
 fn hostile_text_is_linear() {
-    for pattern in ["#/*", "#/* #/* */ ", "#include <", "#include \"", ".incbin \"", "__has_include", "\\\n", "_Pragma(\""]
-    {
+    for pattern in [
+        "#/*",
+        "#/* #/* */ ",
+        "#include <",
+        "#include \"",
+        ".incbin \"",
+        "__has_include",
+        "\\\n",
+        "_Pragma(\"",
+    ] {
         let text = pattern.repeat(200_000 / pattern.len());
         let references = scan(text.as_bytes());
         assert!(references.includes.len() <= 2, "{pattern:?}");

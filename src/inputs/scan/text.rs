@@ -104,11 +104,7 @@ impl<'a> Text<'a> {
     }
 
     /// Skips blanks and whole comments. A `//` comment ends what a directive can say, so it is not skipped.
-    pub(super) fn skip_trivia(
-        self,
-        position: usize,
-        ends: &mut CommentEnds,
-    ) -> Result<usize, TooMuchTrivia> {
+    pub(super) fn skip_trivia(self, position: usize, ends: &mut CommentEnds) -> Result<usize, TooMuchTrivia> {
         let mut at = self.skip_blanks(position, usize::MAX)?;
         for _ in 0..COMMENTS_IN_TRIVIA {
             let Some(inside) = self.comment_start(at) else {
@@ -124,7 +120,11 @@ impl<'a> Text<'a> {
 
     /// Reads letters, digits and underscores, splices within them included.
     pub(super) fn word(self, position: usize) -> Word {
-        let mut word = Word { letters: [0; WORD], length: 0, end: position };
+        let mut word = Word {
+            letters: [0; WORD],
+            length: 0,
+            end: position,
+        };
         while let Some((byte, after)) = self.next(word.end) {
             if !is_word_byte(byte) {
                 break;
@@ -193,7 +193,12 @@ pub(super) fn starts_identifier(byte: u8) -> bool {
 /// Whether a line end that closes `before` is a splice.
 pub(super) fn ends_spliced(before: &[u8]) -> bool {
     let before = before.strip_suffix(b"\r").unwrap_or(before);
-    let blanks = before.iter().rev().take(SPLICE_BLANKS).take_while(|byte| is_blank(**byte)).count();
+    let blanks = before
+        .iter()
+        .rev()
+        .take(SPLICE_BLANKS)
+        .take_while(|byte| is_blank(**byte))
+        .count();
     let before = before.get(..before.len() - blanks).unwrap_or_default();
     before.ends_with(b"\\") || before.ends_with(b"??/")
 }
