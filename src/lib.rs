@@ -10,3 +10,4 @@ pub mod scheduler;
 pub mod store;
 pub mod toolchain;
 pub mod transport;
+pub mod wrapper;

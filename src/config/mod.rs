@@ -1,1 +1,4 @@
-//! To be written.
+//! Flags, environment and files, read once at the border and turned into values.
+
+pub mod env;
+pub mod paths;

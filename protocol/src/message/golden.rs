@@ -10,7 +10,7 @@ use super::run::{After, Before, DeclaredOutput, Exit, LeasePresented, Outcome, R
 use super::table::{EntryKind, FileTime, PoisonKind, TableOpen, TableRecord, TableRecords};
 use super::wrapper::{
     AgentDrains, AgentQuestion, AgentStatus, CompileDone, CompileRequest, OutputFile, Published, Question,
-    RunLocally, StandardStreams,
+    RunLocally, StandardStreams, StillWorking,
 };
 use super::{Extensions, Message};
 use crate::BlobDigest;
@@ -253,6 +253,7 @@ fn visit_wrapper(visitor: &mut impl Visitor) {
     visitor.visit(AgentStatus {
         json: "{}".to_owned(),
     });
+    visitor.visit(StillWorking {});
 }
 
 fn visit_all(visitor: &mut impl Visitor) {
@@ -300,7 +301,13 @@ impl Visitor for Garbage<'_> {
     fn visit<M: Message + PartialEq + std::fmt::Debug>(&mut self, sample: M) {
         let _ = M::from_payload(self.0);
         let mut payload = crate::codec::encode(&sample);
+        if payload.is_empty() {
+            return;
+        }
         let (index, length) = (self.1, payload.len());
+        if length == 0 {
+            return;
+        }
         payload[index % length] ^= self.2;
         let _ = M::from_payload(&payload);
         let _ = M::from_payload(&payload[..index % length]);

@@ -125,3 +125,9 @@ pub struct AgentStatus {
     pub json: String,
 }
 message!(AgentStatus, 66, RUN_PAYLOAD);
+
+/// The unit is being worked on: sent every few seconds, so that a wrapper can tell a busy agent from a stopped
+/// one.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct StillWorking {}
+message!(StillWorking, 67, CONTROL_PAYLOAD);

@@ -1,0 +1,152 @@
+//! Which compiler a call means: through our own links to the real one, never back to ourselves.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Files that are quicc: the running executable and what the links directory leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OurFiles {
+    inodes: Vec<(u64, u64)>,
+    links: PathBuf,
+}
+
+impl OurFiles {
+    /// The running executable and the executable installed for `links`.
+    pub fn find(links: &Path, installed: &Path) -> Self {
+        let identify = |path: &Path| std::fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
+        let inodes = [Path::new("/proc/self/exe"), installed]
+            .into_iter()
+            .filter_map(identify)
+            .collect();
+        Self {
+            inodes,
+            links: links.to_owned(),
+        }
+    }
+
+    /// Whether following `metadata`'s path ends in quicc itself.
+    pub fn contains(&self, metadata: &Metadata) -> bool {
+        self.inodes.contains(&(metadata.dev(), metadata.ino()))
+    }
+
+    /// `PATH` without our links directory: what the build would have without quicc.
+    pub fn strip(&self, path: &OsStr) -> OsString {
+        let kept = path
+            .as_bytes()
+            .split(|&byte| byte == b':')
+            .filter(|part| *part != self.links.as_os_str().as_bytes());
+        OsStr::from_bytes(&kept.collect::<Vec<_>>().join(&b':')).to_owned()
+    }
+}
+
+/// A call, resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compiler {
+    /// The real compiler's path, as the build would have spelled it without quicc; absolute.
+    pub path: PathBuf,
+    /// What its `argv[0]` is.
+    pub argv0: OsString,
+}
+
+/// Finds the compiler called as `name`, looking in `path` for a bare name and for the name behind one of our own
+/// links. `None` when there is no such program besides ourselves.
+pub fn resolve(name: &OsStr, path: &OsStr, cwd: &Path, ours: &OurFiles) -> Option<Compiler> {
+    let bare = !name.as_bytes().contains(&b'/');
+    if !bare {
+        let spelled = cwd.join(name);
+        let metadata = std::fs::metadata(&spelled).ok()?;
+        if !ours.contains(&metadata) {
+            return Some(Compiler {
+                path: spelled,
+                argv0: name.to_owned(),
+            });
+        }
+    }
+    let file_name = Path::new(name).file_name()?;
+    let found = search(file_name, path, cwd, ours)?;
+    let argv0 = if bare {
+        name.to_owned()
+    } else {
+        found.clone().into_os_string()
+    };
+    Some(Compiler { path: found, argv0 })
+}
+
+fn search(name: &OsStr, path: &OsStr, cwd: &Path, ours: &OurFiles) -> Option<PathBuf> {
+    path.as_bytes().split(|&byte| byte == b':').find_map(|directory| {
+        // An empty element of PATH is the working directory (POSIX, "Other Environment Variables").
+        let candidate = cwd.join(OsStr::from_bytes(directory)).join(name);
+        let metadata = std::fs::metadata(&candidate).ok()?;
+        let runs = metadata.is_file() && metadata.permissions().mode() & 0o111 != 0;
+        (runs && !ours.contains(&metadata)).then_some(candidate)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct World {
+        root: tempfile::TempDir,
+        ours: OurFiles,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            for directory in ["links", "bin", "other"] {
+                std::fs::create_dir(root.path().join(directory)).unwrap();
+            }
+            for program in ["quicc", "bin/gcc", "other/cc"] {
+                let path = root.path().join(program);
+                std::fs::write(&path, program).unwrap();
+                std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+            }
+            for link in ["links/gcc", "links/cc", "links/clang"] {
+                std::os::unix::fs::symlink("../quicc", root.path().join(link)).unwrap();
+            }
+            let ours = OurFiles::find(&root.path().join("links"), &root.path().join("quicc"));
+            Self { root, ours }
+        }
+
+        fn at(&self, path: &str) -> PathBuf {
+            self.root.path().join(path)
+        }
+
+        fn resolve(&self, name: &str) -> Option<(PathBuf, String)> {
+            let path = std::env::join_paths(["links", "bin", "other"].map(|part| self.at(part))).unwrap();
+            let found = resolve(OsStr::new(name), &path, self.root.path(), &self.ours)?;
+            Some((found.path, found.argv0.into_string().unwrap()))
+        }
+    }
+
+    #[test]
+    fn our_links_are_seen_through() {
+        let world = World::new();
+        let path_of = |path: &str| world.at(path).into_os_string().into_string().unwrap();
+        assert_eq!(
+            world.resolve("gcc"),
+            Some((world.at("bin/gcc"), "gcc".to_owned()))
+        );
+        assert_eq!(
+            world.resolve(&path_of("links/cc")),
+            Some((world.at("other/cc"), path_of("other/cc")))
+        );
+        assert_eq!(
+            world.resolve("bin/gcc"),
+            Some((world.at("bin/gcc"), "bin/gcc".to_owned()))
+        );
+        assert_eq!(world.resolve("clang"), None, "only our own link has this name");
+        assert_eq!(world.resolve("/nonexistent/gcc"), None);
+    }
+
+    #[test]
+    fn the_links_directory_leaves_path() {
+        let world = World::new();
+        let path = format!("/a:{}:/b::", world.at("links").display());
+        assert_eq!(world.ours.strip(OsStr::new(&path)), OsString::from("/a:/b::"));
+    }
+}
