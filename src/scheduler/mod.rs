@@ -7,12 +7,16 @@
 //! [`ledger`] decides (with [`share`], [`placement`] and `balance`, all pure); [`service`] waits, sends and signs.
 
 mod balance;
+mod belief;
 mod books;
+mod connection;
 pub mod ledger;
 pub mod moment;
 pub mod placement;
+pub mod service;
 mod settle;
 pub mod share;
+mod tickets;
 
 #[cfg(test)]
 mod simulation;
