@@ -7,5 +7,7 @@ pub mod layout;
 pub mod mirror;
 pub mod slots;
 pub mod tree;
+pub mod views;
 
+mod condition;
 mod place;

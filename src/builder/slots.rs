@@ -72,13 +72,7 @@ impl Slots {
 
     /// Learns or renews a lease from a ticket that was checked. One the scheduler took back stays so. `false`
     /// when there are [`LEASES`] in force already.
-    pub fn present(
-        &mut self,
-        client: ClientKey,
-        lease: LeaseId,
-        terms: LeaseTerms,
-        time: LeaseTime,
-    ) -> bool {
+    pub fn present(&mut self, client: ClientKey, lease: LeaseId, terms: LeaseTerms, time: LeaseTime) -> bool {
         let key = (client, lease);
         if let Some(known) = self.leases.get_mut(&key) {
             known.terms = terms;
@@ -120,12 +114,7 @@ impl Slots {
     /// Takes a slot for one action, or says why not: [`RefusalCode::Draining`]; [`RefusalCode::NotAllowed`] for
     /// a lease this client never showed; [`RefusalCode::Busy`] for one that is over or used up, and when every
     /// slot is taken.
-    pub fn admit(
-        &mut self,
-        client: ClientKey,
-        lease: LeaseId,
-        time: LeaseTime,
-    ) -> Result<Slot, RefusalCode> {
+    pub fn admit(&mut self, client: ClientKey, lease: LeaseId, time: LeaseTime) -> Result<Slot, RefusalCode> {
         if self.draining {
             return Err(RefusalCode::Draining);
         }
@@ -187,12 +176,32 @@ mod tests {
     fn only_the_holder_of_a_lease_in_force_is_admitted() {
         let check = |client, lease, time, expected: Result<(), RefusalCode>| {
             let mut slots = slots(9, &[(ALICE, 1, 2, 100)]);
-            assert_eq!(slots.admit(client, lease, time).map(drop), expected, "{lease} {time:?}");
+            assert_eq!(
+                slots.admit(client, lease, time).map(drop),
+                expected,
+                "{lease} {time:?}"
+            );
         };
         check(ALICE, 1, at(99), Ok(()));
         check(ALICE, 1, at(100), Err(RefusalCode::Busy));
-        check(ALICE, 1, LeaseTime { now: 100, extension: 1 }, Ok(()));
-        check(ALICE, 1, LeaseTime { now: 101, extension: 1 }, Err(RefusalCode::Busy));
+        check(
+            ALICE,
+            1,
+            LeaseTime {
+                now: 100,
+                extension: 1,
+            },
+            Ok(()),
+        );
+        check(
+            ALICE,
+            1,
+            LeaseTime {
+                now: 101,
+                extension: 1,
+            },
+            Err(RefusalCode::Busy),
+        );
         check(ALICE, 2, at(0), Err(RefusalCode::NotAllowed));
         check(BOB, 1, at(0), Err(RefusalCode::NotAllowed));
     }
@@ -215,13 +224,20 @@ mod tests {
         let mut slots = slots(3, &[(ALICE, 1, 2, 100)]);
         let running = slots.admit(ALICE, 1, at(0)).unwrap();
         slots.end(1);
-        assert_eq!((slots.admit(ALICE, 1, at(0)), slots.running()), (Err(RefusalCode::Busy), 1));
+        assert_eq!(
+            (slots.admit(ALICE, 1, at(0)), slots.running()),
+            (Err(RefusalCode::Busy), 1)
+        );
         let terms = LeaseTerms {
             slots: 9,
             expires: 900,
         };
         assert!(slots.present(ALICE, 1, terms, at(0)));
-        assert_eq!(slots.admit(ALICE, 1, at(0)), Err(RefusalCode::Busy), "its ticket revives it not");
+        assert_eq!(
+            slots.admit(ALICE, 1, at(0)),
+            Err(RefusalCode::Busy),
+            "its ticket revives it not"
+        );
         slots.release(running);
         assert_eq!(slots.running(), 0);
     }

@@ -75,7 +75,7 @@ impl World {
                 ],
             },
         ];
-        mirror.apply(&records).unwrap();
+        mirror.apply(0, &records).unwrap();
         fs::create_dir(scratch.path().join("job")).unwrap();
         Self { scratch, mirror }
     }
@@ -191,7 +191,10 @@ fn directories_apart_are_trees_of_their_own_and_cwd_is_one() {
         .unwrap();
     assert_eq!(targets(&layout.output_directories), ["/src/build"]);
     let world = World::new();
-    world.mirror.apply(&[define(9, 1, "cwd", directory())]).unwrap();
+    world
+        .mirror
+        .apply(9, &[define(9, 1, "cwd", directory())])
+        .unwrap();
     let layout = world
         .lay("/src/cwd", &[output(4, "a.o", Before::Absent)])
         .unwrap();

@@ -44,8 +44,13 @@ impl World {
         self.mirror.materialise(&BlobDigest::of(bytes));
     }
 
+    fn try_apply(&self, records: &[TableRecord]) -> Result<(), MirrorError> {
+        let position = *self.mirror.position().borrow();
+        self.mirror.apply(position, records)
+    }
+
     fn apply(&self, records: &[TableRecord]) {
-        self.mirror.apply(records).unwrap();
+        self.try_apply(records).unwrap();
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -275,14 +280,17 @@ fn links_are_never_followed() {
     fs::create_dir(&outside).unwrap();
     let target = outside.to_str().unwrap().as_bytes();
     world.apply(&[define(1, ROOT, "way-out", link(target))]);
-    let through = world.mirror.apply(&[define(2, 1, "x", file(b"x"))]);
+    let through = world.try_apply(&[define(2, 1, "x", file(b"x"))]);
     assert!(matches!(
         through,
         Err(MirrorError::Table {
             source: TreeError::NoDirectory { id: 1 }
         })
     ));
-    assert!(matches!(world.mirror.apply(&[]), Err(MirrorError::Broken)));
+    assert!(matches!(
+        world.try_apply(&[poison(ROOT, "x", PoisonKind::Link)]),
+        Err(MirrorError::Broken)
+    ));
     let world = World::new(1 << 20);
     world.apply(&[
         define(1, ROOT, "d", directory()),
@@ -371,6 +379,30 @@ fn a_dropped_mirror_leaves_nothing_and_positions_count_records() {
     let World { scratch, mirror, .. } = world;
     drop(mirror);
     assert_eq!(kind(&scratch.path().join("mirror")), '-');
+}
+
+#[test]
+fn a_table_told_again_is_applied_once() {
+    let world = World::new(1 << 20);
+    let records: Vec<_> = (1..100)
+        .map(|id| define(id, ROOT, id.to_string(), directory()))
+        .collect();
+    world.mirror.apply(0, &records[..40]).unwrap();
+    world.mirror.apply(10, &records[10..90]).unwrap();
+    world.mirror.apply(0, &records[..20]).unwrap();
+    assert_eq!(*world.mirror.position().borrow(), 90);
+    assert!(matches!(
+        world.mirror.apply(91, &records[91..]),
+        Err(MirrorError::Gap {
+            first: 91,
+            position: 90
+        })
+    ));
+    world.mirror.apply(0, &records).unwrap();
+    assert_eq!(
+        fs::read_dir(world.mirror.root()).unwrap().count(),
+        99 + tree::MOUNT_POINTS.len()
+    );
 }
 
 /// Every name of the tree on disk is what the table says, and nothing else is there.
