@@ -24,8 +24,10 @@ use crate::transport::{Endpoint, FrameError, Peer, TransportError, frame};
 
 /// A unit waits this long for a farm that has not answered yet, once; then units run here until it does.
 const FIRST_ANSWER: Duration = Duration::from_millis(300);
-/// A unit waits this long for a first lease while the scheduler is there but grants nothing.
+/// Units wait this long for a first lease while the scheduler is there but grants nothing; then they run here.
 const FIRST_LEASE: Duration = Duration::from_millis(1500);
+/// How long after that wait units run here at once, before one waits again.
+const STARVED: Duration = Duration::from_secs(30);
 /// A unit waits this long for a slot while leases are held but busy; longer means something is wrong.
 const BUSY: Duration = Duration::from_secs(600);
 /// Pauses between attempts to reach the scheduler: doubled from the first to the last.
@@ -85,6 +87,8 @@ struct State {
     links: HashMap<String, Arc<Link>>,
     avoided: HashMap<String, Instant>,
     waiting: u32,
+    /// Since when units wait without any lease.
+    starved: Option<Instant>,
     epoch: u64,
 }
 
@@ -152,6 +156,7 @@ impl Farm {
             links: HashMap::new(),
             avoided: HashMap::new(),
             waiting: 0,
+            starved: None,
             epoch: 0,
         };
         let (demand, _) = watch::channel(0);
@@ -249,7 +254,12 @@ impl Farm {
         match scheduler {
             Scheduler::Down => Attempt::Never(NoSlot::Unreachable),
             Scheduler::Connecting(start) => Attempt::until(start + FIRST_ANSWER, NoSlot::Unreachable),
-            Scheduler::Up(start) => Attempt::until(start.max(since) + FIRST_LEASE, NoSlot::NoneFree),
+            Scheduler::Up(_) => {
+                let now = Instant::now();
+                let recent = state.starved.filter(|start| now.duration_since(*start) < STARVED);
+                let start = *state.starved.insert(recent.unwrap_or(now));
+                Attempt::until(start + FIRST_LEASE, NoSlot::NoneFree)
+            }
         }
     }
 
@@ -401,6 +411,7 @@ impl Farm {
             return;
         }
         let mut state = self.lock();
+        state.starved = None;
         let used = state.leases.get(&grant.lease).map_or(0, |lease| lease.used);
         state.leases.insert(
             grant.lease,

@@ -1,30 +1,30 @@
 //! `quicc agent`: start, stop, look at, or be the agent.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
+use quicc_certs::Role;
 use quicc_protocol::identifiers::ViewId;
 use quicc_protocol::message::wrapper::{AgentQuestion, AgentStatus, Question, VERSION};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::report::Failure;
-use super::{embedded, say};
-
+use super::{daemon, embedded, peer, say};
 use crate::agent::farm::{Farm, FarmAccess};
 use crate::agent::service::{self, Service};
 use crate::agent::status::Status;
 use crate::agent::unit::Units;
-use crate::config::env;
+use crate::config::client::{self, ClientFile};
+use crate::config::file::ConfigText;
 use crate::config::paths::Paths;
 use crate::host::files::PathContext;
-use crate::host::{process, task};
+use crate::host::task::{self, Task};
+use crate::host::text;
 use crate::inputs::tree::Tree;
 use crate::transport::Endpoint;
 use crate::wrapper::channel;
@@ -33,8 +33,8 @@ use crate::wrapper::channel;
 const IDLE: Duration = Duration::from_secs(300);
 /// How long an agent may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(5);
-/// What an agent says on its standard output once it listens.
-const READY: &str = "ready";
+/// What an agent calls the farm it hosts itself.
+const EMBEDDED: &str = "embedded";
 
 /// Where an agent logs.
 pub(crate) fn log_file(paths: &Paths) -> PathBuf {
@@ -86,24 +86,11 @@ pub(crate) fn start() -> Result<u8, Failure> {
         say(&format!("agent {} is running", status.pid));
         return Ok(0);
     }
-    let executable = std::fs::read_link("/proc/self/exe")?;
-    let mut command = process::command(&executable, Path::new("/"));
-    command.args(["agent", "serve", "--detach"]).envs(env::all());
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    let mut child = command.spawn().context("start", &executable)?;
-    let mut line = String::new();
-    if let Some(output) = child.stdout.take() {
-        BufReader::new(output).read_line(&mut line)?;
-    }
-    if line.trim_end() == READY {
-        say(&format!("agent {} is running", child.id()));
+    let arguments = ["agent", "serve", "--detach"].map(OsStr::new);
+    if let Some(pid) = daemon::spawn(&arguments)? {
+        say(&format!("agent {pid} is running"));
         return Ok(0);
     }
-    let _ = child.kill();
-    let _ = child.wait();
     let log = log_file(&paths);
     Err(Failure::new("the agent did not start").with_hint(format!("see {}", log.display())))
 }
@@ -111,7 +98,7 @@ pub(crate) fn start() -> Result<u8, Failure> {
 /// `quicc agent serve`.
 pub(crate) fn serve(detach: bool) -> Result<u8, Failure> {
     if detach {
-        leave_caller()?;
+        daemon::leave_caller()?;
     }
     let paths = Paths::from_environment()?;
     for directory in [Some(paths.state.as_path()), paths.socket.parent()]
@@ -137,7 +124,8 @@ pub(crate) fn serve(detach: bool) -> Result<u8, Failure> {
     if lock.is_err() && UnixStream::connect(&paths.socket).is_ok() {
         return Err(Failure::new("an agent is running already"));
     }
-    start_log(&paths, detach)?;
+    let log = log_file(&paths);
+    daemon::start_log(detach.then_some(&log).map(PathBuf::as_path))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(serve_until_told(&paths, detach));
     // A blocking read of a file that never answers must not keep the process.
@@ -145,108 +133,97 @@ pub(crate) fn serve(detach: bool) -> Result<u8, Failure> {
     result
 }
 
-/// Makes this process a session of its own without any descriptor of the caller but the pipe on which it says
-/// that it is ready: a build tool waits for the end of every pipe it gave to its children.
-fn leave_caller() -> Result<(), Failure> {
-    nix::unistd::setsid()?;
-    std::env::set_current_dir("/")?;
-    let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")?
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|descriptor| *descriptor > 2)
-        .collect();
-    for descriptor in open {
-        // The descriptor of the listing itself is among them and closed already.
-        let _ = nix::unistd::close(descriptor);
-    }
-    Ok(())
-}
-
-fn start_log(paths: &Paths, to_file: bool) -> Result<(), Failure> {
-    let filter = env::read(env::QUICC_LOG).and_then(|value| value.into_string().ok());
-    let filter = tracing_subscriber::EnvFilter::new(filter.unwrap_or_else(|| "info".to_owned()));
-    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
-    if to_file {
-        let path = log_file(paths);
-        let file = File::options()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&path);
-        let file = Arc::new(file.context("open", &path)?);
-        logger.with_writer(file).init();
-    } else {
-        logger.with_writer(std::io::stderr).init();
-    }
-    Ok(())
-}
-
 async fn serve_until_told(paths: &Paths, detach: bool) -> Result<u8, Failure> {
     let view = ViewId(random_bytes()?);
     let tree = Arc::new(Tree::new());
     let trials = paths.state.join("trials");
     std::fs::create_dir_all(&trials).context("create", &trials)?;
-    let embedded = embedded::start(paths.cache.join("embedded")).await;
-    let (farm, problem) = match embedded {
-        Ok(farm) => (Some(farm), None),
-        Err(problem) => {
-            tracing::error!(problem, "no embedded farm");
-            (None, Some(problem))
-        }
-    };
-    let mut kept = Vec::new();
-    let units = farm.map(|farm| {
-        let embedded::EmbeddedFarm {
-            access,
-            endpoint,
-            roles,
-        } = farm;
-        kept.push(roles);
-        assemble(access, endpoint, view, &tree, &trials)
+    let (farm, farm_name, problem) = reach_farm(paths).await;
+    let idle = (farm_name == EMBEDDED).then_some(IDLE);
+    let mut kept = None;
+    let units = farm.map(|reached| {
+        kept = reached.embedded;
+        let farm = Farm::new(reached.access, reached.endpoint, view, Arc::clone(&tree));
+        Units::new(farm, Arc::clone(&tree), trials.clone())
     });
     let driving = units
         .as_ref()
         .map(|units| task::spawn("farm", Arc::clone(&units.farm).drive()));
-    let service = Service::new(units, "embedded".to_owned(), problem);
+    let service = Service::new(units, farm_name, problem);
     let listener = service::bind(&paths.socket).context("bind", &paths.socket)?;
-    say_ready(detach)?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let told = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
+    daemon::say_ready(detach)?;
     service
-        .serve(listener, paths.socket.clone(), Some(IDLE), told)
+        .serve(listener, paths.socket.clone(), idle, daemon::told_to_end())
         .await;
     drop(driving);
     drop(kept);
     Ok(0)
 }
 
-fn assemble(
+/// A farm to use, and the roles to keep if it is our own.
+struct Reached {
     access: FarmAccess,
     endpoint: Endpoint,
-    view: ViewId,
-    tree: &Arc<Tree>,
-    trials: &Path,
-) -> Arc<Units> {
-    let farm = Farm::new(access, endpoint, view, Arc::clone(tree));
-    Units::new(farm, Arc::clone(tree), trials.to_owned())
+    embedded: Option<[Task<()>; 2]>,
 }
 
-/// Says that the socket listens; a detached agent then lets go of the pipe.
-fn say_ready(detach: bool) -> Result<(), Failure> {
-    let mut output = std::io::stdout();
-    let _ = writeln!(output, "{READY}").and_then(|()| output.flush());
-    if detach {
-        let null = File::options().read(true).write(true).open("/dev/null")?;
-        nix::unistd::dup2_stdout(&null)?;
+/// The configured farm, or an embedded one. A farm that cannot be used is a problem to tell, never a reason not to
+/// serve: wrappers then compile here.
+async fn reach_farm(paths: &Paths) -> (Option<Reached>, String, Option<String>) {
+    let file = ConfigText::read_optional(&paths.config_file).and_then(|text| ClientFile::parse(&text));
+    let (name, result) = match file {
+        Err(error) => ("configured".to_owned(), Err(text::chain(&error))),
+        Ok(ClientFile { farm: Some(farm), .. }) => (farm.scheduler.to_string(), configured(&farm)),
+        Ok(ClientFile {
+            farm: None,
+            cache_dir,
+            ..
+        }) => {
+            let cache = cache_dir.unwrap_or_else(|| paths.cache.join("embedded"));
+            let started = embedded::start(cache).await.map(|farm| {
+                let embedded::EmbeddedFarm {
+                    access,
+                    endpoint,
+                    roles,
+                } = farm;
+                Reached {
+                    access,
+                    endpoint,
+                    embedded: Some(roles),
+                }
+            });
+            (EMBEDDED.to_owned(), started)
+        }
+    };
+    match result {
+        Ok(reached) => (Some(reached), name, None),
+        Err(problem) => {
+            tracing::error!(problem, "no farm");
+            (None, name, Some(problem))
+        }
     }
-    Ok(())
+}
+
+fn configured(farm: &client::FarmAccess) -> Result<Reached, String> {
+    let credentials = peer::load(
+        &farm.certificates,
+        Role::Client,
+        farm.cluster.as_ref(),
+        farm.name.as_ref(),
+    )
+    .map_err(|failure| failure.to_string())?;
+    let endpoint = peer::endpoint(&credentials, None).map_err(|failure| failure.to_string())?;
+    let access = FarmAccess {
+        scheduler: farm.scheduler.to_string(),
+        cluster: credentials.own.identity().cluster.clone(),
+        scheduler_name: farm.scheduler_name.clone(),
+        machine: std::env::consts::ARCH.to_owned(),
+    };
+    Ok(Reached {
+        access,
+        endpoint,
+        embedded: None,
+    })
 }
 
 fn random_bytes() -> Result<[u8; 16], Failure> {

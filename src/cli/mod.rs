@@ -2,11 +2,14 @@
 
 pub mod agent;
 mod certgen;
+mod daemon;
 mod embedded;
 pub mod links;
 pub mod run;
 
+mod peer;
 mod report;
+mod serve;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -64,6 +67,17 @@ enum Command {
         #[command(subcommand)]
         action: AgentAction,
     },
+    /// Be the scheduler of a farm, in the foreground
+    Scheduler {
+        #[command(flatten)]
+        options: serve::Options,
+    },
+    /// Be a builder of a farm, in the foreground
+    #[command(alias = "server")]
+    Builder {
+        #[command(flatten)]
+        options: serve::Options,
+    },
     /// Make the certificates of a farm
     Certgen {
         #[command(subcommand)]
@@ -99,6 +113,8 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
     };
     let result = match arguments.command {
         Command::Run { summary, command } => run::run(&command, summary.as_deref()),
+        Command::Scheduler { options } => serve::scheduler(&options),
+        Command::Builder { options } => serve::builder(&options),
         Command::Certgen { action } => certgen::run(action),
         Command::Agent { action } => match action {
             AgentAction::Start => agent::start(),
