@@ -6,9 +6,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use super::DiscoverError;
 use super::question::{Answer, Question, Run, RunError};
 use super::search_path::{DEFAULT_PATH, find_in_path};
-use super::{Dialect, DiscoverError};
+use crate::compile::Dialect;
 
 /// Characters kept of a version line.
 const MAX_VERSION_LENGTH: usize = 200;
@@ -76,6 +77,7 @@ impl<'a> Driver<'a> {
             program: self.compiler.to_owned(),
             arguments: arguments.iter().map(OsString::from).collect(),
             environment: self.environment.clone(),
+            directory: "/".into(),
         })
     }
 

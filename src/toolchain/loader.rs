@@ -55,6 +55,7 @@ pub(super) fn closure(program: &Path, run: &Run<'_>) -> Result<Vec<PathBuf>, Dis
         program: loader.clone(),
         arguments: vec!["--list".into(), program.into()],
         environment: Vec::new(),
+        directory: "/".into(),
     };
     let answer = run(&question)?;
     let libraries = listed(&answer.stdout).filter(|_| answer.success).ok_or_else(|| {

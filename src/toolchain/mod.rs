@@ -25,6 +25,7 @@ pub use locale::{LocaleSupport, locale_files};
 pub use question::{Answer, Question, Run, RunError, ask};
 pub use search_path::find_in_path;
 
+use crate::compile::Dialect;
 use crate::host::files::{FileError, PathContext};
 use driver::Driver;
 
@@ -39,15 +40,6 @@ const WRAPPERS: [&str; 8] = [
     "gomacc",
     "rewrapper",
 ];
-
-/// By whose rules a compiler reads its command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Dialect {
-    /// GNU Compiler Collection.
-    Gcc,
-    /// LLVM clang and its vendors' builds.
-    Clang,
-}
 
 /// A compiler and all it needs for `-c`, headers aside.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ pub const ANSWER_LIMIT: u64 = 4 << 20;
 /// Pause between two looks at a program that closed its output and has not ended yet.
 const EXIT_POLL: Duration = Duration::from_millis(1);
 
-/// A program to run in `/` with exactly these arguments and this environment, its input empty.
+/// A program to run with exactly these arguments and this environment, its input empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     /// Absolute path of the program; also its `argv[0]`.
@@ -32,6 +32,8 @@ pub struct Question {
     pub arguments: Vec<OsString>,
     /// Its whole environment.
     pub environment: Vec<(OsString, OsString)>,
+    /// Where it runs; `/` for what does not depend on it.
+    pub directory: PathBuf,
 }
 
 /// What a program answered.
@@ -86,7 +88,7 @@ fn ask_within(question: &Question, limit: Duration) -> Result<Answer, RunError> 
         program: program(),
         source,
     };
-    let mut child = command(&question.program, Path::new("/"))
+    let mut child = command(&question.program, &question.directory)
         .args(&question.arguments)
         .envs(question.environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
@@ -171,6 +173,7 @@ mod tests {
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],
             environment: vec![("GREETING".into(), "hello".into())],
+            directory: "/".into(),
         }
     }
 
@@ -209,6 +212,7 @@ mod tests {
             program: "/absent/cc".into(),
             arguments: vec![],
             environment: vec![],
+            directory: "/".into(),
         };
         assert_eq!(ask(&question).unwrap_err().to_string(), "cannot run /absent/cc");
     }

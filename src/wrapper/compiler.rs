@@ -27,6 +27,14 @@ impl OurFiles {
         }
     }
 
+    /// No file is ours: our links count as the programs they stand for.
+    pub const fn none() -> Self {
+        Self {
+            inodes: Vec::new(),
+            links: PathBuf::new(),
+        }
+    }
+
     /// Whether following `metadata`'s path ends in quicc itself.
     pub fn contains(&self, metadata: &Metadata) -> bool {
         self.inodes.contains(&(metadata.dev(), metadata.ino()))

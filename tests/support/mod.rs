@@ -1,0 +1,233 @@
+//! A scratch home for one test: its own state, its own agent, a cleared environment, and an end that leaves
+//! nothing running.
+
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
+#![allow(clippy::disallowed_methods, reason = "tests start real processes")]
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use nix::fcntl::{Flock, FlockArg};
+use serde_json::Value;
+
+/// The program under test.
+pub const QUICC: &str = env!("CARGO_BIN_EXE_quicc");
+
+/// One user's world.
+pub struct World {
+    root: tempfile::TempDir,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl World {
+    pub fn new() -> Self {
+        let root = tempfile::Builder::new().prefix("quicc-test-").tempdir().unwrap();
+        std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let world = Self { root };
+        std::fs::create_dir_all(world.source()).unwrap();
+        world
+    }
+
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.root().join("home")
+    }
+
+    /// Where the test's sources and builds are.
+    pub fn source(&self) -> PathBuf {
+        self.root().join("src")
+    }
+
+    pub fn at(&self, path: &str) -> PathBuf {
+        self.source().join(path)
+    }
+
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.at(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    pub fn read(&self, path: &str) -> Vec<u8> {
+        std::fs::read(self.at(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    pub fn exists(&self, path: &str) -> bool {
+        self.at(path).symlink_metadata().is_ok()
+    }
+
+    /// A command in the sources with an environment like a user's.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", self.root())
+            .env("LANG", "C")
+            .env("QUICC_HOME", self.home())
+            .current_dir(self.source())
+            .stdin(Stdio::null());
+        if let Some(filter) = std::env::var_os("QUICC_LOG") {
+            command.env("QUICC_LOG", filter);
+        }
+        command
+    }
+
+    /// `quicc ARGUMENTS`.
+    pub fn quicc(&self, arguments: &[&str]) -> Output {
+        self.command(QUICC).args(arguments).output().unwrap()
+    }
+
+    /// `quicc run --summary … -- sh -c SCRIPT`: the script's output and the summary.
+    pub fn run(&self, script: &str) -> (Output, Summary) {
+        let summary = self.root().join("summary.json");
+        let _ = std::fs::remove_file(&summary);
+        let mut command = self.command(QUICC);
+        command
+            .arg("run")
+            .arg("--summary")
+            .arg(&summary)
+            .args(["--", "sh", "-c", script]);
+        let output = command.output().unwrap();
+        (output, Summary::read(&summary))
+    }
+
+    /// The script without quicc.
+    pub fn local(&self, script: &str) -> Output {
+        self.command("sh").args(["-c", script]).output().unwrap()
+    }
+
+    pub fn agent_log(&self) -> String {
+        std::fs::read_to_string(self.home().join("state/agent.log")).unwrap_or_default()
+    }
+
+    /// Every regular file below the sources with its bytes.
+    pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        collect(&self.source(), &mut files);
+        files
+    }
+
+    /// Builds with `script` here, then again through the farm, each time after `clean`, and compares every file
+    /// the build left and both outputs.
+    pub fn compare(&self, clean: &str, script: &str) -> Summary {
+        let local = self.local(script);
+        let expected = self.files();
+        assert!(self.local(clean).status.success());
+        let (remote, summary) = self.run(script);
+        assert_eq!(
+            local.status.code(),
+            remote.status.code(),
+            "{}",
+            self.explain(&remote)
+        );
+        assert_eq!(
+            String::from_utf8_lossy(&local.stdout),
+            String::from_utf8_lossy(&remote.stdout),
+            "standard output"
+        );
+        assert_eq!(
+            String::from_utf8_lossy(&local.stderr),
+            without_summary(&remote.stderr),
+            "standard error"
+        );
+        let found = self.files();
+        let names = |files: &BTreeMap<PathBuf, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&expected), names(&found), "the same files");
+        let differing: Vec<_> = expected
+            .iter()
+            .filter(|(path, bytes)| found[*path] != **bytes)
+            .map(|(path, _)| path)
+            .collect();
+        assert!(differing.is_empty(), "these differ: {differing:?}");
+        summary
+    }
+
+    pub fn explain(&self, output: &Output) -> String {
+        format!(
+            "{:?}\n{}\n{}\nagent:\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+            self.agent_log()
+        )
+    }
+
+    /// Asks the agent to end and waits until it has.
+    pub fn stop_agent(&self) {
+        let _ = self.command(QUICC).args(["agent", "stop"]).output();
+        if let Ok(file) = File::open(self.home().join("state/agent.lock")) {
+            let _ = Flock::lock(file, FlockArg::LockExclusive);
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop_agent();
+    }
+}
+
+fn collect(directory: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            collect(&entry.path(), files);
+        } else if kind.is_file() {
+            files.insert(entry.path(), std::fs::read(entry.path()).unwrap());
+        }
+    }
+}
+
+/// Standard error of `quicc run` without quicc's own lines.
+pub fn without_summary(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    text.lines()
+        .filter(|line| !line.starts_with("quicc: "))
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+/// What `--summary` wrote.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary(Value);
+
+impl Summary {
+    fn read(path: &Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("no summary: {error}"));
+        Self(serde_json::from_str(&text).unwrap())
+    }
+
+    pub fn remote(&self) -> u64 {
+        self.0["remote"].as_u64().unwrap()
+    }
+
+    pub fn local(&self) -> u64 {
+        self.0["local"].as_u64().unwrap()
+    }
+
+    pub fn fallbacks(&self) -> u64 {
+        self.0["fallbacks"].as_u64().unwrap()
+    }
+
+    pub fn reason(&self, code: &str) -> u64 {
+        self.0["local_reasons"][code].as_u64().unwrap_or(0)
+    }
+
+    pub fn bytes_up(&self) -> u64 {
+        self.0["bytes_up"].as_u64().unwrap()
+    }
+}
