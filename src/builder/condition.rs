@@ -43,25 +43,56 @@ impl Condition {
         &self,
         patience: Patience,
         progress: impl Fn() -> u64,
-        mut look: impl AsyncFnMut() -> Option<T>,
+        mut look: impl FnMut() -> Option<T>,
     ) -> Option<T> {
-        let mut changes = self.0.subscribe();
-        let end = Instant::now() + patience.total;
-        let mut seen = progress();
-        let mut deadline = end.min(Instant::now() + patience.patience);
+        let mut waiter = self.waiter(patience, progress());
         loop {
-            if let Some(found) = look().await {
+            if let Some(found) = look() {
                 return Some(found);
             }
+            if !waiter.changed(&progress).await {
+                return None;
+            }
+        }
+    }
+
+    /// A wait whose looks take time: every change from now on ends one [`Waiter::changed`].
+    pub(super) fn waiter(&self, patience: Patience, progress: u64) -> Waiter {
+        let now = Instant::now();
+        let end = now + patience.total;
+        Waiter {
+            changes: self.0.subscribe(),
+            patience: patience.patience,
+            deadline: end.min(now + patience.patience),
+            end,
+            progress,
+        }
+    }
+}
+
+/// One wait.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    changes: watch::Receiver<()>,
+    patience: Duration,
+    deadline: Instant,
+    end: Instant,
+    progress: u64,
+}
+
+impl Waiter {
+    /// Waits for a change; `false` when patience is at its end.
+    pub(super) async fn changed(&mut self, progress: impl Fn() -> u64) -> bool {
+        loop {
             tokio::select! {
-                _ = changes.changed() => {}
-                () = sleep_until(deadline) => {
+                _ = self.changes.changed() => return true,
+                () = sleep_until(self.deadline) => {
                     let now = progress();
-                    if now == seen || Instant::now() >= end {
-                        return None;
+                    if now == self.progress || Instant::now() >= self.end {
+                        return false;
                     }
-                    seen = now;
-                    deadline = end.min(Instant::now() + patience.patience);
+                    self.progress = now;
+                    self.deadline = self.end.min(Instant::now() + self.patience);
                 }
             }
         }
@@ -79,7 +110,7 @@ mod tests {
     #[tokio::test]
     async fn a_change_is_seen_at_once() {
         let (condition, value) = (Condition::new(), AtomicU64::new(0));
-        let look = async || Some(value.load(Ordering::Relaxed)).filter(|value| *value == 2);
+        let look = || Some(value.load(Ordering::Relaxed)).filter(|value| *value == 2);
         let change = async {
             for next in [1, 2] {
                 value.store(next, Ordering::Relaxed);
@@ -97,7 +128,7 @@ mod tests {
         let check = async |patience, total, progress: &dyn Fn() -> u64| {
             let started = Instant::now();
             let found = condition
-                .wait(Patience { patience, total }, progress, async || None::<()>)
+                .wait(Patience { patience, total }, progress, || None::<()>)
                 .await;
             assert_eq!(found, None);
             assert!(started.elapsed() >= patience);

@@ -65,8 +65,8 @@ pub enum MirrorError {
 pub enum Needs {
     /// Nothing: every entry is in place.
     Nothing,
-    /// These blobs' bytes.
-    Blobs(Vec<BlobDigest>),
+    /// These blobs' bytes, with their number.
+    Blobs(BTreeMap<BlobDigest, u64>),
     /// Current entries: this one was superseded.
     Current(EntryId),
 }
@@ -106,12 +106,12 @@ impl Still<'_> {
 
     /// What these entries lack.
     pub fn needs(&self, ids: &[EntryId]) -> Needs {
-        let mut blobs = BTreeSet::new();
+        let mut blobs = BTreeMap::new();
         for &id in ids {
             match self.tree.node(id).map(|node| &node.kind) {
                 None => return Needs::Current(id),
                 Some(Kind::File(file)) if !self.is_filled(id) => {
-                    blobs.insert(file.content);
+                    blobs.insert(file.content, file.size);
                 }
                 Some(_) => {}
             }
@@ -119,7 +119,7 @@ impl Still<'_> {
         if blobs.is_empty() {
             Needs::Nothing
         } else {
-            Needs::Blobs(blobs.into_iter().collect())
+            Needs::Blobs(blobs)
         }
     }
 }
@@ -311,13 +311,11 @@ impl Mirror {
                 let points_to = Path::new(OsStr::from_bytes(&points_to));
                 self.staging.put_link(points_to, &target)?;
             }
-            Some((id, Kind::File(file))) => {
-                if !self.fill(state, id, &file) {
-                    self.staging.put_poison(PoisonKind::Link, &target)?;
-                    state.waiting.entry(file.content).or_default().insert(id);
-                }
+            Some((id, Kind::File(file))) if !self.fill(state, id, &file) => {
+                self.staging.put_poison(PoisonKind::Link, &target)?;
+                state.waiting.entry(file.content).or_default().insert(id);
             }
-            None => {}
+            Some((_, Kind::File(_))) | None => {}
         }
         Ok(())
     }

@@ -199,7 +199,10 @@ fn a_late_blob_fills_all_that_wait_for_it() {
         define(4, ROOT, "dir", directory()),
     ]);
     let digest = BlobDigest::of(b"late");
-    assert_eq!(world.mirror.needs(&[1, 2, 4]), Needs::Blobs(vec![digest]));
+    assert_eq!(
+        world.mirror.needs(&[1, 2, 4]),
+        Needs::Blobs(BTreeMap::from([(digest, 4)]))
+    );
     assert_eq!(world.mirror.needs(&[1, 3]), Needs::Current(3));
     assert!(world.mirror.awaits(&digest));
     assert_eq!(
