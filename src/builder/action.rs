@@ -244,7 +244,9 @@ async fn fetch(
     let progress = || client.received.load(Ordering::Relaxed);
     let mut waiter = condition.waiter(INPUTS, progress());
     while let Some(missing) = missing(client, mirror, &ids, &claims).await? {
-        let digests = claims.claim(missing.keys());
+        let mut digests = claims.claim(missing.keys());
+        // What came since the look above is claimed by nobody any more.
+        digests.retain(|digest| !client.builder.cas.has(digest));
         if !digests.is_empty() {
             let extensions = Vec::new();
             let sent = frame::send(send, &BlobsWanted { digests, extensions }).await;
