@@ -35,7 +35,7 @@ use crate::transport::frame;
 
 /// How long an action waits for the stream of its table to appear: it may be overtaken, and a client that
 /// reconnected hopes that its table is known.
-pub const TABLE_WAIT: Duration = Duration::from_millis(300);
+const TABLE_WAIT: Duration = Duration::from_millis(300);
 /// How long an action waits for its table or its blobs without any progress of them, and in all.
 const INPUTS: Patience = Patience {
     patience: Duration::from_secs(10),

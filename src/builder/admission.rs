@@ -13,7 +13,7 @@ use super::slots::{ClientKey, LeaseTerms, Slot, Slots};
 
 /// How long an action waits for its lease, which travels on a stream of its own, and a lease for the first word
 /// of the scheduler.
-pub const LEASE_WAIT: Duration = Duration::from_secs(1);
+const LEASE_WAIT: Duration = Duration::from_secs(1);
 
 /// The slots of a builder.
 #[derive(Debug)]

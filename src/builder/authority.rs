@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::slots::{ClientKey, LeaseTime};
 
 /// How long leases outlast their end while no scheduler is there to renew them.
-pub const LEASE_EXTENSION: Duration = Duration::from_secs(3600);
+const LEASE_EXTENSION: Duration = Duration::from_secs(3600);
 
 /// What is known from the scheduler.
 #[derive(Debug)]

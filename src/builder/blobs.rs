@@ -4,10 +4,11 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use quicc_protocol::close;
 use quicc_protocol::message::blob::{BlobBatch, Body};
 use quinn::RecvStream;
 
-use super::connection::{Client, Misbehaviour, StreamEnd, blocking};
+use super::connection::{Client, StreamEnd, blocking};
 use crate::store::{CasError, Writer};
 use crate::transport::FrameError;
 use crate::transport::frame;
@@ -15,13 +16,13 @@ use crate::transport::frame;
 /// Receives the bodies of a batch.
 pub(super) async fn receive(
     client: &Arc<Client>,
-    mut stream: RecvStream,
+    stream: &mut RecvStream,
     batch: BlobBatch,
-) -> Result<(), Misbehaviour> {
+) -> Result<(), StreamEnd> {
     let claims = client.wanted.claims();
     claims.take_over(batch.bodies.iter().map(|body| &body.digest));
     for (number, body) in batch.bodies.iter().enumerate() {
-        let kept = keep(client, &mut stream, body).await;
+        let kept = keep(client, stream, body).await;
         match kept {
             Ok(()) => client.wanted.arrived(&body.digest),
             Err(Loss::Stream(error)) => return Err(error.into()),
@@ -35,7 +36,7 @@ pub(super) async fn receive(
                     client.wanted.failed(&body.digest);
                 }
                 client.builder.condition.notify();
-                return Ok(StreamEnd::Cancelled.apply(&mut stream));
+                return Err(StreamEnd::Stop(close::CANCELLED));
             }
         }
         client.builder.condition.notify();

@@ -19,15 +19,16 @@ use super::views::Owner;
 use super::wanted::Wanted;
 use super::{action, blobs, tables};
 use crate::host::task::{self, Task};
+use crate::host::text;
 use crate::transport::{FrameError, Peer, frame, liveness};
 
 /// Unidirectional streams of one client served at once; further ones wait unread. Each holds a message of at
 /// most [`limits::RUN_PAYLOAD`] and a few buffers.
-pub const STREAMS: usize = 64;
+const STREAMS: usize = 64;
 /// Table streams among them, which may last for ever.
-pub const TABLE_STREAMS: usize = 16;
+const TABLE_STREAMS: usize = 16;
 /// Run streams of one client served at once, most of which wait or were refused.
-pub const RUN_STREAMS: usize = 256;
+const RUN_STREAMS: usize = 256;
 /// Time for the first message of a stream to arrive.
 pub(super) const FIRST_MESSAGE: Duration = Duration::from_secs(30);
 
@@ -42,54 +43,41 @@ pub(super) struct Client {
     tables: Semaphore,
 }
 
-/// The client broke the protocol: its connection is closed with this reason.
+/// Why a stream of the client's is served no further.
 #[derive(Debug)]
-pub(super) struct Misbehaviour(String);
-
-impl Misbehaviour {
-    pub(super) fn rule(rule: &str) -> Self {
-        Self(rule.to_owned())
-    }
-
-    pub(super) fn of(error: &dyn std::error::Error) -> Self {
-        Self(crate::host::text::chain(error))
-    }
-}
-
-/// A stream that broke ends by itself; all else is misbehaviour.
-impl From<FrameError> for Misbehaviour {
-    fn from(error: FrameError) -> Self {
-        if error.is_misbehaviour() {
-            Self::of(&error)
-        } else {
-            Self(String::new())
-        }
-    }
-}
-
-/// How this side ends a stream of the client's.
-#[derive(Debug, Clone, Copy)]
 pub(super) enum StreamEnd {
-    NotAllowed,
-    Cancelled,
-    Ending,
-    Unsupported,
+    /// The client broke the protocol: its connection is closed with this reason.
+    Misbehaviour(String),
+    /// The stream broke by itself.
+    Broken,
+    /// The client is told to stop sending, with a code of [`close`].
+    Stop(u32),
 }
 
 impl StreamEnd {
-    const fn code(self) -> u32 {
-        match self {
-            Self::NotAllowed => close::NOT_ALLOWED,
-            Self::Cancelled => close::CANCELLED,
-            Self::Ending => close::ENDING,
-            Self::Unsupported => close::UNSUPPORTED,
-        }
+    pub(super) fn misbehaviour(error: &dyn std::error::Error) -> Self {
+        Self::Misbehaviour(text::chain(error))
     }
 
-    /// Tells the client to stop sending.
-    pub(super) fn apply(self, stream: &mut RecvStream) {
-        // Fails only for a stream that ended already.
-        let _ = stream.stop(VarInt::from_u32(self.code()));
+    pub(super) fn rule(rule: &str) -> Self {
+        Self::Misbehaviour(rule.to_owned())
+    }
+}
+
+impl From<FrameError> for StreamEnd {
+    fn from(error: FrameError) -> Self {
+        if error.is_misbehaviour() {
+            Self::misbehaviour(&error)
+        } else {
+            Self::Broken
+        }
+    }
+}
+
+/// Work could not be done because the builder is ending.
+impl From<tokio::task::JoinError> for StreamEnd {
+    fn from(_: tokio::task::JoinError) -> Self {
+        Self::Stop(close::ENDING)
     }
 }
 
@@ -149,14 +137,22 @@ async fn take_messages(client: &Arc<Client>, connection: &quinn::Connection) {
     let permits = Arc::new(Semaphore::new(STREAMS));
     let mut tasks = Tasks::default();
     while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
-        let Ok(stream) = connection.accept_uni().await else {
+        let Ok(mut stream) = connection.accept_uni().await else {
             return;
         };
         let (client, connection) = (Arc::clone(client), connection.clone());
         tasks.keep(task::spawn("message", async move {
             let _permit = permit;
-            if let Err(error) = take_message(&client, stream).await {
-                close_for(&client, &connection, &error);
+            match take_message(&client, &mut stream).await {
+                Ok(()) | Err(StreamEnd::Broken) => {}
+                Err(StreamEnd::Stop(code)) => {
+                    // Fails only for a stream that ended already.
+                    let _ = stream.stop(VarInt::from_u32(code));
+                }
+                Err(StreamEnd::Misbehaviour(reason)) => {
+                    tracing::warn!(client = %client.owner.identity, reason, "the client breaks the protocol");
+                    connection.close(VarInt::from_u32(close::PROTOCOL), reason.as_bytes());
+                }
             }
         }));
     }
@@ -178,12 +174,9 @@ async fn take_runs(client: &Arc<Client>, connection: &quinn::Connection) {
     }
 }
 
-async fn take_message(client: &Arc<Client>, mut stream: RecvStream) -> Result<(), Misbehaviour> {
-    let first = timeout(FIRST_MESSAGE, frame::receive(&mut stream, limits::RUN_PAYLOAD));
-    let frame = match first.await {
-        Ok(frame) => frame?,
-        Err(_) => return Ok(StreamEnd::Cancelled.apply(&mut stream)),
-    };
+async fn take_message(client: &Arc<Client>, stream: &mut RecvStream) -> Result<(), StreamEnd> {
+    let first = timeout(FIRST_MESSAGE, frame::receive(stream, limits::RUN_PAYLOAD));
+    let frame = first.await.map_err(|_| StreamEnd::Stop(close::CANCELLED))??;
     let Some(frame) = frame else { return Ok(()) };
     if frame.is::<LeasePresented>() {
         let shown: LeasePresented = frame.open()?;
@@ -193,24 +186,15 @@ async fn take_message(client: &Arc<Client>, mut stream: RecvStream) -> Result<()
         }
         Ok(())
     } else if frame.is::<TableOpen>() {
-        let _permit = client
-            .tables
-            .try_acquire()
-            .map_err(|_| Misbehaviour::rule("too many tables at once"))?;
+        let permit = client.tables.try_acquire();
+        let _permit = permit.map_err(|_| StreamEnd::rule("too many tables at once"))?;
         tables::follow(client, stream, frame.open()?).await
     } else if frame.is::<BlobBatch>() {
         blobs::receive(client, stream, frame.open()?).await
     } else if frame.is_ignorable() {
-        Ok(StreamEnd::Unsupported.apply(&mut stream))
+        Err(StreamEnd::Stop(close::UNSUPPORTED))
     } else {
-        Err(Misbehaviour::rule("a message type that is not known here"))
-    }
-}
-
-fn close_for(client: &Client, connection: &quinn::Connection, error: &Misbehaviour) {
-    if !error.0.is_empty() {
-        tracing::warn!(client = %client.owner.identity, reason = error.0, "the client breaks the protocol");
-        connection.close(VarInt::from_u32(close::PROTOCOL), error.0.as_bytes());
+        Err(StreamEnd::rule("a message type that is not known here"))
     }
 }
 

@@ -311,13 +311,11 @@ impl Mirror {
                 let points_to = Path::new(OsStr::from_bytes(&points_to));
                 self.staging.put_link(points_to, &target)?;
             }
-            Some((id, Kind::File(file))) => {
-                if !self.fill(state, id, &file) {
-                    self.staging.put_poison(PoisonKind::Link, &target)?;
-                    state.waiting.entry(file.content).or_default().insert(id);
-                }
+            Some((id, Kind::File(file))) if !self.fill(state, id, &file) => {
+                self.staging.put_poison(PoisonKind::Link, &target)?;
+                state.waiting.entry(file.content).or_default().insert(id);
             }
-            None => {}
+            Some((_, Kind::File(_))) | None => {}
         }
         Ok(())
     }

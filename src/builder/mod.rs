@@ -2,8 +2,8 @@
 //!
 //! Never decides what to compile and never trusts a client beyond its own view.
 //!
-//! [`tree`] and [`slots`] decide, pure; [`mirror`], [`layout`] and [`collect`] keep files; [`service`] listens,
-//! one [`connection`](self) per client, with a file each for leases, tables, blobs and actions.
+//! [`tree`] and [`slots`] decide, pure; [`mirror`], [`layout`] and [`collect`] keep files; [`service`] listens, with
+//! one `connection` per client and a file each for its leases, tables, blobs and actions.
 
 mod action;
 mod admission;

@@ -2,96 +2,91 @@
 
 use std::sync::Arc;
 
-use quicc_protocol::limits;
 use quicc_protocol::message::Extensions;
 use quicc_protocol::message::table::{TableOpen, TableRecords};
+use quicc_protocol::{close, limits};
 use quinn::RecvStream;
 
-use super::connection::{Client, Misbehaviour, StreamEnd, blocking};
+use super::connection::{Client, StreamEnd, blocking};
 use super::mirror::MirrorError;
 use super::views::{Feed, ViewError};
 use crate::transport::frame;
 
 /// Extension of [`TableOpen`]: eight bytes, little endian, the number of records of this epoch the stream leaves
 /// out because the builder has them. Without it the table is told from its first record.
-pub const RESUME_POSITION: u16 = 1;
+const RESUME_POSITION: u16 = 1;
 
 /// Follows the stream that begins with `open`.
 pub(super) async fn follow(
     client: &Arc<Client>,
-    mut stream: RecvStream,
+    stream: &mut RecvStream,
     open: TableOpen,
-) -> Result<(), Misbehaviour> {
+) -> Result<(), StreamEnd> {
     let resume = resume_position(&open.extensions)?;
     let opening = Arc::clone(client);
     let opened = blocking(move || {
         let views = &opening.builder.views;
         views.open(&opening.owner, open.view, open.epoch, resume)
     });
-    let feed = match opened.await {
-        Ok(Ok(feed)) => feed,
-        Ok(Err(ViewError::NotAllowed { .. })) => {
-            return Ok(StreamEnd::NotAllowed.apply(&mut stream));
-        }
-        // The client's next action learns that its table is not known.
-        Ok(Err(error)) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a table was not opened");
-            return Ok(StreamEnd::Cancelled.apply(&mut stream));
-        }
-        Err(_) => return Ok(StreamEnd::Ending.apply(&mut stream)),
-    };
+    let feed = opened.await?.map_err(|error| not_opened(&error))?;
     client.builder.condition.notify();
-    let followed = records(client, &mut stream, Arc::new(feed), resume.unwrap_or(0)).await;
+    let followed = records(client, stream, feed, resume.unwrap_or(0)).await;
     client.builder.condition.notify();
     followed
+}
+
+fn not_opened(error: &ViewError) -> StreamEnd {
+    tracing::warn!(error = error as &dyn std::error::Error, "a table was not opened");
+    match error {
+        ViewError::NotAllowed { .. } => StreamEnd::Stop(close::NOT_ALLOWED),
+        // The client's next action learns that its table is not known.
+        _ => StreamEnd::Stop(close::CANCELLED),
+    }
 }
 
 async fn records(
     client: &Arc<Client>,
     stream: &mut RecvStream,
-    feed: Arc<Feed>,
+    feed: Feed,
     mut position: u64,
-) -> Result<(), Misbehaviour> {
+) -> Result<(), StreamEnd> {
+    let feed = Arc::new(feed);
     while let Some(frame) = frame::receive(stream, limits::RUN_PAYLOAD).await? {
         if frame.is_ignorable() && !frame.is::<TableRecords>() {
             continue;
         }
         let TableRecords { records } = frame.open()?;
+        if !feed.is_current() {
+            return Err(StreamEnd::Stop(close::CANCELLED));
+        }
         let first = position;
         position += records.len() as u64;
-        if !feed.is_current() {
-            return Ok(StreamEnd::Cancelled.apply(stream));
-        }
         let applying = Arc::clone(&feed);
         let applied = blocking(move || {
             let applied = applying.mirror().apply(first, &records);
             applying.account();
             applied
         });
-        let applied = applied.await;
+        let applied = applied.await?;
         client.builder.condition.notify();
-        match applied {
-            Ok(Ok(())) => {}
-            Ok(Err(error @ (MirrorError::Table { .. } | MirrorError::Gap { .. }))) => {
-                return Err(Misbehaviour::of(&error));
-            }
-            Ok(Err(error)) => {
+        applied.map_err(|error| match &error {
+            MirrorError::Table { .. } | MirrorError::Gap { .. } => StreamEnd::misbehaviour(&error),
+            MirrorError::File { .. } | MirrorError::Broken => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a mirror was given up");
-                return Ok(StreamEnd::Cancelled.apply(stream));
+                StreamEnd::Stop(close::CANCELLED)
             }
-            Err(_) => return Ok(StreamEnd::Ending.apply(stream)),
-        }
+        })?;
     }
     Ok(())
 }
 
-fn resume_position(extensions: &Extensions) -> Result<Option<u64>, Misbehaviour> {
+fn resume_position(extensions: &Extensions) -> Result<Option<u64>, StreamEnd> {
     let Some((_, bytes)) = extensions.iter().find(|(number, _)| *number == RESUME_POSITION) else {
         return Ok(None);
     };
     let bytes: [u8; 8] = bytes[..]
         .try_into()
-        .map_err(|_| Misbehaviour::rule("a position to resume from has eight bytes"))?;
+        .map_err(|_| StreamEnd::rule("a position to resume from has eight bytes"))?;
     Ok(Some(u64::from_le_bytes(bytes)))
 }
 

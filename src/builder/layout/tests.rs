@@ -207,125 +207,96 @@ fn directories_apart_are_trees_of_their_own_and_cwd_is_one() {
 #[test]
 fn what_cannot_be_laid_is_said() {
     let world = World::new();
-    let check = |directory, expected: fn(&LayoutError) -> bool| {
+    let refused = |directory, expected: fn(&LayoutError) -> bool| {
         let error = world
             .lay("/", &[output(directory, "a", Before::Absent)])
             .unwrap_err();
         assert!(expected(&error), "{error}");
     };
-    check(ROOT, |error| matches!(error, LayoutError::Root));
-    check(5, |error| matches!(error, LayoutError::Superseded));
-    check(99, |error| matches!(error, LayoutError::Superseded));
+    refused(ROOT, |error| matches!(error, LayoutError::Root));
+    refused(5, |error| matches!(error, LayoutError::Superseded));
+    refused(99, |error| matches!(error, LayoutError::Superseded));
 }
 
-/// What one act of a job does to the state of the output `old.o` and to the list of surprises.
+/// Lets a job do `act` in its directory, then checks the state of its output `old.o` and the surprises.
+fn check(before: Before, act: impl Fn(&Path), expected: After, surprises: &[&str]) {
+    let world = World::new();
+    let layout = world.lay("/", &[output(2, "old.o", before)]).unwrap();
+    act(&world.out(""));
+    let collected = collect(&layout, 100).unwrap();
+    assert_eq!(collected.outputs, [expected], "{before:?} {surprises:?}");
+    let named: Vec<_> = collected
+        .unexpected
+        .iter()
+        .map(|path| std::str::from_utf8(path).unwrap())
+        .collect();
+    assert_eq!(named, surprises, "{before:?} {expected:?}");
+    let has_bytes = matches!(expected, After::Written { .. });
+    assert_eq!(collected.bytes.len(), usize::from(has_bytes));
+}
+
+const WRITTEN: After = After::Written { executable: false };
+
 #[test]
 fn outputs_are_told_by_what_became_of_them() {
-    type Act = fn(&Path);
-    let written = After::Written { executable: false };
-    let cases: [(&str, Before, Act, After, &[&str]); 13] = [
-        ("nothing", Before::Writable, |_| {}, After::Unchanged, &[]),
-        ("nothing, absent", Before::Absent, |_| {}, After::Absent, &[]),
-        (
-            "gcc: unlink",
-            Before::Writable,
-            |out| fs::remove_file(out.join("old.o")).unwrap(),
-            After::Absent,
-            &[],
-        ),
-        (
-            "write",
-            Before::Absent,
-            |out| fs::write(out.join("old.o"), "x").unwrap(),
-            written,
-            &[],
-        ),
-        (
-            "truncate and write",
-            Before::Writable,
-            |out| fs::write(out.join("old.o"), "x").unwrap(),
-            written,
-            &[],
-        ),
-        (
-            "empty",
-            Before::Writable,
-            |out| fs::write(out.join("old.o"), "").unwrap(),
-            written,
-            &[],
-        ),
-        (
-            "same length",
-            Before::Writable,
-            |out| fs::write(out.join("old.o"), [0; 32]).unwrap(),
-            written,
-            &[],
-        ),
-        (
-            "clang: rename over",
-            Before::ReadOnly,
-            |out| {
-                fs::write(out.join("old.tmp"), "x").unwrap();
-                fs::set_permissions(out.join("old.tmp"), fs::Permissions::from_mode(0o755)).unwrap();
-                fs::rename(out.join("old.tmp"), out.join("old.o")).unwrap();
-            },
-            After::Written { executable: true },
-            &[],
-        ),
-        (
-            "a link",
-            Before::Absent,
-            |out| symlink("/etc/passwd", out.join("old.o")).unwrap(),
-            After::Absent,
-            &["/src/build/old.o"],
-        ),
-        (
-            "a fifo",
-            Before::Absent,
-            |out| nix::unistd::mkfifo(&out.join("old.o"), Mode::S_IRWXU).unwrap(),
-            After::Absent,
-            &["/src/build/old.o"],
-        ),
-        (
-            "another file",
-            Before::Writable,
-            |out| fs::write(out.join("old.gcno"), "x").unwrap(),
-            After::Unchanged,
-            &["/src/build/old.gcno"],
-        ),
-        (
-            "a protected name removed",
-            Before::Writable,
-            |out| fs::remove_file(out.join("config.h")).unwrap(),
-            After::Unchanged,
-            &["/src/build/config.h"],
-        ),
-        (
-            "poison replaced",
-            Before::Absent,
-            |out| {
-                fs::write(out.join("tmp"), "x").unwrap();
-                fs::rename(out.join("tmp"), out.join("missing.h")).unwrap();
-            },
-            After::Absent,
-            &["/src/build/missing.h"],
-        ),
-    ];
-    for (case, before, act, expected, surprises) in cases {
-        let world = World::new();
-        let layout = world.lay("/", &[output(2, "old.o", before)]).unwrap();
-        act(&world.out(""));
-        let collected = collect(&layout, 100).unwrap();
-        assert_eq!(collected.outputs, [expected], "{case}");
-        let named: Vec<_> = collected
-            .unexpected
-            .iter()
-            .map(|path| std::str::from_utf8(path).unwrap())
-            .collect();
-        assert_eq!(named, surprises, "{case}");
-        let has_bytes = matches!(expected, After::Written { .. });
-        assert_eq!(collected.bytes.len(), usize::from(has_bytes), "{case}");
-    }
+    let write = |bytes: &'static [u8]| move |out: &Path| fs::write(out.join("old.o"), bytes).unwrap();
+    check(Before::Writable, |_| {}, After::Unchanged, &[]);
+    check(Before::ReadOnly, |_| {}, After::Unchanged, &[]);
+    check(Before::Absent, |_| {}, After::Absent, &[]);
+    check(Before::Absent, write(b"x"), WRITTEN, &[]);
+    check(Before::Writable, write(b"x"), WRITTEN, &[]);
+    check(Before::Writable, write(b""), WRITTEN, &[]);
+    check(Before::Writable, write(&[0; SENTINEL_BYTES]), WRITTEN, &[]);
+    let unlink = |out: &Path| fs::remove_file(out.join("old.o")).unwrap();
+    check(Before::Writable, unlink, After::Absent, &[]);
+    let unlink_and_write = |out: &Path| {
+        unlink(out);
+        write(b"x")(out);
+    };
+    check(Before::ReadOnly, unlink_and_write, WRITTEN, &[]);
+    let rename_over = |out: &Path| {
+        fs::write(out.join("old.tmp"), "x").unwrap();
+        fs::set_permissions(out.join("old.tmp"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(out.join("old.tmp"), out.join("old.o")).unwrap();
+    };
+    check(
+        Before::ReadOnly,
+        rename_over,
+        After::Written { executable: true },
+        &[],
+    );
+}
+
+#[test]
+fn whatever_else_changed_is_a_surprise() {
+    let link = |out: &Path| symlink("/etc/passwd", out.join("old.o")).unwrap();
+    check(Before::Absent, link, After::Absent, &["/src/build/old.o"]);
+    let fifo = |out: &Path| nix::unistd::mkfifo(&out.join("old.o"), Mode::S_IRWXU).unwrap();
+    check(Before::Absent, fifo, After::Absent, &["/src/build/old.o"]);
+    let another = |out: &Path| fs::write(out.join("old.gcno"), "x").unwrap();
+    check(
+        Before::Writable,
+        another,
+        After::Unchanged,
+        &["/src/build/old.gcno"],
+    );
+    let removed = |out: &Path| fs::remove_file(out.join("config.h")).unwrap();
+    check(
+        Before::Writable,
+        removed,
+        After::Unchanged,
+        &["/src/build/config.h"],
+    );
+    let poison_replaced = |out: &Path| {
+        fs::write(out.join("tmp"), "x").unwrap();
+        fs::rename(out.join("tmp"), out.join("missing.h")).unwrap();
+    };
+    check(
+        Before::Absent,
+        poison_replaced,
+        After::Absent,
+        &["/src/build/missing.h"],
+    );
 }
 
 #[test]
