@@ -167,32 +167,14 @@ async fn an_action_that_no_longer_has_a_stream_is_dead() {
     let request = client.request("sleep 1000", &[]);
     for end in ["reset", "stop", "connection"] {
         let mut running = client.start(&request).await;
-        eventually("the action runs", || sleepers(&world) == 1).await;
+        eventually("the action runs", || world.sleepers() == 1).await;
         match end {
             "reset" => running.send.reset(VarInt::from_u32(close::CANCELLED)).unwrap(),
             "stop" => running.receive.stop(VarInt::from_u32(close::CANCELLED)).unwrap(),
             _ => client.peer.connection.close(VarInt::from_u32(close::DONE), b""),
         }
-        eventually(end, || sleepers(&world) == 0 && world.names("jobs") == 0).await;
+        eventually(end, || world.sleepers() == 0 && world.names("jobs") == 0).await;
     }
-}
-
-/// Processes that run the mirror's `sleep`.
-fn sleepers(world: &World) -> usize {
-    use std::os::unix::fs::MetadataExt;
-    let identity = |path: &std::path::Path| {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some((metadata.dev(), metadata.ino()))
-    };
-    let mirrors = std::fs::read_dir(world.directory.path().join("mirrors")).unwrap();
-    let programs: Vec<_> = mirrors
-        .filter_map(|mirror| identity(&mirror.unwrap().path().join("root/bin/sleep")))
-        .collect();
-    let processes = std::fs::read_dir("/proc").unwrap();
-    processes
-        .filter_map(|process| identity(&process.ok()?.path().join("exe")))
-        .filter(|program| programs.contains(program))
-        .count()
 }
 
 #[tokio::test(flavor = "multi_thread")]

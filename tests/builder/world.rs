@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "clippy sees tests only in test functions")]
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,7 +143,24 @@ impl World {
         self.signer.sign(&claims).unwrap()
     }
 
-    /// What is in a directory of the builder's.
+    /// Processes that run the mirror's `sleep`.
+    pub(crate) fn sleepers(&self) -> usize {
+        let identity = |path: &Path| {
+            let metadata = std::fs::metadata(path).ok()?;
+            Some((metadata.dev(), metadata.ino()))
+        };
+        let mirrors = std::fs::read_dir(self.directory.path().join("mirrors")).unwrap();
+        let programs: Vec<_> = mirrors
+            .filter_map(|mirror| identity(&mirror.unwrap().path().join("root/bin/sleep")))
+            .collect();
+        let processes = std::fs::read_dir("/proc").unwrap();
+        processes
+            .filter_map(|process| identity(&process.ok()?.path().join("exe")))
+            .filter(|program| programs.contains(program))
+            .count()
+    }
+
+    /// How many names a directory of the builder's holds.
     pub(crate) fn names(&self, directory: &str) -> usize {
         std::fs::read_dir(self.directory.path().join(directory))
             .unwrap()
