@@ -110,12 +110,44 @@ struct SearchKey {
     directories: Vec<Fingerprint>,
 }
 
+/// Locale variables, and the toolchain's catalogues.
+type LocaleKey = (Vec<(Vec<u8>, Vec<u8>)>, Vec<PathBuf>);
+
+/// A toolchain and its files as bytes, in the forms every unit needs.
+#[derive(Debug)]
+pub struct KnownToolchain {
+    /// What discovery found.
+    pub toolchain: Toolchain,
+    /// Its files, as the tools open them.
+    pub files: Vec<Vec<u8>>,
+    /// The same files behind all links, in the same order.
+    pub real_files: Vec<Vec<u8>>,
+    /// Its directories.
+    pub directories: Vec<Vec<u8>>,
+}
+
+impl From<Toolchain> for KnownToolchain {
+    fn from(toolchain: Toolchain) -> Self {
+        let bytes = |path: &PathBuf| path.as_os_str().as_bytes().to_vec();
+        let real = |path: &PathBuf| {
+            path.canonicalize()
+                .map_or_else(|_| bytes(path), |real| bytes(&real))
+        };
+        Self {
+            files: toolchain.paths.iter().map(bytes).collect(),
+            real_files: toolchain.paths.iter().map(real).collect(),
+            directories: toolchain.directories.iter().map(bytes).collect(),
+            toolchain,
+        }
+    }
+}
+
 /// The memory.
 #[derive(Debug)]
 pub struct Compilers {
-    toolchains: Memory<ToolchainKey, Toolchain>,
+    toolchains: Memory<ToolchainKey, KnownToolchain>,
     searches: Memory<SearchKey, SearchList>,
-    locales: Memory<(Vec<(Vec<u8>, Vec<u8>)>, Vec<PathBuf>), Vec<Vec<u8>>>,
+    locales: Memory<LocaleKey, Vec<Vec<u8>>>,
 }
 
 impl Default for Compilers {
@@ -130,14 +162,16 @@ impl Default for Compilers {
 
 impl Compilers {
     /// The toolchain of `compiler`, or why it cannot travel.
-    pub fn toolchain(&self, compiler: &Path, env: &Environment) -> Result<Arc<Toolchain>, String> {
+    pub fn toolchain(&self, compiler: &Path, env: &Environment) -> Result<Arc<KnownToolchain>, String> {
         let key = ToolchainKey {
             compiler: compiler.to_owned(),
             stamps: tool_stamps(compiler, env),
             env: pick(env, &TOOL_VARIABLES),
         };
         self.toolchains.get(key, || {
-            toolchain::discover(compiler, env, &ask).map_err(|error| crate::host::text::chain(&error))
+            toolchain::discover(compiler, env, &ask)
+                .map(KnownToolchain::from)
+                .map_err(|error| crate::host::text::chain(&error))
         })
     }
 

@@ -137,6 +137,8 @@ struct Telling {
 /// The connection; shared by the units that use it.
 #[derive(Debug)]
 pub struct Link {
+    /// Tells this connection from every other of this process.
+    pub number: u64,
     /// The builder's name in the cluster.
     pub name: String,
     connection: quinn::Connection,
@@ -151,6 +153,8 @@ pub struct Link {
     _liveness: Task<()>,
     _control: Task<()>,
 }
+
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -178,6 +182,7 @@ impl Link {
         let (uploads, queue) = mpsc::unbounded_channel();
         let uploader = task::spawn("uploader", send_uploads(connection.clone(), tree, queue));
         Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             name: identity.name.to_string(),
             connection,
             view,

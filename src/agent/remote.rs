@@ -11,7 +11,7 @@ use quicc_protocol::message::run::DeclaredOutput;
 use quicc_protocol::message::table::PoisonKind;
 use quicc_protocol::message::wrapper::CompileRequest;
 
-use super::compilers::Compilers;
+use super::compilers::{Compilers, KnownToolchain};
 use super::farm::Slot;
 use super::link::{Action, Link, Returned, RunError, Sources, Traffic};
 use super::outputs::{self, Located};
@@ -19,7 +19,6 @@ use super::table::{Object, State, Table, TableError};
 use crate::compile::{self, Invocation, Plan, Surroundings, Verdict};
 use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::tree::{StatTuple, Tree};
-use crate::toolchain::Toolchain;
 
 /// A reason to compile here, as a stable code.
 pub type LocalReason = String;
@@ -39,7 +38,7 @@ pub struct Candidate {
     /// From the verdict.
     pub plan: Plan,
     /// Its compiler.
-    pub toolchain: Arc<Toolchain>,
+    pub toolchain: Arc<KnownToolchain>,
 }
 
 /// A compile ready to travel.
@@ -72,7 +71,7 @@ pub fn judge(compilers: &Compilers, request: &CompileRequest) -> Result<Candidat
         env: request.env.clone(),
     };
     let mut files = ClientFiles(Path::new(OsStr::from_bytes(&request.cwd)));
-    match compile::judge(&invocation, toolchain.dialect, &mut files) {
+    match compile::judge(&invocation, toolchain.toolchain.dialect, &mut files) {
         Verdict::Distribute(plan) => Ok(Candidate {
             plan: *plan,
             toolchain,
@@ -112,9 +111,8 @@ pub fn prepare(
     if search.frameworks {
         return Err("frameworks".to_owned());
     }
-    let toolchain_files: Vec<_> = toolchain.paths.iter().map(|path| bytes(path)).collect();
-    let locale_files = compilers.locale_files(toolchain, &request.env);
-    let mut directories: Vec<_> = toolchain.directories.iter().map(|path| bytes(path)).collect();
+    let locale_files = compilers.locale_files(&toolchain.toolchain, &request.env);
+    let mut directories = toolchain.directories.clone();
     directories.extend(outputs.iter().map(|output| output.directory.clone()));
     directories.extend(logical_cwd(request));
     let mut inputs = Request {
@@ -125,7 +123,7 @@ pub fn prepare(
         include_directories: &plan.include_directories,
         dependencies: &[],
         further_files: &plan.input_files,
-        optional_files: &[&toolchain_files[..], &locale_files[..]].concat(),
+        optional_files: &[&toolchain.files[..], &locale_files[..]].concat(),
         further_directories: &directories,
     };
     let discover = |inputs: &Request<'_>| {
@@ -148,10 +146,6 @@ pub fn prepare(
 fn said(code: &str, problem: &str) -> LocalReason {
     tracing::info!(code, problem, "a unit stays here");
     code.to_owned()
-}
-
-fn bytes(path: &Path) -> Vec<u8> {
-    path.as_os_str().as_bytes().to_vec()
 }
 
 /// `$PWD` where it names the working directory: compilers record it, links and all.
@@ -181,7 +175,7 @@ fn refuse_untravelled(closure: &Closure) -> Result<(), LocalReason> {
 fn assemble(
     request: &CompileRequest,
     plan: &Plan,
-    toolchain: &Toolchain,
+    toolchain: &KnownToolchain,
     closure: Closure,
     outputs: Vec<Located>,
     tier: Tier,
@@ -228,13 +222,12 @@ fn assemble(
 }
 
 /// Over the bytes of every tool, so that a tool replaced behind an unchanged driver is another toolchain.
-fn fingerprint(toolchain: &Toolchain, plan: &Plan, closure: &Closure) -> BlobDigest {
+fn fingerprint(toolchain: &KnownToolchain, plan: &Plan, closure: &Closure) -> BlobDigest {
     let mut hasher = blake3::Hasher::new();
     hasher.update(plan.language.name().as_bytes());
-    for path in &toolchain.paths {
-        let real = path.canonicalize().unwrap_or_else(|_| path.clone());
-        hasher.update(path.as_os_str().as_bytes()).update(&[0]);
-        if let Some(closure::Object::File { digest, .. }) = closure.objects.get(real.as_os_str().as_bytes()) {
+    for (path, real) in toolchain.files.iter().zip(&toolchain.real_files) {
+        hasher.update(path).update(&[0]);
+        if let Some(closure::Object::File { digest, .. }) = closure.objects.get(real) {
             hasher.update(digest);
         }
     }

@@ -169,7 +169,9 @@ impl Table {
             && is_same(told, object)
         {
             told.stat = *object.stat;
-            return Ok(told.id);
+            let id = told.id;
+            self.note_inode(object);
+            return Ok(id);
         }
         if self.next >= limits::TABLE_ENTRIES {
             return Err(TableError::Full);
@@ -189,10 +191,7 @@ impl Table {
         if let Some(names) = self.directories.get_mut(directory) {
             names.poisoned.remove(name);
         }
-        if object.stat.nlink > 1 && object.stat.is_file() {
-            self.inodes
-                .insert((object.stat.dev, object.stat.ino), object.path.to_vec());
-        }
+        self.note_inode(object);
         let told = Told {
             id,
             state: object.state.clone(),
@@ -219,6 +218,20 @@ impl Table {
         }
     }
 
+    /// Remembers which path stands for an inode: a second name may be made for it at any time.
+    fn note_inode(&mut self, object: Object<'_>) {
+        if object.stat.is_file() {
+            let path = self.inodes.entry((object.stat.dev, object.stat.ino)).or_default();
+            let stands = self
+                .told
+                .get(path)
+                .is_some_and(|told| told.stat.is_same_inode(object.stat));
+            if !stands {
+                object.path.clone_into(path);
+            }
+        }
+    }
+
     /// Another path told as the same inode with the same content.
     fn same_inode(&self, object: Object<'_>) -> Option<EntryId> {
         if object.stat.nlink < 2 {
@@ -226,7 +239,9 @@ impl Table {
         }
         let path = self.inodes.get(&(object.stat.dev, object.stat.ino))?;
         let other = self.told.get(path)?;
-        let same = &other.state == object.state && other.stat.mtime_ns == object.stat.mtime_ns;
+        let same = &other.state == object.state
+            && other.stat.mtime_ns == object.stat.mtime_ns
+            && (other.stat.dev, other.stat.ino) == (object.stat.dev, object.stat.ino);
         (same && path != object.path).then_some(other.id)
     }
 
@@ -510,6 +525,32 @@ mod tests {
             })
             .collect();
         assert_eq!(inodes, [None, Some(2)]);
+    }
+
+    #[test]
+    fn a_second_name_made_later_is_the_same_inode() {
+        let mut world = World(Table::new());
+        let alone = stat(0o100_644, 5, 7);
+        world.cover(&[directory(), ("/s/a", file("a"), alone)], &[]);
+        let linked = StatTuple { nlink: 2, ..alone };
+        let (records, _) = world.cover(
+            &[
+                directory(),
+                ("/s/a", file("a"), linked),
+                ("/s/b", file("a"), linked),
+            ],
+            &[],
+        );
+        let [
+            TableRecord::Define {
+                kind: EntryKind::File { same_inode_as, .. },
+                ..
+            },
+        ] = records.as_slice()
+        else {
+            panic!("{records:?}");
+        };
+        assert_eq!(*same_inode_as, Some(2));
     }
 
     #[test]

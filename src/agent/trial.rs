@@ -10,7 +10,7 @@ use quicc_protocol::message::wrapper::{CompileRequest, StandardStreams, VERSION}
 
 use super::farm::Slot;
 use super::link::{RunError, Traffic};
-use super::remote::{self, Candidate, Tier};
+use super::remote::{self, Tier};
 use super::trust::Trial;
 use super::unit::Units;
 use crate::compile::Language;
@@ -47,14 +47,15 @@ const fn source_of(language: Language) -> (&'static str, &'static str) {
 pub async fn run(
     units: &Arc<Units>,
     slot: &Slot,
-    candidate: &Candidate,
+    asked: &Arc<CompileRequest>,
+    language: Language,
     traffic: &Arc<Traffic>,
 ) -> Result<Trial, Option<RunError>> {
-    let compiler = candidate.toolchain.compiler.clone();
-    let language = candidate.plan.language;
+    let asked = Arc::clone(asked);
+    let compiler = PathBuf::from(OsString::from_vec(asked.compiler.clone()));
     let shared = Arc::clone(units);
     let prepare = move || {
-        let (request, local) = compile_here(&shared, &compiler, language)?;
+        let (request, local) = compile_here(&shared, &asked, language)?;
         let candidate = remote::judge(&shared.compilers, &request).ok()?;
         let prepared =
             remote::prepare(&shared.compilers, &shared.tree, &request, &candidate, Tier::Scan).ok()?;
@@ -76,7 +77,7 @@ pub async fn run(
             .map(|text| String::from_utf8_lossy(text).into_owned());
         tracing::warn!(
             builder = slot.link.name,
-            compiler = %candidate.toolchain.compiler.display(),
+            compiler = %compiler.display(),
             exit = ?returned.outcome.exit,
             said,
             "a trial compile differs: this toolchain is not used there"
@@ -85,8 +86,13 @@ pub async fn run(
     Ok(if equal { Trial::Equal } else { Trial::Different })
 }
 
-/// Writes the unit, compiles it here and gives the request that compiles it there, and the local object.
-fn compile_here(units: &Units, compiler: &Path, language: Language) -> Option<(CompileRequest, Vec<u8>)> {
+/// Writes the unit, compiles it here in the environment of the unit that asked and gives the request that compiles it there, and the local object.
+fn compile_here(
+    units: &Units,
+    asked: &CompileRequest,
+    language: Language,
+) -> Option<(CompileRequest, Vec<u8>)> {
+    let compiler = Path::new(OsStr::from_bytes(&asked.compiler));
     let (name, text) = source_of(language);
     let directory: PathBuf = units.trials.canonicalize().ok()?;
     let source = directory.join(name);
@@ -105,14 +111,20 @@ fn compile_here(units: &Units, compiler: &Path, language: Language) -> Option<(C
     ]
     .map(OsStr::to_owned)
     .to_vec();
-    let environment = vec![(
-        OsString::from("PATH"),
-        OsString::from("/usr/local/bin:/usr/bin:/bin"),
-    )];
+    let environment: Vec<(OsString, OsString)> = asked
+        .env
+        .iter()
+        .map(|(name, value)| {
+            (
+                OsString::from_vec(name.clone()),
+                OsString::from_vec(value.clone()),
+            )
+        })
+        .collect();
     let question = Question {
         program: compiler.to_owned(),
         arguments: arguments.clone(),
-        environment: environment.clone(),
+        environment,
         directory: directory.clone(),
     };
     let answer = ask(&question).ok();
@@ -130,10 +142,7 @@ fn compile_here(units: &Units, compiler: &Path, language: Language) -> Option<(C
             .chain(arguments.iter().map(|argument| bytes(argument)))
             .collect(),
         cwd: directory.into_os_string().into_vec(),
-        env: environment
-            .into_iter()
-            .map(|(name, value)| (name.into_vec(), value.into_vec()))
-            .collect(),
+        env: asked.env.clone(),
         umask: 0o022,
         streams: StandardStreams::default(),
         mount_namespace: 0,

@@ -15,8 +15,8 @@ pub enum Trial {
     Different,
 }
 
-/// By builder connection and toolchain; a connection's number is not reused.
-type Key = (usize, BlobDigest);
+/// By builder connection and toolchain.
+type Key = (u64, BlobDigest);
 
 /// Trials kept; beyond it all are made again.
 const REMEMBERED: usize = 1024;

@@ -79,7 +79,7 @@ pub struct Units {
     blocking: Semaphore,
     published: Mutex<HashSet<(Vec<u8>, Vec<u8>)>>,
     odd: Mutex<HashSet<Vec<Vec<u8>>>>,
-    swept: Mutex<HashMap<usize, Instant>>,
+    swept: Mutex<HashMap<u64, Instant>>,
 }
 
 /// How an attempt ended that gave no answer.
@@ -169,7 +169,8 @@ impl Units {
                 NoSlot::NoneFree => "no-free-slot",
             }))
         })?;
-        self.require_trust(&slot, candidate, &prepared, traffic).await?;
+        self.require_trust(&slot, request, candidate, &prepared, traffic)
+            .await?;
         self.sweep(&slot).await;
         let returned = self.attempt(&prepared, &slot, traffic).await?;
         drop(slot);
@@ -222,7 +223,7 @@ impl Units {
     }
 
     async fn sweep(self: &Arc<Self>, slot: &Slot) {
-        let key = Arc::as_ptr(&slot.link) as usize;
+        let key = slot.link.number;
         let due = {
             let mut swept = lock(&self.swept);
             if swept.len() > 64 {
@@ -246,14 +247,18 @@ impl Units {
     async fn require_trust(
         self: &Arc<Self>,
         slot: &Slot,
+        request: &Arc<CompileRequest>,
         candidate: &Candidate,
         prepared: &Prepared,
         traffic: &Arc<Traffic>,
     ) -> Result<(), Failed> {
-        let key = (Arc::as_ptr(&slot.link) as usize, prepared.toolchain);
+        let key = (slot.link.number, prepared.toolchain);
         let trial = self
             .trust
-            .get(key, super::trial::run(self, slot, candidate, traffic))
+            .get(
+                key,
+                super::trial::run(self, slot, request, candidate.plan.language, traffic),
+            )
             .await;
         match trial {
             Ok(Trial::Equal) => Ok(()),

@@ -5,9 +5,12 @@
 //! size, link count and inode are this machine's. The root's time is not known and stays this machine's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use quicc_protocol::BlobDigest;
@@ -18,11 +21,14 @@ use tokio::sync::watch;
 use super::place::{Staging, stamp_file, stamp_path};
 use super::tree::{self, Change, Child, FileEntry, Kind, Tree, TreeError};
 use crate::host::files::{FileError, PathContext};
-use crate::store::discard::discard;
+use crate::store::discard::{OwnedDirectory, discard};
 use crate::store::{Cas, CasError};
 
 /// Files are counted against the quota in blocks, as file systems keep them.
 const BLOCK: u64 = 4096;
+
+/// Records applied in one go; between two goes, actions get a look at the mirror.
+const RECORDS_AT_ONCE: usize = 32;
 
 /// Why a mirror cannot follow its table.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +50,14 @@ pub enum MirrorError {
     /// An earlier failure left the mirror behind its table.
     #[error("the mirror is behind its table")]
     Broken,
+    /// Records are missing before these.
+    #[error("record {first} came after {position} records")]
+    Gap {
+        /// Records of the table before the first of these.
+        first: u64,
+        /// Records applied.
+        position: u64,
+    },
 }
 
 /// What an action still needs of its entries.
@@ -51,8 +65,8 @@ pub enum MirrorError {
 pub enum Needs {
     /// Nothing: every entry is in place.
     Nothing,
-    /// These blobs' bytes.
-    Blobs(Vec<BlobDigest>),
+    /// These blobs' bytes, with their number.
+    Blobs(BTreeMap<BlobDigest, u64>),
     /// Current entries: this one was superseded.
     Current(EntryId),
 }
@@ -60,7 +74,8 @@ pub enum Needs {
 /// One tree on disk and the table it follows.
 #[derive(Debug)]
 pub struct Mirror {
-    directory: PathBuf,
+    /// Holds `root` and `staging`, and removes both.
+    _directory: OwnedDirectory,
     root: PathBuf,
     staging: Staging,
     cas: Cas,
@@ -68,6 +83,45 @@ pub struct Mirror {
     limit: u64,
     state: Mutex<State>,
     position: watch::Sender<u64>,
+    /// Of its files; kept beside the state for those who must not wait for the disk.
+    bytes: AtomicU64,
+    broken: AtomicBool,
+}
+
+/// A mirror at rest.
+#[derive(Debug)]
+pub struct Still<'a> {
+    /// Its entries.
+    pub tree: &'a Tree,
+    /// Its directory on this machine.
+    pub root: &'a Path,
+    filled: &'a BTreeSet<EntryId>,
+}
+
+impl Still<'_> {
+    /// Whether a file has its bytes; without them it is poison.
+    pub fn is_filled(&self, id: EntryId) -> bool {
+        self.filled.contains(&id)
+    }
+
+    /// What these entries lack.
+    pub fn needs(&self, ids: &[EntryId]) -> Needs {
+        let mut blobs = BTreeMap::new();
+        for &id in ids {
+            match self.tree.node(id).map(|node| &node.kind) {
+                None => return Needs::Current(id),
+                Some(Kind::File(file)) if !self.is_filled(id) => {
+                    blobs.insert(file.content, file.size);
+                }
+                Some(_) => {}
+            }
+        }
+        if blobs.is_empty() {
+            Needs::Nothing
+        } else {
+            Needs::Blobs(blobs)
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -80,26 +134,27 @@ struct State {
     /// Directories whose time is to be set again.
     dirty: BTreeSet<EntryId>,
     bytes: u64,
-    broken: bool,
 }
 
 impl Mirror {
-    /// An empty mirror in a new `directory`, with at most `limit` bytes of files taken from `cas`.
-    pub fn create(directory: &Path, cas: Cas, limit: u64) -> Result<Self, MirrorError> {
-        let root = directory.join("root");
-        let staging = directory.join("staging");
-        for path in [directory, &root, &staging] {
+    /// An empty mirror in an empty `directory`, with at most `limit` bytes of files taken from `cas`.
+    pub fn create(directory: OwnedDirectory, cas: Cas, limit: u64) -> Result<Self, MirrorError> {
+        let root = directory.path().join("root");
+        let staging = directory.path().join("staging");
+        for path in [&root, &staging] {
             fs::create_dir(path).context("create", path)?;
         }
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).context("set the mode of", &root)?;
         let mirror = Self {
-            directory: directory.to_owned(),
+            _directory: directory,
             staging: Staging::new(staging),
             root,
             cas,
             limit,
             state: Mutex::default(),
             position: watch::Sender::new(0),
+            bytes: AtomicU64::new(0),
+            broken: AtomicBool::new(false),
         };
         for name in tree::MOUNT_POINTS {
             mirror
@@ -109,22 +164,36 @@ impl Mirror {
         Ok(mirror)
     }
 
-    /// Applies records in order and advances the position by their number. After an error the mirror takes no
+    /// Applies records in order; `first` records of the table came before them. Those applied already are
+    /// skipped, so that a table may be told again from any earlier position. After an error the mirror takes no
     /// more of them. Blocks on the disk.
-    pub fn apply(&self, records: &[TableRecord]) -> Result<(), MirrorError> {
+    pub fn apply(&self, first: u64, records: &[TableRecord]) -> Result<(), MirrorError> {
+        let mut number = first;
+        for some in records.chunks(RECORDS_AT_ONCE) {
+            self.apply_some(number, some)?;
+            number += some.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn apply_some(&self, first: u64, records: &[TableRecord]) -> Result<(), MirrorError> {
         let mut state = self.state();
-        if state.broken {
+        if self.is_broken() {
             return Err(MirrorError::Broken);
         }
-        let applied = records
+        let position = *self.position.borrow();
+        let known = position
+            .checked_sub(first)
+            .ok_or(MirrorError::Gap { first, position })?;
+        let new = records.get(known as usize..).unwrap_or_default();
+        let applied = new
             .iter()
             .try_for_each(|record| self.apply_one(&mut state, record));
         self.settle(&mut state);
-        state.broken = applied.is_err();
-        drop(state);
+        self.broken.store(applied.is_err(), Ordering::Relaxed);
         if applied.is_ok() {
             self.position
-                .send_modify(|position| *position += records.len() as u64);
+                .send_modify(|position| *position += new.len() as u64);
         }
         applied
     }
@@ -155,22 +224,7 @@ impl Mirror {
 
     /// What these entries lack.
     pub fn needs(&self, ids: &[EntryId]) -> Needs {
-        let state = self.state();
-        let mut blobs = BTreeSet::new();
-        for &id in ids {
-            match state.tree.node(id).map(|node| &node.kind) {
-                None => return Needs::Current(id),
-                Some(Kind::File(file)) if !state.filled.contains(&id) => {
-                    blobs.insert(file.content);
-                }
-                Some(_) => {}
-            }
-        }
-        if blobs.is_empty() {
-            Needs::Nothing
-        } else {
-            Needs::Blobs(blobs.into_iter().collect())
-        }
+        self.while_still(|still| still.needs(ids))
     }
 
     /// Where records stand, and how to wait for more of them.
@@ -178,14 +232,14 @@ impl Mirror {
         self.position.subscribe()
     }
 
-    /// Bytes of its files.
+    /// Bytes of its files. Never waits.
     pub fn bytes(&self) -> u64 {
-        self.state().bytes
+        self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether an error stopped it from following its table.
+    /// Whether an error stopped it from following its table. Never waits.
     pub fn is_broken(&self) -> bool {
-        self.state().broken
+        self.broken.load(Ordering::Relaxed)
     }
 
     /// The directory a sandbox takes for the root of its files.
@@ -193,9 +247,14 @@ impl Mirror {
         &self.root
     }
 
-    /// Calls `look` with the entries while nothing changes them, on disk neither.
-    pub fn while_still<T>(&self, look: impl FnOnce(&Tree) -> T) -> T {
-        look(&self.state().tree)
+    /// Calls `look` while nothing changes the mirror, on disk neither.
+    pub fn while_still<T>(&self, look: impl FnOnce(&Still<'_>) -> T) -> T {
+        let state = self.state();
+        look(&Still {
+            tree: &state.tree,
+            filled: &state.filled,
+            root: &self.root,
+        })
     }
 
     /// See [`Tree::changed_since`].
@@ -208,9 +267,8 @@ impl Mirror {
     }
 
     fn path_of(&self, tree: &Tree, directory: EntryId, name: &[u8]) -> PathBuf {
-        use std::os::unix::ffi::OsStrExt;
         let mut path = self.root.join(tree.path(directory));
-        path.push(std::ffi::OsStr::from_bytes(name));
+        path.push(OsStr::from_bytes(name));
         path
     }
 
@@ -250,17 +308,14 @@ impl Mirror {
                 state.dirty.insert(id);
             }
             Some((_, Kind::Symlink(points_to))) => {
-                use std::os::unix::ffi::OsStrExt;
-                let points_to = Path::new(std::ffi::OsStr::from_bytes(&points_to));
+                let points_to = Path::new(OsStr::from_bytes(&points_to));
                 self.staging.put_link(points_to, &target)?;
             }
-            Some((id, Kind::File(file))) => {
-                if !self.fill(state, id, &file) {
-                    self.staging.put_poison(PoisonKind::Link, &target)?;
-                    state.waiting.entry(file.content).or_default().insert(id);
-                }
+            Some((id, Kind::File(file))) if !self.fill(state, id, &file) => {
+                self.staging.put_poison(PoisonKind::Link, &target)?;
+                state.waiting.entry(file.content).or_default().insert(id);
             }
-            None => {}
+            Some((_, Kind::File(_))) | None => {}
         }
         Ok(())
     }
@@ -316,25 +371,15 @@ impl Mirror {
             .find(|twin| state.tree.file(*twin) == Some(file))
     }
 
-    /// Gives directories in which something was placed their client's time back.
+    /// Ends a change: publishes the size, gives directories in which something was placed their client's time back.
     fn settle(&self, state: &mut State) {
+        self.bytes.store(state.bytes, Ordering::Relaxed);
         for id in std::mem::take(&mut state.dirty) {
             let modified = state.tree.directory(id).and_then(|directory| directory.modified);
             if let Some(modified) = modified {
                 // No compile is told apart by a directory's time: best effort.
                 let _ = stamp_path(&self.root.join(state.tree.path(id)), modified);
             }
-        }
-    }
-}
-
-impl Drop for Mirror {
-    fn drop(&mut self) {
-        if let Err(error) = discard(&self.directory) {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "a dropped mirror stays on disk"
-            );
         }
     }
 }

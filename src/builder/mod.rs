@@ -1,40 +1,30 @@
 //! The builder: keeps copies of its clients' files and runs their compilers on them.
 //!
 //! Never decides what to compile and never trusts a client beyond its own view.
+//!
+//! [`tree`] and [`slots`] decide, pure; [`mirror`], [`layout`] and [`collect`] keep files; [`service`] listens, with
+//! one `connection` per client and a file each for its leases, tables, blobs and actions.
 
+mod action;
+mod admission;
+mod authority;
+mod blobs;
+pub mod collect;
+mod condition;
+pub mod config;
+mod connection;
+pub mod layout;
+mod machine;
 pub mod mirror;
-pub mod tree;
-
+mod outcome;
 mod place;
-pub struct BuilderConfig;
-impl BuilderConfig {
-    pub fn embedded(
-        _: quicc_certs::Identity,
-        _: quicc_certs::Identity,
-        _: String,
-        _: String,
-        _: std::path::PathBuf,
-    ) -> Self {
-        Self
-    }
-    pub fn from_file(
-        _: &crate::config::BuilderFile,
-        _: quicc_certs::Identity,
-        _: quicc_certs::Identity,
-    ) -> Self {
-        Self
-    }
-}
-pub struct B;
-impl B {
-    pub async fn serve(
-        self,
-        _: crate::transport::Endpoint,
-        _: impl Future<Output = ()>,
-    ) -> Result<(), std::io::Error> {
-        Ok(())
-    }
-}
-pub async fn prepare(_: BuilderConfig) -> Result<B, std::io::Error> {
-    Ok(B)
-}
+mod registration;
+pub mod service;
+pub mod slots;
+mod tables;
+pub mod tree;
+pub mod views;
+mod wanted;
+
+pub use config::BuilderConfig;
+pub use service::{Builder, BuilderError, prepare};

@@ -5,11 +5,100 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
 
 use crate::host::files::{FileError, PathContext, temporary_beside};
+
+/// How often a tree is tried that somebody still writes to: a killed job dies within a second.
+const ATTEMPTS: u32 = 40;
+/// Pause between attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A thread that removes directories whose owners are gone. Dropping it waits until all are removed.
+#[derive(Debug)]
+pub struct Discarder {
+    queue: Option<mpsc::Sender<PathBuf>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Discarder {
+    /// Starts the thread.
+    pub fn start() -> io::Result<Arc<Self>> {
+        let (queue, paths) = mpsc::channel::<PathBuf>();
+        let remove_all = move || paths.iter().for_each(|path| discard_patiently(&path));
+        let thread = thread::Builder::new()
+            .name("discarder".to_owned())
+            .spawn(remove_all)?;
+        Ok(Arc::new(Self {
+            queue: Some(queue),
+            thread: Some(thread),
+        }))
+    }
+
+    /// Makes the directory at `path`, which is removed once the result is dropped. Its parent is private to this
+    /// process; see [`discard`].
+    pub fn create(self: &Arc<Self>, path: PathBuf) -> Result<OwnedDirectory, FileError> {
+        fs::create_dir(&path).context("create", &path)?;
+        Ok(OwnedDirectory {
+            path,
+            discarder: Arc::clone(self),
+        })
+    }
+}
+
+impl Drop for Discarder {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that removes directories panicked");
+        }
+    }
+}
+
+/// A directory that goes, with all in it, soon after its owner.
+#[derive(Debug)]
+pub struct OwnedDirectory {
+    path: PathBuf,
+    discarder: Arc<Discarder>,
+}
+
+impl OwnedDirectory {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for OwnedDirectory {
+    fn drop(&mut self) {
+        if let Some(queue) = &self.discarder.queue {
+            // Fails only without the thread, which ends after this.
+            let _ = queue.send(std::mem::take(&mut self.path));
+        }
+    }
+}
+
+fn discard_patiently(path: &Path) {
+    for _ in 1..ATTEMPTS {
+        if discard(path).is_ok() {
+            return;
+        }
+        thread::sleep(PAUSE);
+    }
+    if let Err(error) = discard(path) {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "a directory stays on disk"
+        );
+    }
+}
 
 /// Removes `path` and all below it; nothing there is success. `path`'s directory must be writable and private to
 /// this process: deep directories are moved up into it before they are emptied, so that no path grows long.
@@ -90,8 +179,8 @@ mod tests {
         for path in [tree, scratch.path().join("absent")] {
             discard(&path).unwrap();
         }
-        assert_eq!(left(scratch.path()), [outside.clone()]);
         assert_eq!(left(&outside), [outside.join("kept")]);
+        assert_eq!(left(scratch.path()), [outside]);
     }
 
     #[test]
@@ -100,8 +189,19 @@ mod tests {
         let tree = scratch.path().join("tree");
         fs::create_dir_all(tree.join("closed/inner")).unwrap();
         fs::set_permissions(tree.join("closed/inner"), PermissionsExt::from_mode(0o444)).unwrap();
-        fs::set_permissions(tree.join("closed"), PermissionsExt::from_mode(0)).unwrap();
+        fs::set_permissions(tree.join("closed"), PermissionsExt::from_mode(0o000)).unwrap();
         discard(&tree).unwrap();
+        assert!(left(scratch.path()).is_empty());
+    }
+
+    #[test]
+    fn a_directory_goes_with_its_owner() {
+        let scratch = tempfile::tempdir().unwrap();
+        let discarder = Discarder::start().unwrap();
+        let owned = discarder.create(scratch.path().join("owned")).unwrap();
+        fs::write(owned.path().join("file"), "").unwrap();
+        drop(owned);
+        drop(discarder);
         assert!(left(scratch.path()).is_empty());
     }
 

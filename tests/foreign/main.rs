@@ -2,7 +2,13 @@
 //!
 //! By default a fixed sample; `tests/foreign/all` runs every unit.
 
-#![allow(missing_docs, clippy::disallowed_methods, reason = "a test of processes")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,7 +2,11 @@
 //! nothing running.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
-#![allow(clippy::disallowed_methods, reason = "tests start real processes")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests start real processes"
+)]
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -20,6 +24,8 @@ pub const QUICC: &str = env!("CARGO_BIN_EXE_quicc");
 /// One user's world.
 pub struct World {
     root: tempfile::TempDir,
+    /// Another user than the one who runs the tests, and a copy of quicc that user can reach.
+    user: Option<u32>,
 }
 
 impl Default for World {
@@ -32,9 +38,30 @@ impl World {
     pub fn new() -> Self {
         let root = tempfile::Builder::new().prefix("quicc-test-").tempdir().unwrap();
         std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let world = Self { root };
+        let world = Self { root, user: None };
         std::fs::create_dir_all(world.source()).unwrap();
         world
+    }
+
+    /// A world that belongs to an unprivileged user; the tests must run as root.
+    pub fn of_user(uid: u32) -> Self {
+        let mut world = Self::new();
+        let own = world.root().join("quicc");
+        std::fs::copy(QUICC, &own).unwrap();
+        for path in [world.root().to_owned(), world.source(), own] {
+            std::os::unix::fs::chown(path, Some(uid), Some(uid)).expect("the tests run as root");
+        }
+        world.user = Some(uid);
+        world
+    }
+
+    /// quicc's path for this user.
+    pub fn program(&self) -> PathBuf {
+        if self.user.is_some() {
+            self.root().join("quicc")
+        } else {
+            PathBuf::from(QUICC)
+        }
     }
 
     pub fn root(&self) -> &Path {
@@ -57,7 +84,10 @@ impl World {
     pub fn write(&self, path: &str, text: &str) {
         let path = self.at(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
+        std::fs::write(&path, text).unwrap();
+        if self.user.is_some() {
+            std::os::unix::fs::chown(path, self.user, self.user).unwrap();
+        }
     }
 
     pub fn read(&self, path: &str) -> Vec<u8> {
@@ -70,7 +100,17 @@ impl World {
 
     /// A command in the sources with an environment like a user's.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(program);
+        let mut command = match self.user {
+            None => Command::new(program),
+            Some(uid) => {
+                let mut command = Command::new("setpriv");
+                command
+                    .arg(format!("--reuid={uid}"))
+                    .arg(format!("--regid={uid}"));
+                command.args(["--clear-groups", "--"]).arg(program);
+                command
+            }
+        };
         command
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
@@ -87,14 +127,14 @@ impl World {
 
     /// `quicc ARGUMENTS`.
     pub fn quicc(&self, arguments: &[&str]) -> Output {
-        self.command(QUICC).args(arguments).output().unwrap()
+        self.command(self.program()).args(arguments).output().unwrap()
     }
 
     /// `quicc run --summary … -- sh -c SCRIPT`: the script's output and the summary.
     pub fn run(&self, script: &str) -> (Output, Summary) {
         let summary = self.root().join("summary.json");
         let _ = std::fs::remove_file(&summary);
-        let mut command = self.command(QUICC);
+        let mut command = self.command(self.program());
         command
             .arg("run")
             .arg("--summary")
@@ -167,7 +207,7 @@ impl World {
 
     /// Asks the agent to end and waits until it has.
     pub fn stop_agent(&self) {
-        let _ = self.command(QUICC).args(["agent", "stop"]).output();
+        let _ = self.command(self.program()).args(["agent", "stop"]).output();
         if let Ok(file) = File::open(self.home().join("state/agent.lock")) {
             let _ = Flock::lock(file, FlockArg::LockExclusive);
         }

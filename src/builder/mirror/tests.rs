@@ -1,6 +1,7 @@
 //! Records on one side, a real directory tree on the other.
 
 use super::*;
+use crate::store::discard::Discarder;
 use proptest::prelude::*;
 use quicc_protocol::message::table::{EntryKind, FileTime};
 use std::io::Write as _;
@@ -21,7 +22,11 @@ impl World {
     fn new(limit: u64) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let cas = Cas::open(scratch.path(), 1 << 20).unwrap();
-        let mirror = Mirror::create(&scratch.path().join("mirror"), cas.clone(), limit).unwrap();
+        let directory = Discarder::start()
+            .unwrap()
+            .create(scratch.path().join("mirror"))
+            .unwrap();
+        let mirror = Mirror::create(directory, cas.clone(), limit).unwrap();
         Self { scratch, cas, mirror }
     }
 
@@ -39,8 +44,13 @@ impl World {
         self.mirror.materialise(&BlobDigest::of(bytes));
     }
 
+    fn try_apply(&self, records: &[TableRecord]) -> Result<(), MirrorError> {
+        let position = *self.mirror.position().borrow();
+        self.mirror.apply(position, records)
+    }
+
     fn apply(&self, records: &[TableRecord]) {
-        self.mirror.apply(records).unwrap();
+        self.try_apply(records).unwrap();
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -189,7 +199,10 @@ fn a_late_blob_fills_all_that_wait_for_it() {
         define(4, ROOT, "dir", directory()),
     ]);
     let digest = BlobDigest::of(b"late");
-    assert_eq!(world.mirror.needs(&[1, 2, 4]), Needs::Blobs(vec![digest]));
+    assert_eq!(
+        world.mirror.needs(&[1, 2, 4]),
+        Needs::Blobs(BTreeMap::from([(digest, 4)]))
+    );
     assert_eq!(world.mirror.needs(&[1, 3]), Needs::Current(3));
     assert!(world.mirror.awaits(&digest));
     assert_eq!(
@@ -197,7 +210,7 @@ fn a_late_blob_fills_all_that_wait_for_it() {
         Some(40),
         "ELOOP"
     );
-    let stamp = world.mirror.while_still(Tree::stamp);
+    let stamp = world.mirror.while_still(|still| still.tree.stamp());
     world.arrive(b"late");
     assert!(world.mirror.changed_since(stamp, &[1]) && !world.mirror.awaits(&digest));
     assert_eq!(world.mirror.needs(&[1, 2, 4]), Needs::Nothing);
@@ -270,14 +283,17 @@ fn links_are_never_followed() {
     fs::create_dir(&outside).unwrap();
     let target = outside.to_str().unwrap().as_bytes();
     world.apply(&[define(1, ROOT, "way-out", link(target))]);
-    let through = world.mirror.apply(&[define(2, 1, "x", file(b"x"))]);
+    let through = world.try_apply(&[define(2, 1, "x", file(b"x"))]);
     assert!(matches!(
         through,
         Err(MirrorError::Table {
             source: TreeError::NoDirectory { id: 1 }
         })
     ));
-    assert!(matches!(world.mirror.apply(&[]), Err(MirrorError::Broken)));
+    assert!(matches!(
+        world.try_apply(&[poison(ROOT, "x", PoisonKind::Link)]),
+        Err(MirrorError::Broken)
+    ));
     let world = World::new(1 << 20);
     world.apply(&[
         define(1, ROOT, "d", directory()),
@@ -363,10 +379,33 @@ fn a_dropped_mirror_leaves_nothing_and_positions_count_records() {
     world.apply(&[define(1, ROOT, "a", directory()), define(2, 1, "b", directory())]);
     world.apply(&[TableRecord::Remove { id: 1 }]);
     assert_eq!(*position.borrow(), 3);
-    let World { scratch, cas, mirror } = world;
+    let World { scratch, mirror, .. } = world;
     drop(mirror);
     assert_eq!(kind(&scratch.path().join("mirror")), '-');
-    drop(cas);
+}
+
+#[test]
+fn a_table_told_again_is_applied_once() {
+    let world = World::new(1 << 20);
+    let records: Vec<_> = (1..100)
+        .map(|id| define(id, ROOT, id.to_string(), directory()))
+        .collect();
+    world.mirror.apply(0, &records[..40]).unwrap();
+    world.mirror.apply(10, &records[10..90]).unwrap();
+    world.mirror.apply(0, &records[..20]).unwrap();
+    assert_eq!(*world.mirror.position().borrow(), 90);
+    assert!(matches!(
+        world.mirror.apply(91, &records[91..]),
+        Err(MirrorError::Gap {
+            first: 91,
+            position: 90
+        })
+    ));
+    world.mirror.apply(0, &records).unwrap();
+    assert_eq!(
+        fs::read_dir(world.mirror.root()).unwrap().count(),
+        99 + tree::MOUNT_POINTS.len()
+    );
 }
 
 /// Every name of the tree on disk is what the table says, and nothing else is there.
@@ -407,7 +446,7 @@ proptest! {
         let mut next = 1;
         for (verb, target, name) in steps {
             let directories: Vec<EntryId> =
-                world.mirror.while_still(|tree| (0..next).filter(|id| tree.directory(*id).is_some()).collect());
+                world.mirror.while_still(|still| (0..next).filter(|id| still.tree.directory(*id).is_some()).collect());
             let parent = directories[target % directories.len()];
             let name = char::from(b'a' + name).to_string();
             let mut entry = |kind| { next += 1; define(next - 1, parent, &name, kind) };
