@@ -14,6 +14,7 @@ use quicc_protocol::message::wrapper::CompileRequest;
 use super::compilers::{Compilers, KnownToolchain};
 use super::farm::Slot;
 use super::link::{Action, Link, Returned, RunError, Sources, Traffic};
+use super::loader_path;
 use super::outputs::{self, Located};
 use super::table::{Object, State, Table, TableError};
 use crate::compile::{self, Invocation, Plan, Surroundings, Verdict};
@@ -59,16 +60,24 @@ pub struct Prepared {
 }
 
 /// What a command line means. `Err(None)`: no compile at all.
-pub fn judge(compilers: &Compilers, request: &CompileRequest) -> Result<Candidate, Option<LocalReason>> {
+pub fn judge(
+    compilers: &Compilers,
+    tree: &Tree,
+    request: &CompileRequest,
+) -> Result<Candidate, Option<LocalReason>> {
     let compiler = Path::new(OsStr::from_bytes(&request.compiler));
     let toolchain = compilers.toolchain(compiler, &request.env).map_err(|problem| {
         tracing::info!(compiler = %compiler.display(), problem, "this compiler stays here");
         Some("unknown-compiler".to_owned())
     })?;
+    let mut env = request.env.clone();
+    env.retain(|(name, value)| {
+        name != b"LD_LIBRARY_PATH" || !loader_path::is_harmless(tree, value, &toolchain.files)
+    });
     let invocation = Invocation {
         argv: request.argv.clone(),
         cwd: request.cwd.clone(),
-        env: request.env.clone(),
+        env,
     };
     let mut files = ClientFiles(Path::new(OsStr::from_bytes(&request.cwd)));
     match compile::judge(&invocation, toolchain.toolchain.dialect, &mut files) {

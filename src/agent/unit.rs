@@ -127,7 +127,7 @@ impl Units {
     pub async fn decide(self: &Arc<Self>, request: Arc<CompileRequest>, traffic: &Arc<Traffic>) -> Decision {
         let asked = Arc::clone(&request);
         let judged = self
-            .blocking(move |units| remote::judge(&units.compilers, &asked))
+            .blocking(move |units| remote::judge(&units.compilers, &units.tree, &asked))
             .await;
         let candidate = match judged {
             Some(Ok(candidate)) => Arc::new(candidate),
