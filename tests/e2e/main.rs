@@ -13,6 +13,7 @@
 mod support;
 
 mod builds;
+mod chains;
 mod changes;
 mod farm;
 mod faults;
