@@ -210,10 +210,8 @@ impl Units {
                 RefusalCode::Busy => Failed::Again("builder-busy"),
                 RefusalCode::Stale | RefusalCode::UnknownTable => Failed::Again("builder-stale"),
                 RefusalCode::LimitExceeded => Failed::Finally(Decision::fallback("limit-exceeded")),
-                RefusalCode::Draining
-                | RefusalCode::NotAllowed
-                | RefusalCode::Internal
-                | RefusalCode::Unsupported => {
+                RefusalCode::Unsupported => Failed::Finally(Decision::local("builder-unsupported")),
+                RefusalCode::Draining | RefusalCode::NotAllowed | RefusalCode::Internal => {
                     self.farm.avoid(link);
                     Failed::Again("builder-refuses")
                 }
