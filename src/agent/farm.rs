@@ -216,6 +216,18 @@ impl Farm {
             .collect()
     }
 
+    /// Starts nothing more on a builder for a while; what runs there goes on.
+    pub fn spare(&self, link: &Link) {
+        let mut state = self.lock();
+        state.avoided.insert(link.name.clone(), Instant::now() + AVOIDED);
+        for (id, lease) in &mut state.leases {
+            if lease.link.name == link.name && lease.slots > 0 {
+                lease.slots = 0;
+                let _ = self.returned.send(*id);
+            }
+        }
+    }
+
     /// Keeps away from a builder for a while, and from its leases for good.
     pub fn avoid(&self, link: &Link) {
         let mut state = self.lock();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use quicc_protocol::identifiers::{LeaseId, ViewId};
+use quicc_protocol::identifiers::{EntryId, LeaseId, ViewId};
 use quicc_protocol::message::Message;
 use quicc_protocol::message::blob::{BlobBatch, BlobsWanted, Body};
 use quicc_protocol::message::lease::LeaseGrant;
@@ -17,7 +17,7 @@ use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::table::{Cover, Table, TableError};
+use super::table::{Table, TableError};
 use crate::host::task::{self, Task};
 use crate::inputs::tree::Tree;
 use crate::transport::frame::{self, Frame};
@@ -57,6 +57,17 @@ pub struct Action {
     pub umask: u32,
     /// Physical directory, name and present state of each declared output.
     pub outputs: Vec<(Vec<u8>, DeclaredOutput)>,
+}
+
+/// Where a table stood after a change, and what the change gave.
+#[derive(Debug)]
+pub struct Told<T> {
+    /// Which table of the view.
+    pub epoch: u64,
+    /// Records told.
+    pub position: u64,
+    /// The change's own result.
+    pub value: T,
 }
 
 /// What came back.
@@ -259,12 +270,12 @@ impl Link {
         Ok(())
     }
 
-    /// Changes the table under its lock, so that records leave in the order of their positions. A table whose
-    /// ids are used up is begun anew.
+    /// Changes the table under its lock, so that records leave in the order of their positions; they leave also
+    /// when the change failed midway. A table whose ids are used up is begun anew.
     pub fn tell<T>(
         &self,
-        change: impl Fn(&mut Table) -> Result<(Vec<TableRecord>, T), TableError>,
-    ) -> Result<(u64, T), TableError> {
+        change: impl Fn(&mut Table) -> Result<T, TableError>,
+    ) -> Result<Told<T>, TableError> {
         let mut telling = lock(&self.telling);
         let changed = match change(&mut telling.table) {
             Err(TableError::Full) => {
@@ -273,28 +284,37 @@ impl Link {
             }
             changed => changed,
         };
-        let (records, value) = changed?;
+        let (records, position) = telling.table.take_records();
         if !records.is_empty() {
             let _ = telling.records.send(records);
         }
-        Ok((telling.epoch, value))
+        Ok(Told {
+            epoch: telling.epoch,
+            position,
+            value: changed?,
+        })
     }
 
-    /// Runs an action whose closure `cover` describes, under `lease`. Dropping the future cancels it.
+    /// Runs an action whose closure was told, under `lease`. Dropping the future cancels it.
     pub async fn run(
         &self,
         lease: LeaseId,
         action: &Action,
-        (epoch, cover, outputs): (u64, &Cover, Vec<DeclaredOutput>),
+        told: Told<(Vec<EntryId>, Vec<DeclaredOutput>)>,
         sources: &Sources,
         traffic: &Arc<Traffic>,
     ) -> Result<Returned, RunError> {
+        let Told {
+            epoch,
+            position,
+            value: (entries, outputs),
+        } = told;
         let request = RunRequest {
             lease,
             view: self.view,
             epoch,
-            position: cover.position,
-            entries: quicc_protocol::identifiers::encode_ascending(&cover.entries),
+            position,
+            entries: quicc_protocol::identifiers::encode_ascending(&entries),
             program: action.program.clone(),
             argv: action.argv.clone(),
             cwd: action.cwd.clone(),

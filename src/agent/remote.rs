@@ -95,12 +95,34 @@ struct ClientFiles<'a>(&'a Path);
 
 impl Surroundings for ClientFiles<'_> {
     fn read_response_file(&mut self, path: &[u8]) -> Option<Vec<u8>> {
-        std::fs::read(self.0.join(OsStr::from_bytes(path))).ok()
+        read_regular(&self.0.join(OsStr::from_bytes(path)))
     }
 
     fn exists(&mut self, path: &[u8]) -> bool {
         self.0.join(OsStr::from_bytes(path)).symlink_metadata().is_ok()
     }
+}
+
+/// The bytes of a regular file of bounded size; a FIFO is left to the compiler, whose reading of it is the only one.
+fn read_regular(path: &Path) -> Option<Vec<u8>> {
+    use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::File::options();
+    let file = options
+        .read(true)
+        .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .ok()?;
+    let limit = compile::MAX_EXPANDED_BYTES as u64;
+    if !file
+        .metadata()
+        .is_ok_and(|data| data.is_file() && data.len() <= limit)
+    {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// Finds all a candidate may read. Blocking.
@@ -256,12 +278,14 @@ fn fingerprint(toolchain: &KnownToolchain, plan: &Plan, closure: &Closure) -> Bl
 
 /// Runs a prepared compile on the slot's builder.
 pub async fn attempt(
+    tree: &Tree,
     prepared: &Prepared,
     slot: &Slot,
     is_ours: &(dyn Fn(&[u8], &[u8]) -> bool + Sync),
     traffic: &Arc<Traffic>,
 ) -> Result<Returned, RunError> {
-    let (epoch, (cover, outputs)) = slot.link.tell(|table| {
+    let told = slot.link.tell(|table| {
+        forget_absent(table, tree, &prepared.closure);
         let objects = prepared
             .states
             .iter()
@@ -270,16 +294,25 @@ pub async fn attempt(
             .closure
             .listed
             .iter()
-            .map(|(path, listed)| (path.as_slice(), &listed.listing));
-        let mut cover = table.cover(objects, listed, is_ours)?;
-        let outputs = declare(table, &prepared.action)?;
-        let records = std::mem::take(&mut cover.records);
-        Ok((records, (cover, outputs)))
+            .map(|(path, listed)| (path.as_slice(), listed));
+        let entries = table.cover(objects, listed, is_ours)?;
+        Ok((entries, declare(table, &prepared.action)?))
     })?;
-    let told = (epoch, &cover, outputs);
     slot.link
         .run(slot.lease, &prepared.action, told, &prepared.sources, traffic)
         .await
+}
+
+/// Takes back files that a lookup of the closure missed since they were told: also a lookup by absolute path, in a
+/// directory that is not listed, must miss them.
+fn forget_absent(table: &mut Table, tree: &Tree, closure: &Closure) {
+    for (directory, names) in &closure.absent {
+        for path in names.iter().map(|name| super::table::join(directory, name)) {
+            if table.id(&path).is_some() && matches!(tree.stat(&path), Ok(None)) {
+                table.forget(&path, None);
+            }
+        }
+    }
 }
 
 fn declare(table: &Table, action: &Action) -> Result<Vec<DeclaredOutput>, TableError> {
@@ -305,11 +338,10 @@ pub fn sweep(link: &Link, tree: &Tree) {
                 _ => Some((path.to_vec(), None)),
             })
             .collect();
-        let records = stale
-            .into_iter()
-            .flat_map(|(path, exists)| table.forget(&path, exists))
-            .collect();
-        Ok((records, ()))
+        for (path, exists) in stale {
+            table.forget(&path, exists);
+        }
+        Ok(())
     });
 }
 

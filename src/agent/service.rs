@@ -1,12 +1,14 @@
 //! The socket: who may ask, one conversation per wrapper, local tokens, idleness and the end.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::fcntl::Flock;
 use quicc_protocol::limits;
 use quicc_protocol::message::Message;
 use quicc_protocol::message::wrapper::{
@@ -30,6 +32,10 @@ const STILL_WORKING: Duration = Duration::from_secs(2);
 const WRAPPER_PATIENCE: Duration = Duration::from_secs(60);
 /// How long an ending agent lets running units finish.
 const DRAIN: Duration = Duration::from_secs(600);
+/// How long a local compile waits for a token; then it runs without one rather than not at all.
+const TOKEN_WAIT: Duration = Duration::from_secs(120);
+/// How often a local compiler's process is looked at.
+const PROCESS_LOOK: Duration = Duration::from_millis(250);
 /// Conversations at once; more wait in the socket's queue.
 const CONVERSATIONS: usize = 4096;
 
@@ -46,6 +52,7 @@ pub struct Service {
     active: AtomicUsize,
     became_idle: Notify,
     stop: Notify,
+    claim: Mutex<Option<SocketClaim>>,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +99,7 @@ impl Service {
             active: AtomicUsize::new(0),
             became_idle: Notify::new(),
             stop: Notify::new(),
+            claim: Mutex::new(None),
         })
     }
 
@@ -100,10 +108,11 @@ impl Service {
     pub async fn serve(
         self: Arc<Self>,
         listener: UnixListener,
-        socket: PathBuf,
+        claim: SocketClaim,
         idle: Option<Duration>,
         shutdown: impl Future<Output = ()>,
     ) {
+        *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = Some(claim);
         tokio::pin!(shutdown);
         let mut conversations: Vec<Task<()>> = Vec::new();
         loop {
@@ -120,7 +129,7 @@ impl Service {
                 () = tokio::time::sleep(Duration::from_secs(1)), if conversations.len() >= CONVERSATIONS => {}
             }
         }
-        let _ = std::fs::remove_file(&socket);
+        self.give_up_socket();
         drop(listener);
         let finish = async {
             for conversation in conversations {
@@ -128,6 +137,17 @@ impl Service {
             }
         };
         let _ = tokio::time::timeout(DRAIN, finish).await;
+    }
+
+    /// Lets another agent take this one's place.
+    fn give_up_socket(&self) {
+        drop(self.claim.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Starts nothing more. The name is given up first: a wrapper looks for another agent as soon as it hears of it.
+    fn retire(&self) {
+        self.give_up_socket();
+        self.stop.notify_one();
     }
 
     fn spawn_conversation(self: &Arc<Self>, stream: UnixStream) -> Task<()> {
@@ -172,17 +192,19 @@ impl Service {
             Ok(request) => request,
             // Another version's request may not decode; it is told so all the same.
             Err(FrameError::Decode(_)) => {
+                self.retire();
                 return frame::send(&mut writer, &AgentDrains { version: VERSION }).await;
             }
             Err(error) => return Err(error),
         };
         if request.version != VERSION {
-            // Give up the name first: the wrapper looks for another agent as soon as it reads the answer.
-            self.stop.notify_one();
+            self.retire();
             return frame::send(&mut writer, &AgentDrains { version: VERSION }).await;
         }
+        let pid = peer.as_ref().and_then(tokio::net::unix::UCred::pid);
         let foreign = self.foreign_reason(peer.as_ref().map(|peer| (peer.uid(), peer.pid())));
-        self.compile(Arc::new(request), foreign, reader, writer).await
+        self.compile(Arc::new(request), (foreign, pid), reader, writer)
+            .await
     }
 
     /// Why a wrapper's files are not this agent's: another user, mount namespace or root directory.
@@ -198,7 +220,7 @@ impl Service {
 
     async fn answer(&self, asked: &AgentQuestion, writer: &mut OwnedWriteHalf) -> Result<(), FrameError> {
         if asked.question == Question::Stop {
-            self.stop.notify_one();
+            self.retire();
         }
         let json = serde_json::to_string(&self.status()).unwrap_or_default();
         frame::send(writer, &AgentStatus { json }).await
@@ -235,7 +257,7 @@ impl Service {
     async fn compile(
         self: &Arc<Self>,
         request: Arc<CompileRequest>,
-        foreign: Option<&'static str>,
+        (foreign, pid): (Option<&'static str>, Option<i32>),
         mut reader: OwnedReadHalf,
         mut writer: OwnedWriteHalf,
     ) -> Result<(), FrameError> {
@@ -266,8 +288,9 @@ impl Service {
         let token = Arc::clone(&self.tokens);
         let needs_token = !request.inside_local_compile;
         let wait = async {
+            let token = tokio::time::timeout(TOKEN_WAIT, token.acquire_owned());
             if needs_token {
-                token.acquire_owned().await.ok()
+                token.await.ok().and_then(Result::ok)
             } else {
                 None
             }
@@ -287,8 +310,12 @@ impl Service {
             },
         )
         .await?;
-        // The compiler inherits the socket and closes it by ending.
-        let _ = reader.read(&mut [0; 1]).await;
+        // The compiler inherits the socket and closes it by ending, unless something it left behind keeps it.
+        let mut byte = [0; 1];
+        tokio::select! {
+            _ = reader.read(&mut byte) => {}
+            () = process_ended(pid) => {}
+        }
         Ok(())
     }
 
@@ -345,11 +372,77 @@ async fn hand_over(
     Ok(())
 }
 
-/// Binds the socket of an agent that holds the agent lock; a leftover of a killed agent is replaced.
-pub fn bind(socket: &Path) -> std::io::Result<UnixListener> {
-    match std::fs::remove_file(socket) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// Returns when a process has ended. Its number stays the same when it becomes the compiler.
+async fn process_ended(pid: Option<i32>) {
+    let Some(pid) = pid else {
+        return std::future::pending().await;
+    };
+    let begun = start_of(pid);
+    while begun.is_some() && start_of(pid) == begun {
+        tokio::time::sleep(PROCESS_LOOK).await;
     }
-    UnixListener::bind(socket)
+}
+
+/// When a living process began, in the kernel's count; proc_pid_stat(5), field 22. `None` for one that has ended,
+/// waited for or not.
+fn start_of(pid: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field, the name, may hold anything but ends with the last parenthesis.
+    let mut fields = text.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+/// The right to a socket's name: the agent lock and the file bound. Dropping it gives both up.
+#[derive(Debug)]
+pub struct SocketClaim {
+    path: PathBuf,
+    inode: (u64, u64),
+    _lock: Flock<File>,
+}
+
+impl SocketClaim {
+    /// Binds `path` for the agent that holds `lock`; a leftover of a killed agent is replaced.
+    pub fn bind(path: &Path, lock: Flock<File>) -> std::io::Result<(UnixListener, Self)> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        let data = std::fs::symlink_metadata(path)?;
+        Ok((
+            listener,
+            Self {
+                path: path.to_owned(),
+                inode: (data.dev(), data.ino()),
+                _lock: lock,
+            },
+        ))
+    }
+}
+
+impl Drop for SocketClaim {
+    fn drop(&mut self) {
+        let ours =
+            std::fs::symlink_metadata(&self.path).is_ok_and(|data| (data.dev(), data.ino()) == self.inode);
+        if ours {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_start() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert!(start_of(own).is_some_and(|start| start > 0));
+        assert_eq!(start_of(own), start_of(own));
+        assert_eq!(start_of(i32::MAX), None);
+    }
 }

@@ -66,7 +66,7 @@ pub async fn run(
         .ok()
         .flatten()
         .ok_or(None)?;
-    let returned = remote::attempt(&prepared, slot, &|_, _| false, traffic)
+    let returned = remote::attempt(&units.tree, &prepared, slot, &|_, _| false, traffic)
         .await
         .map_err(Some)?;
     let equal = returned.outcome.exit == Exit::Code(0) && returned.bodies.get(2) == Some(&local);

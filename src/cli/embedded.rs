@@ -2,7 +2,7 @@
 //! process. The same code and the same sandbox as a real farm; only the distance is missing.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quicc_certs::{Credentials, Name, ephemeral_farm};
@@ -34,8 +34,27 @@ pub(crate) struct EmbeddedFarm {
     pub(crate) roles: [Task<()>; 2],
 }
 
+/// Cache directories tried: an agent that drains keeps its own until its last unit is done.
+const CACHES: usize = 3;
+
+/// Starts a farm in `cache`, or beside it while that is in use. The error is the first one.
+pub(crate) async fn start_in_any(cache: &Path) -> Result<EmbeddedFarm, String> {
+    let mut first = None;
+    for number in 0..CACHES {
+        let mut directory = cache.as_os_str().to_owned();
+        if number > 0 {
+            directory.push(format!("-{number}"));
+        }
+        match start(PathBuf::from(directory)).await {
+            Ok(farm) => return Ok(farm),
+            Err(problem) => first = first.or(Some(problem)),
+        }
+    }
+    Err(first.unwrap_or_default())
+}
+
 /// Starts a farm whose builder keeps its files in `cache`.
-pub(crate) async fn start(cache: PathBuf) -> Result<EmbeddedFarm, String> {
+async fn start(cache: PathBuf) -> Result<EmbeddedFarm, String> {
     let cluster: Name = CLUSTER.parse().map_err(|error| text::chain(&error))?;
     let certificates =
         ephemeral_farm(&cluster, LIFETIME, clock::unix_seconds()).map_err(|error| text::chain(&error))?;
