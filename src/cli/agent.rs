@@ -120,7 +120,9 @@ pub(crate) fn serve(detach: bool) -> Result<u8, Failure> {
             .context("create", directory)?;
     }
     // Held until the process ends, by any number of draining agents: who waits for their end waits for it.
-    let _running = Flock::lock(open_lock(&paths, "agent.running")?, FlockArg::LockSharedNonblock);
+    let running = Flock::lock(open_lock(&paths, "agent.running")?, FlockArg::LockSharedNonblock);
+    // The kernel gives it back at the very end.
+    std::mem::forget(running);
     let lock = claim(&paths)?;
     let log = log_file(&paths);
     daemon::start_log(detach.then_some(&log).map(PathBuf::as_path))?;
