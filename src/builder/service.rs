@@ -1,16 +1,17 @@
 //! The builder at work: what all its connections share, from its start to its end.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quicc_protocol::version::Hello;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use self::jobs::JobDirectories;
 use super::BuilderConfig;
 use super::admission::Admission;
 use super::authority::Authority;
@@ -21,9 +22,11 @@ use super::views::Views;
 use crate::host::files::{FileError, PathContext};
 use crate::host::task;
 use crate::sandbox::{self, SandboxError};
-use crate::store::discard::{Discarder, OwnedDirectory, discard};
+use crate::store::discard::{Discarder, OwnedDirectory};
 use crate::store::{Cas, CasError};
 use crate::transport::Endpoint;
+
+mod jobs;
 
 /// Clients connected at once, unfinished handshakes included.
 pub const CONNECTIONS: usize = 1024;
@@ -45,6 +48,18 @@ pub enum BuilderError {
     /// A directory cannot be had.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Another builder has the place where actions write.
+    #[error("another builder uses {}; give each its own `build_dir`", directory.display())]
+    BuildDirectoryInUse {
+        /// The place.
+        directory: PathBuf,
+    },
+    /// Where actions are to write is something this builder did not make.
+    #[error("{} is no directory of this user's; move it away or choose another `build_dir`", directory.display())]
+    BuildDirectoryForeign {
+        /// What it should be.
+        directory: PathBuf,
+    },
     /// This machine makes no sandboxes.
     #[error("the builder cannot shut actions in")]
     Sandbox {
@@ -68,6 +83,7 @@ pub enum BuilderError {
 pub struct Builder {
     config: BuilderConfig,
     cas: Cas,
+    job_directories: JobDirectories,
     discarder: Arc<Discarder>,
 }
 
@@ -84,14 +100,20 @@ pub(super) struct Shared {
     pub(super) outcomes: Arc<Semaphore>,
     /// The user jobs run as, where that is not this process's.
     pub(super) job_owner: Option<(u32, u32)>,
-    discarder: Arc<Discarder>,
-    jobs: AtomicU64,
+    job_directories: JobDirectories,
     draining: AtomicBool,
 }
 
 /// Opens the store, removes what an earlier run left, and tries the sandbox.
 pub async fn prepare(config: BuilderConfig) -> Result<Builder, BuilderError> {
-    let (cas, discarder) = open_directories(&config)?;
+    fs::create_dir_all(&config.cache_dir).context("create", &config.cache_dir)?;
+    // The lock comes first: what follows removes what is another builder's otherwise.
+    let cas = Cas::open(&config.cache_dir, config.cas_limit)?;
+    let mirrors = mirrors(&config);
+    fs::create_dir_all(&mirrors).context("create", &mirrors)?;
+    jobs::remove_remains(&mirrors)?;
+    let discarder = Discarder::start().map_err(|source| BuilderError::Thread { source })?;
+    let job_directories = JobDirectories::open(&config.build_dir, Arc::clone(&discarder))?;
     let support = sandbox::probe(&config.executable).await?;
     tracing::info!(
         job_uid = ?support.job_uid,
@@ -101,37 +123,13 @@ pub async fn prepare(config: BuilderConfig) -> Result<Builder, BuilderError> {
     Ok(Builder {
         config,
         cas,
+        job_directories,
         discarder,
     })
 }
 
-fn open_directories(config: &BuilderConfig) -> Result<(Cas, Arc<Discarder>), BuilderError> {
-    fs::create_dir_all(&config.cache_dir).context("create", &config.cache_dir)?;
-    // The lock comes first: what follows removes what is another builder's otherwise.
-    let cas = Cas::open(&config.cache_dir, config.cas_limit)?;
-    for directory in [&mirrors(config), &config.build_dir] {
-        make_empty(directory)?;
-    }
-    let discarder = Discarder::start().map_err(|source| BuilderError::Thread { source })?;
-    Ok((cas, discarder))
-}
-
-fn mirrors(config: &BuilderConfig) -> std::path::PathBuf {
+fn mirrors(config: &BuilderConfig) -> PathBuf {
     config.cache_dir.join("mirrors")
-}
-
-/// A build directory may be one that others use too: only what builders make there is removed.
-fn make_empty(directory: &Path) -> Result<(), FileError> {
-    fs::create_dir_all(directory).context("create", directory)?;
-    for entry in fs::read_dir(directory).context("list", directory)? {
-        let entry = entry.context("list", directory)?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(".quicc-") || name.bytes().all(|byte| byte.is_ascii_digit()) {
-            discard(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 impl Builder {
@@ -184,28 +182,23 @@ impl Builder {
         let Self {
             config,
             cas,
+            job_directories,
             discarder,
         } = self;
         let condition = Arc::new(Condition::new());
         let authority = Authority::new(config.identity.clone());
-        let views = Views::new(
-            mirrors(&config),
-            Arc::clone(&discarder),
-            cas.clone(),
-            config.mirror_limit,
-        );
+        let views = Views::new(mirrors(&config), discarder, cas.clone(), config.mirror_limit);
         Shared {
             admission: Admission::new(config.slots, authority, Arc::clone(&condition)),
             outcomes: Arc::new(Semaphore::new(OUTCOMES_PER_SLOT * config.slots as usize)),
             job_owner: sandbox::job_uid(),
-            jobs: AtomicU64::new(0),
+            job_directories,
             draining: AtomicBool::new(false),
             config,
             endpoint,
             cas,
             views,
             condition,
-            discarder,
         }
     }
 }
@@ -218,9 +211,7 @@ impl Shared {
 
     /// A directory for one action.
     pub(super) fn job_directory(&self) -> Result<OwnedDirectory, FileError> {
-        let number = self.jobs.fetch_add(1, Ordering::Relaxed);
-        self.discarder
-            .create(self.config.build_dir.join(number.to_string()))
+        self.job_directories.create()
     }
 
     /// Slots to tell the scheduler of: none once the builder is ending.
@@ -243,25 +234,5 @@ impl Shared {
         if waited.is_none() {
             tracing::warn!(running = self.admission.running(), "actions are cut off");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_builders_made_is_removed_at_the_start() {
-        let scratch = tempfile::tempdir().unwrap();
-        for name in ["17/out0", ".quicc-1-2-out0.tmp", "mine/17", "17x"] {
-            fs::create_dir_all(scratch.path().join(name)).unwrap();
-        }
-        make_empty(scratch.path()).unwrap();
-        let mut left: Vec<_> = fs::read_dir(scratch.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        left.sort_unstable();
-        assert_eq!(left, ["17x", "mine"]);
     }
 }

@@ -6,7 +6,7 @@ use quicc_protocol::message::table::{EntryKind, PoisonKind, TableRecord};
 use quicc_protocol::{BlobDigest, close};
 use quinn::VarInt;
 
-use crate::world::{OUTPUT_BYTES, SLOTS, World, eventually, within};
+use crate::world::{OUTPUT_BYTES, SLOTS, World, action_directories, eventually, within};
 
 const WRITTEN: After = After::Written { executable: false };
 
@@ -173,7 +173,7 @@ async fn an_action_that_no_longer_has_a_stream_is_dead() {
             "stop" => running.receive.stop(VarInt::from_u32(close::CANCELLED)).unwrap(),
             _ => client.peer.connection.close(VarInt::from_u32(close::DONE), b""),
         }
-        eventually(end, || world.sleepers() == 0 && world.names("jobs") == 0).await;
+        eventually(end, || world.sleepers() == 0 && world.action_directories() == 0).await;
     }
 }
 
@@ -234,10 +234,11 @@ async fn the_builder_ends_when_told_and_leaves_its_directory_clean() {
     assert_eq!(world.next_offer().await.slots, SLOTS);
     drop(client);
     let directory = world.end().await;
-    for emptied in ["jobs", "mirrors", "cas/tmp"] {
+    for emptied in ["mirrors", "cas/tmp"] {
         let left = std::fs::read_dir(directory.path().join(emptied)).unwrap().count();
         assert_eq!(left, 0, "{emptied}");
     }
+    assert_eq!(action_directories(directory.path()), 0);
     let cas = quicc::store::Cas::open(directory.path(), 1 << 30).unwrap();
     assert!(cas.total() > 0, "blobs outlive the builder");
 }

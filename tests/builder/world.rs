@@ -160,12 +160,17 @@ impl World {
             .count()
     }
 
-    /// How many names a directory of the builder's holds.
-    pub(crate) fn names(&self, directory: &str) -> usize {
-        std::fs::read_dir(self.directory.path().join(directory))
-            .unwrap()
-            .count()
+    /// Actions that have a directory.
+    pub(crate) fn action_directories(&self) -> usize {
+        action_directories(self.directory.path())
     }
+}
+
+/// Actions that have a directory of the builder that uses `directory`, where there is its lock too.
+pub(crate) fn action_directories(directory: &Path) -> usize {
+    let jobs = std::fs::read_dir(directory.join("build/quicc-jobs")).unwrap();
+    jobs.filter(|entry| entry.as_ref().unwrap().file_name() != "lock")
+        .count()
 }
 
 /// Bounds a wait that no test should need.
@@ -205,7 +210,7 @@ fn config(directory: &Path, scheduler: SocketAddr, own: SocketAddr) -> BuilderCo
         public_endpoint: own.to_string(),
         slots: SLOTS,
         cache_dir: directory.to_owned(),
-        build_dir: directory.join("jobs"),
+        build_dir: directory.join("build"),
         cas_limit: 64 << 20,
         mirror_limit: 64 << 20,
         executable: PathBuf::from(env!("CARGO_BIN_EXE_quicc")),
