@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use nix::unistd::geteuid;
+use nix::unistd::{Gid, geteuid, setgroups};
 use quicc::sandbox::End;
 
 use crate::world::as_each_user;
@@ -12,6 +12,9 @@ fn a_job_is_nobody_and_may_nothing() {
     as_each_user(
         "confinement::a_job_is_nobody_and_may_nothing",
         |world| async move {
+            if geteuid().is_root() {
+                setgroups(&[Gid::from_raw(4242)]).unwrap();
+            }
             let report = world.run("id -u; id -g; cat /proc/self/status").await;
             let stdout = String::from_utf8(report.stdout).unwrap();
             assert!(stdout.starts_with("1000\n1000\n"), "{stdout}");
