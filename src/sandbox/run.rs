@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::unistd::{getegid, geteuid};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::timeout;
@@ -105,6 +106,8 @@ fn describe(failure: Failure, plan: &Plan) -> SandboxError {
 }
 
 impl Sandbox {
+    /// In a process group of its own, so that an interrupt from the builder's terminal lets a builder that
+    /// drains finish its jobs.
     fn start(quicc: &Path) -> Result<Self, SandboxError> {
         let start = |source| SandboxError::Start {
             quicc: quicc.to_owned(),
@@ -115,6 +118,7 @@ impl Sandbox {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .process_group(0)
             .kill_on_drop(false)
             .spawn()
             .map_err(start)?;
@@ -170,10 +174,8 @@ impl Sandbox {
             let file = directory.join(name);
             fs::write(&file, content).map_err(|source| SandboxError::MapUser { file, source })
         };
-        let privileged = nix::unistd::geteuid().is_root();
-        let (user, group) =
-            job_uid().unwrap_or_else(|| (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()));
-        if !privileged {
+        let (user, group) = job_uid().unwrap_or_else(|| (geteuid().as_raw(), getegid().as_raw()));
+        if !geteuid().is_root() {
             // The kernel asks it of whoever may not drop groups.
             write("setgroups", "deny")?;
         }
