@@ -61,15 +61,9 @@ async fn converse(quicc: &Path, plan: &Plan) -> Result<Report, SandboxError> {
     let message = encode(plan)?;
     let mut sandbox = Sandbox::start(quicc)?;
     let bound = judge::output_bytes(&plan.limits) + MESSAGE_SLACK_BYTES;
-    let mut answer = sandbox.hear(bound).await?;
-    if answer == Message::Unshared {
-        sandbox.map_user()?;
-        // A sandbox that no longer reads has said why, and that is heard next.
-        let _ = sandbox.lifeline.write_all(&message).await;
-        answer = sandbox.hear(bound).await?;
-    }
+    let answer = sandbox.ask(&message, bound).await;
     sandbox.end().await?;
-    match answer {
+    match answer? {
         Message::Ended(report) => Ok(report),
         Message::Failed(failure) => Err(describe(failure, plan)),
         Message::Unshared => Err(SandboxError::Vanished { said: String::new() }),
@@ -133,6 +127,17 @@ impl Sandbox {
             output,
             last_words,
         })
+    }
+
+    async fn ask(&mut self, message: &[u8], bound: u64) -> Result<Message, SandboxError> {
+        let answer = self.hear(bound).await?;
+        if answer != Message::Unshared {
+            return Ok(answer);
+        }
+        self.map_user()?;
+        // A sandbox that no longer reads has said why, and that is heard next.
+        let _ = self.lifeline.write_all(message).await;
+        self.hear(bound).await
     }
 
     async fn hear(&mut self, bound: u64) -> Result<Message, SandboxError> {
