@@ -190,7 +190,8 @@ impl Sandbox {
 
     /// Waits until nothing of it is left.
     async fn end(mut self) -> Result<(), SandboxError> {
-        drop(self.lifeline);
+        // With the second one it is not stuck in saying what nobody reads.
+        drop((self.lifeline, self.output));
         self.child
             .wait()
             .await
