@@ -26,7 +26,11 @@ pub trait PathContext<T> {
 
 impl<T> PathContext<T> for io::Result<T> {
     fn context(self, action: &'static str, path: &Path) -> Result<T, FileError> {
-        self.map_err(|source| FileError { action, path: path.to_owned(), source })
+        self.map_err(|source| FileError {
+            action,
+            path: path.to_owned(),
+            source,
+        })
     }
 }
 
@@ -37,10 +41,16 @@ pub fn temporary_beside(path: &Path) -> PathBuf {
     let mut name = OsString::from(".quicc-");
     let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
     name.push(format!("{}-{sequence}-", std::process::id()));
-    name.push(path.file_name().unwrap_or_default().as_encoded_bytes().get(..64).map_or_else(
-        || path.file_name().unwrap_or_default().to_owned(),
-        |head| OsString::from(String::from_utf8_lossy(head).into_owned()),
-    ));
+    name.push(
+        path.file_name()
+            .unwrap_or_default()
+            .as_encoded_bytes()
+            .get(..64)
+            .map_or_else(
+                || path.file_name().unwrap_or_default().to_owned(),
+                |head| OsString::from(String::from_utf8_lossy(head).into_owned()),
+            ),
+    );
     name.push(".tmp");
     path.with_file_name(name)
 }

@@ -6,3 +6,4 @@ pub mod clock;
 pub mod files;
 pub mod process;
 pub mod task;
+pub mod text;

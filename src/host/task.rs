@@ -10,23 +10,33 @@ use tracing::Instrument as _;
 /// A running task. Dropping it aborts the task; awaiting it gives its result.
 #[derive(Debug)]
 #[must_use = "a dropped task is aborted"]
-pub struct Task<T>(JoinHandle<T>);
+pub struct Task<T> {
+    handle: JoinHandle<T>,
+    detached: bool,
+}
 
 impl<T> Task<T> {
     /// Whether the task has ended.
     pub fn is_finished(&self) -> bool {
-        self.0.is_finished()
+        self.handle.is_finished()
     }
 
     /// Asks the task to end; it does at its next await.
     pub fn abort(&self) {
-        self.0.abort();
+        self.handle.abort();
+    }
+
+    /// Lets the task run on without an owner. For a task that ends by itself with the thing it watches.
+    pub fn detach(mut self) {
+        self.detached = true;
     }
 }
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
-        self.0.abort();
+        if !self.detached {
+            self.handle.abort();
+        }
     }
 }
 
@@ -34,7 +44,7 @@ impl<T> Future for Task<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context)
+        Pin::new(&mut self.handle).poll(context)
     }
 }
 
@@ -45,5 +55,8 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    Task(tokio::spawn(future.instrument(tracing::info_span!("task", name))))
+    Task {
+        handle: tokio::spawn(future.instrument(tracing::info_span!("task", name))),
+        detached: false,
+    }
 }

@@ -1,1 +1,15 @@
-//! To be written.
+//! Every file a compile reads, found without running a preprocessor.
+//!
+//! The closure is a *superset*: a tree that is part of the client's and holds all the compiler would find
+//! gives the same compile, so a file too many costs bytes and a file too few is a defect. No `#if` is
+//! evaluated and no macro expanded; what cannot be known that way is reported ([`scan::References::computed`]
+//! and its neighbours) and decided by the caller.
+//!
+//! Never runs a compiler, never talks to a peer, never decides whether a compile is distributed.
+
+pub mod closure;
+pub mod dependencies;
+pub mod scan;
+pub mod search_list;
+pub mod tree;
+pub mod validate;

@@ -1,0 +1,167 @@
+//! Agent to builder: one compile, on one bidirectional stream.
+//!
+//! `RunRequest →`, then any number of `← BlobsWanted` (answered by [`super::blob::BlobBatch`] streams), then
+//! `← Outcome` with its bodies or `← Refusal`. A reset of the stream cancels.
+
+use bincode::{Decode, Encode};
+
+use super::blob::Body;
+use super::{Extensions, is_absolute_path, is_entry_name, message};
+use crate::identifiers::{EntryId, LeaseId, ViewId};
+use crate::limits;
+
+/// Presents a lease on a connection; valid until the ticket's expiry. Sent on a unidirectional stream before
+/// the first action of the lease.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct LeasePresented {
+    /// Which lease.
+    pub lease: LeaseId,
+    /// The scheduler's signed ticket.
+    pub ticket: String,
+    /// Later additions.
+    pub extensions: Extensions,
+}
+message!(LeasePresented, 40, CONTROL_PAYLOAD);
+
+/// What stands at an output's path on the client before the compile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Before {
+    /// Nothing.
+    Absent,
+    /// A file the compiler may overwrite.
+    Writable,
+    /// A file whose mode forbids writing.
+    ReadOnly,
+}
+
+/// A file the compile is expected to write.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct DeclaredOutput {
+    /// The real directory it goes to: an entry of the table.
+    pub directory: EntryId,
+    /// Its name there.
+    pub name: Vec<u8>,
+    /// What the compiler finds there.
+    pub before: Before,
+}
+
+/// Runs a compiler.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RunRequest {
+    /// The lease that pays.
+    pub lease: LeaseId,
+    /// Whose files.
+    pub view: ViewId,
+    /// Which table of the view.
+    pub epoch: u64,
+    /// Records of the table this action needs applied.
+    pub position: u64,
+    /// The entries it needs, as [`crate::identifiers::encode_ascending`] writes them.
+    pub entries: Vec<u8>,
+    /// The compiler's path on the client.
+    pub program: Vec<u8>,
+    /// The arguments, `argv[0]` included.
+    pub argv: Vec<Vec<u8>>,
+    /// Working directory on the client.
+    pub cwd: Vec<u8>,
+    /// The environment, sorted by name.
+    pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The client's umask.
+    pub umask: u32,
+    /// What it may write; anything else it writes is reported and the result is worthless.
+    pub outputs: Vec<DeclaredOutput>,
+    /// Later additions.
+    pub extensions: Extensions,
+}
+message!(RunRequest, 41, RUN_PAYLOAD, request_rule);
+
+fn request_rule(request: &RunRequest) -> Option<&'static str> {
+    if request.argv.is_empty() || request.argv.iter().any(|argument| argument.contains(&0)) {
+        return Some("argv is empty or holds a NUL");
+    }
+    if !is_absolute_path(&request.program) || !is_absolute_path(&request.cwd) {
+        return Some("program and working directory are not absolute paths");
+    }
+    let bad_variable = |(name, value): &(Vec<u8>, Vec<u8>)| {
+        name.is_empty() || name.contains(&0) || name.contains(&b'=') || value.contains(&0)
+    };
+    if request.env.iter().any(bad_variable) {
+        return Some("the environment is malformed");
+    }
+    if request.outputs.len() > limits::OUTPUTS || request.umask > 0o777 {
+        return Some("too many outputs, or no umask");
+    }
+    let bad_output = |output: &DeclaredOutput| !is_entry_name(&output.name);
+    request
+        .outputs
+        .iter()
+        .any(bad_output)
+        .then_some("an output's name is no path component")
+}
+
+/// How the compiler ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Exit {
+    /// By itself, with this code.
+    Code(u8),
+    /// By this signal.
+    Signal(u8),
+}
+
+/// What stands at a declared output's path after the compile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum After {
+    /// The file that was there before, untouched.
+    Unchanged,
+    /// Nothing.
+    Absent,
+    /// A new or rewritten file: the next body, executable or not.
+    Written {
+        /// Whether the compiler set an execute bit.
+        executable: bool,
+    },
+}
+
+/// What the action used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Usage {
+    /// Wall clock from start to end of the compiler, microseconds.
+    pub wall: u64,
+    /// User and system time, microseconds.
+    pub cpu: u64,
+    /// Peak resident memory of all its processes as sampled, bytes.
+    pub memory: u64,
+}
+
+/// The end of an action. Bodies follow raw: standard output, standard error, then every written output in the
+/// order of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Outcome {
+    /// How the compiler ended.
+    pub exit: Exit,
+    /// One state per declared output, in the order of the request.
+    pub outputs: Vec<After>,
+    /// The bodies that follow.
+    pub bodies: Vec<Body>,
+    /// Files written that were not declared, at most a few of them named.
+    pub unexpected: Vec<Vec<u8>>,
+    /// Whether the mirror changed where this action could see it while it ran.
+    pub mirror_changed: bool,
+    /// What it used.
+    pub usage: Usage,
+    /// Later additions.
+    pub extensions: Extensions,
+}
+message!(Outcome, 42, RUN_PAYLOAD, outcome_rule);
+
+fn outcome_rule(outcome: &Outcome) -> Option<&'static str> {
+    let written = outcome
+        .outputs
+        .iter()
+        .filter(|after| matches!(after, After::Written { .. }))
+        .count();
+    if outcome.bodies.len() != written + 2 {
+        return Some("an outcome has a body for each stream and written output");
+    }
+    outcome.bodies.iter().find_map(Body::broken_rule)
+}

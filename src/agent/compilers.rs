@@ -1,0 +1,298 @@
+//! What is known of the compilers of this machine: their files, and their answers to questions about search
+//! lists and dependencies. Asked once, remembered as long as nothing they depend on changed.
+//!
+//! Blocking; called on threads that may wait.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::hash::Hash;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::compile::{Language, Plan};
+use crate::inputs::dependencies;
+use crate::inputs::search_list::{self, SearchList};
+use crate::toolchain::locale::{LocaleRoots, LocaleSupport, locale_files_in};
+use crate::toolchain::question::{Question, ask};
+use crate::toolchain::{self, Toolchain};
+
+/// Answers kept of each kind; beyond it everything is forgotten and asked again.
+const REMEMBERED: usize = 4096;
+
+/// An environment as the wrapper got it.
+pub type Environment = [(Vec<u8>, Vec<u8>)];
+
+/// Inode, size and times of a path; a change of any means another answer is possible.
+type Fingerprint = Option<(u64, u64, u64, i64, i64, i64, i64)>;
+
+fn fingerprint(path: &Path) -> Fingerprint {
+    let data = std::fs::metadata(path).ok()?;
+    Some((
+        data.dev(),
+        data.ino(),
+        data.size(),
+        data.mtime(),
+        data.mtime_nsec(),
+        data.ctime(),
+        data.ctime_nsec(),
+    ))
+}
+
+/// Variables that decide which programs a driver runs.
+const TOOL_VARIABLES: [&str; 5] = [
+    "PATH",
+    "GCC_EXEC_PREFIX",
+    "COMPILER_PATH",
+    "LD_LIBRARY_PATH",
+    "QEMU_LD_PREFIX",
+];
+/// Variables that decide where it searches, beside those.
+const SEARCH_VARIABLES: [&str; 8] = [
+    "CPATH",
+    "C_INCLUDE_PATH",
+    "CPLUS_INCLUDE_PATH",
+    "OBJC_INCLUDE_PATH",
+    "OBJCPLUS_INCLUDE_PATH",
+    "SDKROOT",
+    "MACOSX_DEPLOYMENT_TARGET",
+    "SYSROOT",
+];
+/// Variables that decide what language it speaks.
+const LOCALE_VARIABLES: [&str; 6] = ["LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LOCPATH"];
+
+fn pick(env: &Environment, names: &[&str]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    env.iter()
+        .filter(|(name, _)| names.iter().any(|wanted| wanted.as_bytes() == name))
+        .cloned()
+        .collect()
+}
+
+type Once<V> = Arc<OnceLock<Result<Arc<V>, String>>>;
+
+/// Answers by question; concurrent askers of one question wait for one answer.
+#[derive(Debug)]
+struct Memory<K, V>(Mutex<HashMap<K, Once<V>>>);
+
+impl<K: Hash + Eq, V> Memory<K, V> {
+    fn new() -> Self {
+        Self(Mutex::new(HashMap::new()))
+    }
+
+    fn get(&self, key: K, ask: impl FnOnce() -> Result<V, String>) -> Result<Arc<V>, String> {
+        let once = {
+            let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if map.len() >= REMEMBERED {
+                map.clear();
+            }
+            Arc::clone(map.entry(key).or_default())
+        };
+        once.get_or_init(|| ask().map(Arc::new)).clone()
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ToolchainKey {
+    compiler: PathBuf,
+    stamps: Vec<Fingerprint>,
+    env: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct SearchKey {
+    compiler: PathBuf,
+    stamp: Fingerprint,
+    arguments: Vec<Vec<u8>>,
+    language: &'static str,
+    cwd: Vec<u8>,
+    env: Vec<(Vec<u8>, Vec<u8>)>,
+    directories: Vec<Fingerprint>,
+}
+
+/// Locale variables, and the toolchain's catalogues.
+type LocaleKey = (Vec<(Vec<u8>, Vec<u8>)>, Vec<PathBuf>);
+
+/// A toolchain and its files as bytes, in the forms every unit needs.
+#[derive(Debug)]
+pub struct KnownToolchain {
+    /// What discovery found.
+    pub toolchain: Toolchain,
+    /// Its files, as the tools open them.
+    pub files: Vec<Vec<u8>>,
+    /// The same files behind all links, in the same order.
+    pub real_files: Vec<Vec<u8>>,
+    /// Its directories.
+    pub directories: Vec<Vec<u8>>,
+}
+
+impl From<Toolchain> for KnownToolchain {
+    fn from(toolchain: Toolchain) -> Self {
+        let bytes = |path: &PathBuf| path.as_os_str().as_bytes().to_vec();
+        let real = |path: &PathBuf| {
+            path.canonicalize()
+                .map_or_else(|_| bytes(path), |real| bytes(&real))
+        };
+        Self {
+            files: toolchain.paths.iter().map(bytes).collect(),
+            real_files: toolchain.paths.iter().map(real).collect(),
+            directories: toolchain.directories.iter().map(bytes).collect(),
+            toolchain,
+        }
+    }
+}
+
+/// The memory.
+#[derive(Debug)]
+pub struct Compilers {
+    toolchains: Memory<ToolchainKey, KnownToolchain>,
+    searches: Memory<SearchKey, SearchList>,
+    locales: Memory<LocaleKey, Vec<Vec<u8>>>,
+}
+
+impl Default for Compilers {
+    fn default() -> Self {
+        Self {
+            toolchains: Memory::new(),
+            searches: Memory::new(),
+            locales: Memory::new(),
+        }
+    }
+}
+
+impl Compilers {
+    /// The toolchain of `compiler`, or why it cannot travel.
+    pub fn toolchain(&self, compiler: &Path, env: &Environment) -> Result<Arc<KnownToolchain>, String> {
+        let key = ToolchainKey {
+            compiler: compiler.to_owned(),
+            stamps: tool_stamps(compiler, env),
+            env: pick(env, &TOOL_VARIABLES),
+        };
+        self.toolchains.get(key, || {
+            toolchain::discover(compiler, env, &ask)
+                .map(KnownToolchain::from)
+                .map_err(|error| crate::host::text::chain(&error))
+        })
+    }
+
+    /// Where the compiler searches under the arguments of `plan`.
+    pub fn search_list(
+        &self,
+        compiler: &Path,
+        plan: &Plan,
+        cwd: &[u8],
+        env: &Environment,
+    ) -> Result<Arc<SearchList>, String> {
+        let mut variables = pick(env, &TOOL_VARIABLES);
+        variables.extend(pick(env, &SEARCH_VARIABLES));
+        let at = Path::new(OsStr::from_bytes(cwd));
+        let named = plan
+            .include_directories
+            .iter()
+            .map(|directory| at.join(OsStr::from_bytes(directory)));
+        let key = SearchKey {
+            compiler: compiler.to_owned(),
+            stamp: fingerprint(compiler),
+            arguments: plan.search_arguments.clone(),
+            language: plan.language.name(),
+            cwd: cwd.to_owned(),
+            env: variables,
+            // Existence and identity decide the list; contents do not, so times are left out.
+            directories: named
+                .map(|path| fingerprint(&path).map(|(dev, ino, ..)| (dev, ino, 0, 0, 0, 0, 0)))
+                .collect(),
+        };
+        self.searches.get(key, || {
+            let mut arguments = plan.search_arguments.clone();
+            let language = search_language(plan.language);
+            arguments.extend(["-v", "-E", "-x", language, "/dev/null"].map(|text| text.as_bytes().to_vec()));
+            let answer = question(compiler, arguments, cwd, env, true)
+                .and_then(|question| ask(&question).map_err(|error| crate::host::text::chain(&error)))?;
+            search_list::parse(&answer.stderr).map_err(|error| crate::host::text::chain(&error))
+        })
+    }
+
+    /// What the compiler's own `-M` names. `None` when it fails: the source has an error the user should see
+    /// from the compiler.
+    pub fn dependencies(
+        &self,
+        compiler: &Path,
+        plan: &Plan,
+        cwd: &[u8],
+        env: &Environment,
+    ) -> Option<Vec<Vec<u8>>> {
+        let question = question(compiler, plan.dependency_arguments.clone(), cwd, env, false).ok()?;
+        let answer = ask(&question).ok().filter(|answer| answer.success)?;
+        Some(dependencies::parse(&answer.stdout))
+    }
+
+    /// The files that make messages and quotes come out as in this environment.
+    pub fn locale_files(&self, toolchain: &Toolchain, env: &Environment) -> Arc<Vec<Vec<u8>>> {
+        let key = (pick(env, &LOCALE_VARIABLES), toolchain.catalogues.clone());
+        let found = self.locales.get(key, || {
+            let roots = LocaleRoots::system().with_catalogues(&toolchain.catalogues);
+            Ok(match locale_files_in(env, &roots) {
+                LocaleSupport::Plain => Vec::new(),
+                LocaleSupport::Files(files) => files
+                    .into_iter()
+                    .map(|file| file.into_os_string().into_vec())
+                    .collect(),
+            })
+        });
+        found.unwrap_or_default()
+    }
+}
+
+/// `-v` for assembler input without a preprocessor shows no search list; gas searches what `-I` names.
+const fn search_language(language: Language) -> &'static str {
+    match language {
+        Language::Assembler => "assembler-with-cpp",
+        Language::PreprocessedC => "c",
+        Language::PreprocessedCxx => "c++",
+        other => other.name(),
+    }
+}
+
+/// What a toolchain's files depend on: the driver, the loader's cache and which programs `PATH` leads to.
+fn tool_stamps(compiler: &Path, env: &Environment) -> Vec<Fingerprint> {
+    let path = env
+        .iter()
+        .find(|(name, _)| name == b"PATH")
+        .map_or(&[][..], |(_, value)| value);
+    let directories = path
+        .split(|&byte| byte == b':')
+        .map(|part| PathBuf::from(OsStr::from_bytes(part)));
+    [compiler.to_owned(), PathBuf::from("/etc/ld.so.cache")]
+        .into_iter()
+        .chain(directories)
+        .map(|path| fingerprint(&path))
+        .collect()
+}
+
+fn question(
+    compiler: &Path,
+    arguments: Vec<Vec<u8>>,
+    cwd: &[u8],
+    env: &Environment,
+    plain_locale: bool,
+) -> Result<Question, String> {
+    let mut environment: Vec<(OsString, OsString)> = env
+        .iter()
+        .filter(|(name, _)| !plain_locale || !LOCALE_VARIABLES.iter().any(|locale| locale.as_bytes() == name))
+        .map(|(name, value)| {
+            (
+                OsString::from_vec(name.clone()),
+                OsString::from_vec(value.clone()),
+            )
+        })
+        .collect();
+    if plain_locale {
+        environment.push(("LC_ALL".into(), "C".into()));
+    }
+    Ok(Question {
+        program: compiler.to_owned(),
+        arguments: arguments.into_iter().map(OsString::from_vec).collect(),
+        environment,
+        directory: PathBuf::from(OsStr::from_bytes(cwd)),
+    })
+}

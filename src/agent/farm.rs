@@ -1,0 +1,490 @@
+//! Leases and links: the slots this agent may use now, and how it gets more.
+//!
+//! A compile never waits for the scheduler while a lease has a free slot, and never for long when there is none.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quicc_certs::{Identity, Name, Role};
+use quicc_protocol::identifiers::{LeaseId, ViewId};
+use quicc_protocol::limits;
+use quicc_protocol::message::lease::{LeaseDemand, LeaseGrant};
+use quicc_protocol::message::offer::LeaseEnd;
+use quicc_protocol::version::Hello;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::link::Link;
+use crate::host::task::{self, Task};
+use crate::inputs::tree::Tree;
+use crate::transport::resolve::resolve;
+use crate::transport::{Endpoint, FrameError, Peer, TransportError, frame};
+
+/// A unit waits this long for a farm that has not answered yet, once; then units run here until it does.
+const FIRST_ANSWER: Duration = Duration::from_millis(300);
+/// Units wait this long for a first lease while the scheduler is there but grants nothing; then they run here.
+const FIRST_LEASE: Duration = Duration::from_millis(1500);
+/// How long after that wait units run here at once, before one waits again.
+const STARVED: Duration = Duration::from_secs(30);
+/// A unit waits this long for a slot while leases are held but busy; longer means something is wrong.
+const BUSY: Duration = Duration::from_secs(600);
+/// Pauses between attempts to reach the scheduler: doubled from the first to the last.
+const RECONNECT_FIRST: Duration = Duration::from_millis(500);
+const RECONNECT_LAST: Duration = Duration::from_secs(30);
+/// Demand that fell is told after this long, so that a pause between two targets costs no lease.
+const DEMAND_LINGERS: Duration = Duration::from_secs(10);
+/// A builder that failed is asked for again after this long.
+const AVOIDED: Duration = Duration::from_secs(15);
+/// Slots one agent asks for at most.
+const DEMAND_LIMIT: u32 = 4096;
+
+/// What an agent needs to know to use a farm.
+#[derive(Debug, Clone)]
+pub struct FarmAccess {
+    /// The scheduler's `host:port`.
+    pub scheduler: String,
+    /// The cluster, and the names certificates must carry.
+    pub cluster: Name,
+    /// The scheduler's name in the cluster.
+    pub scheduler_name: Name,
+    /// ELF machine of this client's toolchains.
+    pub machine: String,
+}
+
+/// Why there is no slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoSlot {
+    /// The scheduler cannot be reached.
+    #[error("the farm cannot be reached")]
+    Unreachable,
+    /// The scheduler has granted nothing.
+    #[error("the farm has no free slot")]
+    NoneFree,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheduler {
+    Connecting(Instant),
+    Up(Instant),
+    Down,
+}
+
+#[derive(Debug)]
+struct Lease {
+    link: Arc<Link>,
+    slots: u32,
+    used: u32,
+    expires: Instant,
+}
+
+#[derive(Debug)]
+struct State {
+    scheduler: Scheduler,
+    problem: Option<String>,
+    leases: BTreeMap<LeaseId, Lease>,
+    links: HashMap<String, Arc<Link>>,
+    avoided: HashMap<String, Instant>,
+    waiting: u32,
+    /// Since when units wait without any lease.
+    starved: Option<Instant>,
+    epoch: u64,
+}
+
+/// The farm as this agent sees it.
+#[derive(Debug)]
+pub struct Farm {
+    access: FarmAccess,
+    endpoint: Endpoint,
+    view: ViewId,
+    tree: Arc<Tree>,
+    state: Mutex<State>,
+    changed: Notify,
+    demand: watch::Sender<u32>,
+}
+
+/// A slot on a builder, given back when dropped.
+#[derive(Debug)]
+pub struct Slot {
+    farm: Arc<Farm>,
+    /// The lease it belongs to.
+    pub lease: LeaseId,
+    /// The builder.
+    pub link: Arc<Link>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut state = self.farm.lock();
+        if let Some(lease) = state.leases.get_mut(&self.lease) {
+            lease.used = lease.used.saturating_sub(1);
+        }
+        self.farm.update_demand(&state);
+        drop(state);
+        self.farm.changed.notify_waiters();
+    }
+}
+
+/// Counts a unit that waits for a slot.
+struct Waiting<'a>(&'a Farm);
+
+impl<'a> Waiting<'a> {
+    fn new(farm: &'a Farm) -> Self {
+        let mut state = farm.lock();
+        state.waiting += 1;
+        farm.update_demand(&state);
+        Self(farm)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.waiting = state.waiting.saturating_sub(1);
+        self.0.update_demand(&state);
+    }
+}
+
+impl Farm {
+    /// A farm to be driven by [`Farm::drive`].
+    pub fn new(access: FarmAccess, endpoint: Endpoint, view: ViewId, tree: Arc<Tree>) -> Arc<Self> {
+        let state = State {
+            scheduler: Scheduler::Connecting(Instant::now()),
+            problem: None,
+            leases: BTreeMap::new(),
+            links: HashMap::new(),
+            avoided: HashMap::new(),
+            waiting: 0,
+            starved: None,
+            epoch: 0,
+        };
+        let (demand, _) = watch::channel(0);
+        let (state, changed) = (Mutex::new(state), Notify::new());
+        Arc::new(Self {
+            access,
+            endpoint,
+            view,
+            tree,
+            state,
+            changed,
+            demand,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update_demand(&self, state: &State) {
+        let used: u32 = state.leases.values().map(|lease| lease.used).sum();
+        let wanted = used.saturating_add(state.waiting).min(DEMAND_LIMIT);
+        self.demand
+            .send_if_modified(|demand| std::mem::replace(demand, wanted) != wanted);
+    }
+
+    /// Why the scheduler could not be reached at the last attempt.
+    pub fn problem(&self) -> Option<String> {
+        self.lock().problem.clone()
+    }
+
+    /// Builders connected, by name, with slots and used slots.
+    pub fn leases(&self) -> Vec<(String, u32, u32)> {
+        let state = self.lock();
+        state
+            .leases
+            .values()
+            .map(|lease| (lease.link.name.clone(), lease.slots, lease.used))
+            .collect()
+    }
+
+    /// Keeps away from a builder for a while, and from its leases for good.
+    pub fn avoid(&self, link: &Link) {
+        let mut state = self.lock();
+        state.avoided.insert(link.name.clone(), Instant::now() + AVOIDED);
+        state.leases.retain(|_, lease| lease.link.name != link.name);
+        state.links.remove(&link.name);
+        drop(state);
+        link.close();
+        self.changed.notify_waiters();
+    }
+
+    /// A free slot, as soon as there is one and within the bounds of this file.
+    pub async fn acquire(self: &Arc<Self>) -> Result<Slot, NoSlot> {
+        let since = Instant::now();
+        let _waiting = Waiting::new(self);
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let until = match self.try_acquire(since) {
+                Attempt::Got(slot) => return Ok(slot),
+                Attempt::Never(no) => return Err(no),
+                Attempt::WaitUntil(until) => until,
+            };
+            let _ = tokio::time::timeout_at(until, changed).await;
+        }
+    }
+
+    fn try_acquire(self: &Arc<Self>, since: Instant) -> Attempt {
+        let mut state = self.lock();
+        let scheduler = state.scheduler;
+        let away = !matches!(scheduler, Scheduler::Up(_));
+        // While the scheduler is away builders extend leases, so work goes on.
+        state.leases.retain(|_, lease| {
+            lease.link.is_alive() && (away || lease.expires > Instant::now() || lease.used > 0)
+        });
+        let free = state
+            .leases
+            .iter_mut()
+            .filter(|(_, lease)| lease.used < lease.slots && (away || lease.expires > Instant::now()))
+            .max_by_key(|(_, lease)| lease.slots - lease.used);
+        if let Some((id, lease)) = free {
+            lease.used += 1;
+            let (lease_id, link) = (*id, Arc::clone(&lease.link));
+            return Attempt::Got(Slot {
+                farm: Arc::clone(self),
+                lease: lease_id,
+                link,
+            });
+        }
+        if state.leases.values().any(|lease| lease.used > 0) {
+            return Attempt::until(since + BUSY, NoSlot::NoneFree);
+        }
+        match scheduler {
+            Scheduler::Down => Attempt::Never(NoSlot::Unreachable),
+            Scheduler::Connecting(start) => Attempt::until(start + FIRST_ANSWER, NoSlot::Unreachable),
+            Scheduler::Up(_) => {
+                let now = Instant::now();
+                let recent = state.starved.filter(|start| now.duration_since(*start) < STARVED);
+                let start = *state.starved.insert(recent.unwrap_or(now));
+                Attempt::until(start + FIRST_LEASE, NoSlot::NoneFree)
+            }
+        }
+    }
+
+    /// Talks to the scheduler until dropped.
+    pub async fn drive(self: Arc<Self>) {
+        let mut pause = RECONNECT_FIRST;
+        loop {
+            let result = self.connect().await;
+            match result {
+                Ok(peer) => {
+                    pause = RECONNECT_FIRST;
+                    self.set_scheduler(Scheduler::Up(Instant::now()), None);
+                    let ended = self.converse(peer).await;
+                    self.set_scheduler(
+                        Scheduler::Down,
+                        ended.err().map(|error| crate::host::text::chain(&error)),
+                    );
+                }
+                Err(error) => self.set_scheduler(Scheduler::Down, Some(crate::host::text::chain(&error))),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RECONNECT_LAST);
+        }
+    }
+
+    fn set_scheduler(&self, scheduler: Scheduler, problem: Option<String>) {
+        let mut state = self.lock();
+        if let Some(problem) = &problem {
+            tracing::warn!(problem, "the scheduler is away");
+        }
+        state.scheduler = scheduler;
+        state.problem = problem;
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    async fn connect(&self) -> Result<Peer, TransportError> {
+        let address = resolve(&self.access.scheduler).await?;
+        let name = self.access.scheduler_name.clone();
+        self.dial(address, Role::Scheduler, name).await
+    }
+
+    async fn dial(&self, address: SocketAddr, role: Role, name: Name) -> Result<Peer, TransportError> {
+        let expected = Identity {
+            cluster: self.access.cluster.clone(),
+            role,
+            name,
+        };
+        self.endpoint
+            .connect(address, &expected, &Hello::ours(3, crate::SOFTWARE))
+            .await
+    }
+
+    async fn converse(self: &Arc<Self>, peer: Peer) -> Result<(), FrameError> {
+        let Peer {
+            connection,
+            mut control,
+            ..
+        } = peer;
+        let watched = connection.clone();
+        let _liveness = task::spawn("liveness", async move {
+            crate::transport::liveness::watch(watched).await
+        });
+        let mut demand = self.demand.subscribe();
+        let telling = async {
+            let mut told = None;
+            loop {
+                let wanted = *demand.borrow_and_update();
+                let fell = told.is_some_and(|told| wanted < told);
+                if fell
+                    && tokio::time::timeout(DEMAND_LINGERS, demand.changed())
+                        .await
+                        .is_ok()
+                {
+                    continue;
+                }
+                if told != Some(wanted) {
+                    told = Some(wanted);
+                    frame::send(&mut control.send, &self.demand_message(wanted)).await?;
+                }
+                if demand.changed().await.is_err() {
+                    return Ok(());
+                }
+            }
+        };
+        // Grants are handled one after the other, outside the reading of frames, which must not be cancelled.
+        let hearing = async {
+            let mut dialling: Vec<Task<()>> = Vec::new();
+            while let Some(frame) = frame::receive(&mut control.receive, limits::CONTROL_PAYLOAD).await? {
+                if frame.is::<LeaseGrant>() {
+                    let (farm, grant) = (Arc::clone(self), frame.open()?);
+                    dialling.retain(|task| !task.is_finished());
+                    dialling.push(task::spawn("grant", async move { farm.take(grant).await }));
+                } else if frame.is::<LeaseEnd>() {
+                    self.end_lease(frame.open::<LeaseEnd>()?.lease);
+                }
+            }
+            Ok(())
+        };
+        tokio::select! {
+            ended = telling => ended,
+            ended = hearing => ended,
+        }
+    }
+
+    fn demand_message(&self, slots: u32) -> LeaseDemand {
+        let mut state = self.lock();
+        state.avoided.retain(|_, until| *until > Instant::now());
+        let avoid = state.avoided.keys().cloned().collect();
+        LeaseDemand {
+            slots,
+            machine: self.access.machine.clone(),
+            avoid,
+            extensions: Vec::new(),
+        }
+    }
+
+    fn end_lease(&self, lease: LeaseId) {
+        // Running units keep their slots on the builder; only the right to start more ends.
+        if let Some(lease) = self.lock().leases.get_mut(&lease) {
+            lease.slots = 0;
+            lease.expires = Instant::now();
+        }
+    }
+
+    /// Makes a grant usable: a link to its builder, the lease presented there.
+    async fn take(self: Arc<Self>, grant: LeaseGrant) {
+        let expires = Instant::now() + Duration::from_secs(u64::from(grant.valid_for));
+        let link = match self.link(&grant).await {
+            Ok(link) => link,
+            Err(error) => {
+                let mut state = self.lock();
+                state
+                    .avoided
+                    .insert(grant.builder.clone(), Instant::now() + AVOIDED);
+                state.problem = Some(crate::host::text::chain(&error));
+                drop(state);
+                self.changed.notify_waiters();
+                tracing::warn!(
+                    builder = grant.builder,
+                    error = crate::host::text::chain(&error),
+                    "builder unreachable"
+                );
+                return;
+            }
+        };
+        if link.present(&grant).await.is_err() {
+            self.avoid(&link);
+            return;
+        }
+        let mut state = self.lock();
+        state.starved = None;
+        let used = state.leases.get(&grant.lease).map_or(0, |lease| lease.used);
+        state.leases.insert(
+            grant.lease,
+            Lease {
+                link,
+                slots: grant.slots,
+                used,
+                expires,
+            },
+        );
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    async fn link(self: &Arc<Self>, grant: &LeaseGrant) -> Result<Arc<Link>, TransportError> {
+        if let Some(link) = self
+            .lock()
+            .links
+            .get(&grant.builder)
+            .filter(|link| link.is_alive())
+        {
+            return Ok(Arc::clone(link));
+        }
+        let name: Name = grant.builder.parse().map_err(|_| TransportError::Resolve {
+            host: grant.builder.clone(),
+            source: std::io::Error::new(std::io::ErrorKind::InvalidInput, "no builder can have this name"),
+        })?;
+        let address = resolve(&grant.endpoint).await?;
+        let peer = self.dial(address, Role::Builder, name).await?;
+        let mut state = self.lock();
+        // Another grant for the same builder may have been quicker.
+        if let Some(link) = state.links.get(&grant.builder).filter(|link| link.is_alive()) {
+            return Ok(Arc::clone(link));
+        }
+        // An epoch leaves room for a table to be begun anew within it.
+        state.epoch += 1 << 16;
+        let link = Arc::new(Link::new(peer, self.view, state.epoch, Arc::clone(&self.tree)));
+        state.links.insert(grant.builder.clone(), Arc::clone(&link));
+        drop(state);
+        self.wake_when_closed(&link);
+        Ok(link)
+    }
+
+    /// A unit that waits for a slot of a lost builder must look again.
+    fn wake_when_closed(self: &Arc<Self>, link: &Arc<Link>) {
+        let (farm, link) = (Arc::downgrade(self), Arc::clone(link));
+        let watch = async move {
+            link.closed().await;
+            if let Some(farm) = farm.upgrade() {
+                let mut state = farm.lock();
+                state.leases.retain(|_, lease| lease.link.is_alive());
+                state.links.retain(|_, link| link.is_alive());
+                farm.update_demand(&state);
+                drop(state);
+                farm.changed.notify_waiters();
+            }
+        };
+        task::spawn("link-watch", watch).detach();
+    }
+}
+
+enum Attempt {
+    Got(Slot),
+    WaitUntil(Instant),
+    Never(NoSlot),
+}
+
+impl Attempt {
+    fn until(until: Instant, otherwise: NoSlot) -> Self {
+        if until <= Instant::now() {
+            Self::Never(otherwise)
+        } else {
+            Self::WaitUntil(until)
+        }
+    }
+}

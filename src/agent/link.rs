@@ -1,0 +1,572 @@
+//! One warm connection to one builder: its table, the blobs it holds, the actions it runs.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use quicc_protocol::identifiers::{LeaseId, ViewId};
+use quicc_protocol::message::Message;
+use quicc_protocol::message::blob::{BlobBatch, BlobsWanted, Body};
+use quicc_protocol::message::lease::LeaseGrant;
+use quicc_protocol::message::refusal::{Refusal, RefusalCode};
+use quicc_protocol::message::run::{DeclaredOutput, LeasePresented, Outcome, RunRequest};
+use quicc_protocol::message::table::{TableOpen, TableRecord, TableRecords};
+use quicc_protocol::{BlobDigest, close, limits};
+use quinn::{RecvStream, SendStream, VarInt};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::table::{Cover, Table, TableError};
+use crate::host::task::{self, Task};
+use crate::inputs::tree::Tree;
+use crate::transport::frame::{self, Frame};
+use crate::transport::{FrameError, Peer, liveness};
+
+/// Records in one message; a poisoned directory name is some 20 bytes, a file some 70.
+const RECORDS_PER_MESSAGE: usize = 2000;
+/// Uncompressed bytes gathered into one blob stream, unless a single blob is larger.
+const BATCH_BYTES: u64 = 4 << 20;
+/// Blob streams being read, compressed and sent at once: their memory is this many batches.
+const UPLOADS: usize = 4;
+/// Blobs of an action not believed to be held are sent unasked up to this many bytes in all: one edited source
+/// and a header or two. More is announced first; a cold agent often meets a warm builder.
+const UNASKED_BYTES: u64 = 256 << 10;
+/// Raced digests a slow action may lag behind before it counts as raced itself.
+const RACED_REMEMBERED: usize = 64;
+/// Priorities of streams, higher first: the table and the request carry what others wait for.
+const TABLE_PRIORITY: i32 = 20;
+const RUN_PRIORITY: i32 = 10;
+const BLOB_PRIORITY: i32 = 0;
+
+/// Where the bytes of an action's blobs can be read: path and length by digest.
+pub type Sources = BTreeMap<BlobDigest, (PathBuf, u64)>;
+
+/// An action before a builder's table turned it into entries.
+#[derive(Debug)]
+pub struct Action {
+    /// The compiler's path.
+    pub program: Vec<u8>,
+    /// The arguments, `argv[0]` included.
+    pub argv: Vec<Vec<u8>>,
+    /// Working directory.
+    pub cwd: Vec<u8>,
+    /// Environment, sorted.
+    pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Umask.
+    pub umask: u32,
+    /// Physical directory, name and present state of each declared output.
+    pub outputs: Vec<(Vec<u8>, DeclaredOutput)>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Returned {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Standard output, standard error, then the written outputs.
+    pub bodies: Vec<Vec<u8>>,
+}
+
+/// Why an action gave no outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The builder said no.
+    #[error("the builder refuses: {} ({:?})", .0.text, .0.code)]
+    Refused(Refusal),
+    /// The connection or stream ended.
+    #[error("the connection to the builder is lost")]
+    Lost,
+    /// The builder broke the protocol.
+    #[error("the builder breaks the protocol")]
+    Misbehaved {
+        /// How.
+        source: FrameError,
+    },
+    /// The closure cannot be told.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// A file changed between being hashed and being sent.
+    #[error("{} changed while it was sent", path.display())]
+    Raced {
+        /// Which.
+        path: PathBuf,
+    },
+}
+
+impl From<FrameError> for RunError {
+    fn from(source: FrameError) -> Self {
+        if source.is_misbehaviour() {
+            Self::Misbehaved { source }
+        } else {
+            Self::Lost
+        }
+    }
+}
+
+/// Bytes that passed for one unit.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+impl Traffic {
+    fn add_up(&self, bytes: u64) {
+        self.up.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn add_down(&self, bytes: u64) {
+        self.down.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Sent and received so far.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.up.load(Ordering::Relaxed), self.down.load(Ordering::Relaxed))
+    }
+}
+
+#[derive(Debug)]
+struct Telling {
+    table: Table,
+    epoch: u64,
+    records: mpsc::UnboundedSender<Vec<TableRecord>>,
+    _stream: Task<()>,
+}
+
+/// The connection; shared by the units that use it.
+#[derive(Debug)]
+pub struct Link {
+    /// Tells this connection from every other of this process.
+    pub number: u64,
+    /// The builder's name in the cluster.
+    pub name: String,
+    connection: quinn::Connection,
+    view: ViewId,
+    telling: Mutex<Telling>,
+    /// Digests the builder holds or is being sent. It may have evicted some: then it asks.
+    held: Mutex<HashSet<BlobDigest>>,
+    uploads: mpsc::UnboundedSender<Upload>,
+    /// Digests that can no longer be read because their file changed: every action that names one is void.
+    raced: broadcast::Sender<(BlobDigest, PathBuf)>,
+    _uploader: Task<()>,
+    _liveness: Task<()>,
+    _control: Task<()>,
+}
+
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Link {
+    /// Takes over a connection to a builder. `epoch` must exceed that of any earlier table of this view there.
+    pub fn new(peer: Peer, view: ViewId, epoch: u64, tree: Arc<Tree>) -> Self {
+        let Peer {
+            identity,
+            connection,
+            mut control,
+            ..
+        } = peer;
+        let watched = connection.clone();
+        let liveness = task::spawn("liveness", async move { liveness::watch(watched).await });
+        let closing = connection.clone();
+        // Builders say nothing on the control stream; its end is the connection's.
+        let control_watch = task::spawn("builder-control", async move {
+            let _ = frame::receive(&mut control.receive, limits::CONTROL_PAYLOAD).await;
+            closing.close(VarInt::from_u32(close::DONE), b"");
+            drop(control.send);
+        });
+        let telling = Self::open_table(&connection, view, epoch);
+        let (uploads, queue) = mpsc::unbounded_channel();
+        let uploader = task::spawn("uploader", send_uploads(connection.clone(), tree, queue));
+        Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            name: identity.name.to_string(),
+            connection,
+            view,
+            telling: Mutex::new(telling),
+            held: Mutex::default(),
+            uploads,
+            raced: broadcast::channel(RACED_REMEMBERED).0,
+            _uploader: uploader,
+            _liveness: liveness,
+            _control: control_watch,
+        }
+    }
+
+    fn open_table(connection: &quinn::Connection, view: ViewId, epoch: u64) -> Telling {
+        // Unbounded: it holds what the table describes, which `limits::TABLE_ENTRIES` bounds.
+        let (records, mut queue) = mpsc::unbounded_channel::<Vec<TableRecord>>();
+        let connection = connection.clone();
+        let stream = task::spawn("table", async move {
+            let told = async {
+                let mut send = connection.open_uni().await.ok()?;
+                send.set_priority(TABLE_PRIORITY).ok()?;
+                let open = TableOpen {
+                    view,
+                    epoch,
+                    extensions: Vec::new(),
+                };
+                frame::send(&mut send, &open).await.ok()?;
+                while let Some(records) = queue.recv().await {
+                    for part in records.chunks(RECORDS_PER_MESSAGE) {
+                        frame::send(
+                            &mut send,
+                            &TableRecords {
+                                records: part.to_vec(),
+                            },
+                        )
+                        .await
+                        .ok()?;
+                    }
+                }
+                let _ = send.finish();
+                Some(())
+            };
+            if told.await.is_none() {
+                connection.close(VarInt::from_u32(close::DONE), b"the table broke");
+            }
+        });
+        Telling {
+            table: Table::new(),
+            epoch,
+            records,
+            _stream: stream,
+        }
+    }
+
+    /// Whether the connection still stands.
+    pub fn is_alive(&self) -> bool {
+        self.connection.close_reason().is_none()
+    }
+
+    /// Returns when the connection has ended.
+    pub async fn closed(&self) {
+        self.connection.closed().await;
+    }
+
+    /// Ends the connection.
+    pub fn close(&self) {
+        self.connection.close(VarInt::from_u32(close::DONE), b"");
+    }
+
+    /// Presents a lease. The builder may meet an action of it first and waits.
+    pub async fn present(&self, grant: &LeaseGrant) -> Result<(), RunError> {
+        let presented = LeasePresented {
+            lease: grant.lease,
+            ticket: grant.ticket.clone(),
+            extensions: Vec::new(),
+        };
+        let mut send = self.connection.open_uni().await.map_err(|_| RunError::Lost)?;
+        let _ = send.set_priority(TABLE_PRIORITY);
+        frame::send(&mut send, &presented).await?;
+        let _ = send.finish();
+        Ok(())
+    }
+
+    /// Changes the table under its lock, so that records leave in the order of their positions. A table whose
+    /// ids are used up is begun anew.
+    pub fn tell<T>(
+        &self,
+        change: impl Fn(&mut Table) -> Result<(Vec<TableRecord>, T), TableError>,
+    ) -> Result<(u64, T), TableError> {
+        let mut telling = lock(&self.telling);
+        let changed = match change(&mut telling.table) {
+            Err(TableError::Full) => {
+                *telling = Self::open_table(&self.connection, self.view, telling.epoch + 1);
+                change(&mut telling.table)
+            }
+            changed => changed,
+        };
+        let (records, value) = changed?;
+        if !records.is_empty() {
+            let _ = telling.records.send(records);
+        }
+        Ok((telling.epoch, value))
+    }
+
+    /// Runs an action whose closure `cover` describes, under `lease`. Dropping the future cancels it.
+    pub async fn run(
+        &self,
+        lease: LeaseId,
+        action: &Action,
+        (epoch, cover, outputs): (u64, &Cover, Vec<DeclaredOutput>),
+        sources: &Sources,
+        traffic: &Arc<Traffic>,
+    ) -> Result<Returned, RunError> {
+        let request = RunRequest {
+            lease,
+            view: self.view,
+            epoch,
+            position: cover.position,
+            entries: quicc_protocol::identifiers::encode_ascending(&cover.entries),
+            program: action.program.clone(),
+            argv: action.argv.clone(),
+            cwd: action.cwd.clone(),
+            env: action.env.clone(),
+            umask: action.umask,
+            outputs,
+            extensions: Vec::new(),
+        };
+        let (send, receive) = self.connection.open_bi().await.map_err(|_| RunError::Lost)?;
+        let mut stream = RunStream {
+            send,
+            receive,
+            finished: false,
+        };
+        let _ = stream.send.set_priority(RUN_PRIORITY);
+        let request = request.to_frame();
+        traffic.add_up(request.len() as u64);
+        let broken = |source: quinn::WriteError| FrameError::Broken {
+            source: source.into(),
+        };
+        stream.send.write_all(&request).await.map_err(broken)?;
+        let raced = self.raced.subscribe();
+        let unasked = self.send_unasked(sources, traffic);
+        let conversation = self.converse(&mut stream, sources, traffic);
+        let returned = tokio::select! {
+            both = async { tokio::try_join!(conversation, unasked) } => both?.0,
+            error = await_race(raced, sources) => return Err(error),
+        };
+        stream.finished = true;
+        Ok(returned)
+    }
+
+    async fn converse(
+        &self,
+        stream: &mut RunStream,
+        sources: &Sources,
+        traffic: &Arc<Traffic>,
+    ) -> Result<Returned, RunError> {
+        loop {
+            let frame = frame::receive(&mut stream.receive, limits::RUN_PAYLOAD)
+                .await?
+                .ok_or(RunError::Lost)?;
+            traffic.add_down(frame.payload.len() as u64);
+            if frame.is::<BlobsWanted>() {
+                let wanted: BlobsWanted = frame.open()?;
+                self.upload(wanted.digests, sources, traffic).await?;
+            } else if frame.is::<Refusal>() {
+                let refusal: Refusal = frame.open()?;
+                if refusal.code == RefusalCode::UnknownTable {
+                    self.close();
+                }
+                return Err(RunError::Refused(refusal));
+            } else if frame.is::<Outcome>() {
+                return self.receive_outcome(stream, &frame, traffic).await;
+            } else if !frame.is_ignorable() {
+                let found = frame.header.kind;
+                return Err(FrameError::Unexpected {
+                    expected: Outcome::NAME,
+                    found,
+                }
+                .into());
+            }
+        }
+    }
+
+    async fn receive_outcome(
+        &self,
+        stream: &mut RunStream,
+        frame: &Frame,
+        traffic: &Arc<Traffic>,
+    ) -> Result<Returned, RunError> {
+        let outcome: Outcome = frame.open()?;
+        let mut bodies = Vec::with_capacity(outcome.bodies.len());
+        for body in &outcome.bodies {
+            let mut bytes = Vec::new();
+            frame::receive_body(&mut stream.receive, body, &mut bytes).await?;
+            traffic.add_down(body.wire_size);
+            bodies.push(bytes);
+        }
+        Ok(Returned { outcome, bodies })
+    }
+
+    /// Sends what the builder is believed to lack, if that is little.
+    async fn send_unasked(&self, sources: &Sources, traffic: &Arc<Traffic>) -> Result<(), RunError> {
+        let lacking: Vec<_> = {
+            let mut held = lock(&self.held);
+            let lacking: Vec<_> = sources
+                .iter()
+                .filter(|(digest, _)| !held.contains(*digest))
+                .collect();
+            let bytes: u64 = lacking.iter().map(|(_, (_, size))| size).sum();
+            let lacking: Vec<BlobDigest> = if bytes <= UNASKED_BYTES {
+                lacking.iter().map(|(digest, _)| **digest).collect()
+            } else {
+                Vec::new()
+            };
+            held.extend(lacking.iter().copied());
+            lacking
+        };
+        if lacking.is_empty() {
+            Ok(())
+        } else {
+            self.upload(lacking, sources, traffic).await
+        }
+    }
+
+    /// Sends blobs, some megabytes a stream.
+    async fn upload(
+        &self,
+        digests: Vec<BlobDigest>,
+        sources: &Sources,
+        traffic: &Arc<Traffic>,
+    ) -> Result<(), RunError> {
+        let mut batches: Vec<Vec<(BlobDigest, PathBuf)>> = Vec::new();
+        let mut room = 0;
+        for digest in digests {
+            let Some((path, size)) = sources.get(&digest) else {
+                let text = "a blob was asked for that the action does not name";
+                return Err(RunError::Refused(Refusal::new(RefusalCode::Malformed, text)));
+            };
+            if *size > room
+                || batches
+                    .last()
+                    .is_none_or(|batch| batch.len() >= limits::BLOBS_PER_BATCH)
+            {
+                batches.push(Vec::new());
+                room = BATCH_BYTES;
+            }
+            room = room.saturating_sub(*size);
+            if let Some(batch) = batches.last_mut() {
+                batch.push((digest, path.clone()));
+            }
+        }
+        let mut sent = Vec::with_capacity(batches.len());
+        for batch in batches {
+            lock(&self.held).extend(batch.iter().map(|(digest, _)| *digest));
+            let (done, result) = oneshot::channel();
+            let upload = Upload {
+                batch,
+                traffic: Arc::clone(traffic),
+                done,
+            };
+            self.uploads.send(upload).map_err(|_| RunError::Lost)?;
+            sent.push(result);
+        }
+        for result in sent {
+            let result = result.await.unwrap_or(Err(RunError::Lost));
+            if let Err(RunError::Raced { path }) = &result {
+                let digest = sources
+                    .iter()
+                    .find(|(_, (source, _))| source == path)
+                    .map(|(digest, _)| *digest);
+                if let Some(digest) = digest {
+                    lock(&self.held).remove(&digest);
+                    let _ = self.raced.send((digest, path.clone()));
+                }
+            }
+            result?;
+        }
+        Ok(())
+    }
+}
+
+/// A batch to send. It is sent to its end even if the action that asked is cancelled: others may wait for it.
+#[derive(Debug)]
+struct Upload {
+    batch: Vec<(BlobDigest, PathBuf)>,
+    traffic: Arc<Traffic>,
+    done: oneshot::Sender<Result<(), RunError>>,
+}
+
+/// Returns when a digest among `sources` can no longer be read.
+async fn await_race(mut raced: broadcast::Receiver<(BlobDigest, PathBuf)>, sources: &Sources) -> RunError {
+    loop {
+        match raced.recv().await {
+            Ok((digest, path)) if sources.contains_key(&digest) => return RunError::Raced { path },
+            Ok(_) => {}
+            Err(broadcast::error::RecvError::Lagged(_)) => {
+                return RunError::Raced {
+                    path: PathBuf::from("one of many files"),
+                };
+            }
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+async fn send_uploads(
+    connection: quinn::Connection,
+    tree: Arc<Tree>,
+    mut queue: mpsc::UnboundedReceiver<Upload>,
+) {
+    let permits = Arc::new(Semaphore::new(UPLOADS));
+    let mut running = JoinSet::new();
+    while let Some(upload) = queue.recv().await {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            return;
+        };
+        while running.try_join_next().is_some() {}
+        let (connection, tree) = (connection.clone(), Arc::clone(&tree));
+        running.spawn(async move {
+            let _permit = permit;
+            let result = send_batch(&connection, tree, upload.batch, &upload.traffic).await;
+            let _ = upload.done.send(result);
+        });
+    }
+}
+
+async fn send_batch(
+    connection: &quinn::Connection,
+    tree: Arc<Tree>,
+    batch: Vec<(BlobDigest, PathBuf)>,
+    traffic: &Traffic,
+) -> Result<(), RunError> {
+    let read = tokio::task::spawn_blocking(move || read_batch(&tree, &batch));
+    let packed = read.await.map_err(|_| RunError::Lost)??;
+    let mut send = connection.open_uni().await.map_err(|_| RunError::Lost)?;
+    let _ = send.set_priority(BLOB_PRIORITY);
+    let (bodies, wires): (Vec<Body>, Vec<Vec<u8>>) = packed.into_iter().unzip();
+    let batch = BlobBatch {
+        bodies,
+        extensions: Vec::new(),
+    }
+    .to_frame();
+    let broken = |source: quinn::WriteError| FrameError::Broken {
+        source: source.into(),
+    };
+    traffic.add_up(batch.len() as u64);
+    send.write_all(&batch).await.map_err(broken)?;
+    for wire in wires {
+        traffic.add_up(wire.len() as u64);
+        send.write_all(&wire).await.map_err(broken)?;
+    }
+    let _ = send.finish();
+    Ok(())
+}
+
+fn read_batch(tree: &Tree, batch: &[(BlobDigest, PathBuf)]) -> Result<Vec<(Body, Vec<u8>)>, RunError> {
+    use std::os::unix::ffi::OsStrExt;
+    batch
+        .iter()
+        .map(|(digest, path)| {
+            let bytes = tree
+                .read_verified(path.as_os_str().as_bytes(), digest.as_bytes())
+                .ok_or_else(|| RunError::Raced { path: path.clone() })?;
+            let (body, wire) = frame::pack(&bytes);
+            Ok((body, wire.into_owned()))
+        })
+        .collect()
+}
+
+/// A run stream that cancels the action unless it was read to its end.
+struct RunStream {
+    send: SendStream,
+    receive: RecvStream,
+    finished: bool,
+}
+
+impl Drop for RunStream {
+    fn drop(&mut self) {
+        if self.finished {
+            let _ = self.send.finish();
+        } else {
+            let _ = self.send.reset(VarInt::from_u32(close::CANCELLED));
+            let _ = self.receive.stop(VarInt::from_u32(close::CANCELLED));
+        }
+    }
+}

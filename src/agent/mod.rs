@@ -1,0 +1,16 @@
+//! The role on a developer's machine: serves wrappers, knows their files, keeps leases and builders warm.
+//!
+//! Holds no descriptor of a build tool and prints nothing; what happened is in its answers and its status.
+
+pub mod compilers;
+pub mod farm;
+pub mod link;
+pub mod loader_path;
+pub mod outputs;
+pub mod remote;
+pub mod service;
+pub mod status;
+pub mod table;
+pub mod trial;
+pub mod trust;
+pub mod unit;

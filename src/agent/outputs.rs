@@ -1,0 +1,110 @@
+//! Where a compile's outputs go, and what stands there: judged before the compile travels.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use nix::unistd::{AccessFlags, access};
+use quicc_protocol::message::run::{Before, DeclaredOutput};
+
+use crate::compile::{Output, Role};
+
+/// An output, located.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// As the compiler was told.
+    pub spelled: Vec<u8>,
+    /// The real directory.
+    pub directory: Vec<u8>,
+    /// For the builder; its directory entry is filled in by the table.
+    pub declared: DeclaredOutput,
+    /// What it is.
+    pub role: Role,
+}
+
+/// Why an output keeps the compile here: the local compiler's behaviour or message is the one wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OddOutput {
+    /// A symlink, device, FIFO or directory stands at the path.
+    NotRegular,
+    /// The directory is missing or may not be written.
+    Directory,
+}
+
+impl OddOutput {
+    /// Stable reason code.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NotRegular => "odd-output",
+            Self::Directory => "output-directory",
+        }
+    }
+}
+
+/// Locates all outputs of a compile run in `cwd`.
+pub fn locate(cwd: &[u8], outputs: &[Output]) -> Result<Vec<Located>, OddOutput> {
+    outputs.iter().map(|output| locate_one(cwd, output)).collect()
+}
+
+fn locate_one(cwd: &[u8], output: &Output) -> Result<Located, OddOutput> {
+    let path = Path::new(OsStr::from_bytes(cwd)).join(OsStr::from_bytes(&output.path));
+    let name = path
+        .file_name()
+        .filter(|_| !output.path.ends_with(b"/"))
+        .ok_or(OddOutput::NotRegular)?;
+    let parent = path.parent().ok_or(OddOutput::NotRegular)?;
+    let directory = parent.canonicalize().map_err(|_| OddOutput::Directory)?;
+    access(&directory, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|_| OddOutput::Directory)?;
+    let real = directory.join(name);
+    let before = match std::fs::symlink_metadata(&real) {
+        Err(_) => Before::Absent,
+        Ok(data) if !data.is_file() => return Err(OddOutput::NotRegular),
+        Ok(_) if access(&real, AccessFlags::W_OK).is_ok() => Before::Writable,
+        Ok(_) => Before::ReadOnly,
+    };
+    let declared = DeclaredOutput {
+        directory: 0,
+        name: name.as_bytes().to_vec(),
+        before,
+    };
+    let directory = directory.into_os_string().into_vec();
+    Ok(Located {
+        spelled: output.path.clone(),
+        directory,
+        declared,
+        role: output.role,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_located_behind_links_and_odd_ones_stay_here() {
+        let root = tempfile::tempdir().unwrap();
+        let real = root.path().canonicalize().unwrap();
+        std::fs::create_dir(real.join("build")).unwrap();
+        std::os::unix::fs::symlink("build", real.join("link")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", real.join("build/s.o")).unwrap();
+        std::fs::write(real.join("build/old.o"), "").unwrap();
+        let at = |path: &str| {
+            let output = Output {
+                path: path.into(),
+                role: Role::Object,
+            };
+            locate(real.as_os_str().as_bytes(), &[output]).map(|mut located| located.remove(0))
+        };
+        let located = at("link/a.o").unwrap();
+        assert_eq!(located.directory, real.join("build").as_os_str().as_bytes());
+        assert_eq!(
+            (located.declared.name.as_slice(), located.declared.before),
+            (&b"a.o"[..], Before::Absent)
+        );
+        assert_eq!(at("build/old.o").unwrap().declared.before, Before::Writable);
+        assert_eq!(at("build/s.o"), Err(OddOutput::NotRegular));
+        assert_eq!(at("/dev/null"), Err(OddOutput::NotRegular));
+        assert_eq!(at("build"), Err(OddOutput::NotRegular));
+        assert_eq!(at("missing/a.o"), Err(OddOutput::Directory));
+    }
+}

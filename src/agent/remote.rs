@@ -1,0 +1,316 @@
+//! One compile made ready to travel: its files, its action, and one attempt on a builder.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use quicc_protocol::BlobDigest;
+use quicc_protocol::message::run::DeclaredOutput;
+use quicc_protocol::message::table::PoisonKind;
+use quicc_protocol::message::wrapper::CompileRequest;
+
+use super::compilers::{Compilers, KnownToolchain};
+use super::farm::Slot;
+use super::link::{Action, Link, Returned, RunError, Sources, Traffic};
+use super::loader_path;
+use super::outputs::{self, Located};
+use super::table::{Object, State, Table, TableError};
+use crate::compile::{self, Invocation, Plan, Surroundings, Verdict};
+use crate::inputs::closure::{self, Closure, Request};
+use crate::inputs::tree::{StatTuple, Tree};
+
+/// A reason to compile here, as a stable code.
+pub type LocalReason = String;
+
+/// How inputs are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// By our own scanner alone, unless a file computes an include.
+    Scan,
+    /// By the scanner and the compiler's `-M` together.
+    Dependencies,
+}
+
+/// A compile that may travel, as far as its command line tells.
+#[derive(Debug)]
+pub struct Candidate {
+    /// From the verdict.
+    pub plan: Plan,
+    /// Its compiler.
+    pub toolchain: Arc<KnownToolchain>,
+}
+
+/// A compile ready to travel.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What to run.
+    pub action: Action,
+    /// All it may read.
+    pub closure: Closure,
+    /// Where its outputs go.
+    pub outputs: Vec<Located>,
+    /// How its inputs were found.
+    pub tier: Tier,
+    /// Identifies the toolchain's bytes.
+    pub toolchain: BlobDigest,
+    states: Vec<(Vec<u8>, State, StatTuple)>,
+    sources: Sources,
+}
+
+/// What a command line means. `Err(None)`: no compile at all.
+pub fn judge(
+    compilers: &Compilers,
+    tree: &Tree,
+    request: &CompileRequest,
+) -> Result<Candidate, Option<LocalReason>> {
+    let compiler = Path::new(OsStr::from_bytes(&request.compiler));
+    let toolchain = compilers.toolchain(compiler, &request.env).map_err(|problem| {
+        tracing::info!(compiler = %compiler.display(), problem, "this compiler stays here");
+        Some("unknown-compiler".to_owned())
+    })?;
+    let mut env = request.env.clone();
+    env.retain(|(name, value)| {
+        name != b"LD_LIBRARY_PATH" || !loader_path::is_harmless(tree, value, &toolchain.files)
+    });
+    let invocation = Invocation {
+        argv: request.argv.clone(),
+        cwd: request.cwd.clone(),
+        env,
+    };
+    let mut files = ClientFiles(Path::new(OsStr::from_bytes(&request.cwd)));
+    match compile::judge(&invocation, toolchain.toolchain.dialect, &mut files) {
+        Verdict::Distribute(plan) => Ok(Candidate {
+            plan: *plan,
+            toolchain,
+        }),
+        Verdict::Local(reason) => Err(Some(reason.code().to_owned())),
+        Verdict::NotACompile => Err(None),
+    }
+}
+
+/// The client's files, for questions of a verdict.
+struct ClientFiles<'a>(&'a Path);
+
+impl Surroundings for ClientFiles<'_> {
+    fn read_response_file(&mut self, path: &[u8]) -> Option<Vec<u8>> {
+        std::fs::read(self.0.join(OsStr::from_bytes(path))).ok()
+    }
+
+    fn exists(&mut self, path: &[u8]) -> bool {
+        self.0.join(OsStr::from_bytes(path)).symlink_metadata().is_ok()
+    }
+}
+
+/// Finds all a candidate may read. Blocking.
+pub fn prepare(
+    compilers: &Compilers,
+    tree: &Tree,
+    request: &CompileRequest,
+    candidate: &Candidate,
+    tier: Tier,
+) -> Result<Prepared, LocalReason> {
+    let Candidate { plan, toolchain } = candidate;
+    let compiler = Path::new(OsStr::from_bytes(&request.compiler));
+    let outputs = outputs::locate(&request.cwd, &plan.outputs).map_err(|odd| odd.code().to_owned())?;
+    let search = compilers
+        .search_list(compiler, plan, &request.cwd, &request.env)
+        .map_err(|problem| said("search-list", &problem))?;
+    if search.frameworks {
+        return Err("frameworks".to_owned());
+    }
+    let locale_files = compilers.locale_files(&toolchain.toolchain, &request.env);
+    let mut directories = toolchain.directories.clone();
+    directories.extend(outputs.iter().map(|output| output.directory.clone()));
+    directories.extend(logical_cwd(request));
+    let mut inputs = Request {
+        cwd: &request.cwd,
+        source: &plan.source,
+        search: &search,
+        forced_includes: &plan.forced_includes,
+        include_directories: &plan.include_directories,
+        dependencies: &[],
+        further_files: &plan.input_files,
+        optional_files: &[&toolchain.files[..], &locale_files[..]].concat(),
+        further_directories: &directories,
+    };
+    let discover = |inputs: &Request<'_>| {
+        closure::discover(tree, inputs).map_err(|error| said("inputs", &error.to_string()))
+    };
+    let mut closure = discover(&inputs)?;
+    let mut used = Tier::Scan;
+    if tier == Tier::Dependencies || closure.computed {
+        let dependencies = compilers
+            .dependencies(compiler, plan, &request.cwd, &request.env)
+            .ok_or_else(|| "dependencies-failed".to_owned())?;
+        inputs.dependencies = &dependencies;
+        closure = discover(&inputs)?;
+        used = Tier::Dependencies;
+    }
+    refuse_untravelled(&closure)?;
+    Ok(assemble(request, plan, toolchain, closure, outputs, used))
+}
+
+fn said(code: &str, problem: &str) -> LocalReason {
+    tracing::info!(code, problem, "a unit stays here");
+    code.to_owned()
+}
+
+/// `$PWD` where it names the working directory: compilers record it, links and all.
+fn logical_cwd(request: &CompileRequest) -> Option<Vec<u8>> {
+    let pwd = request
+        .env
+        .iter()
+        .find(|(name, _)| name == b"PWD")
+        .map(|(_, value)| value)?;
+    pwd.starts_with(b"/").then(|| pwd.clone())
+}
+
+/// What a closure may hold that only this machine can answer.
+fn refuse_untravelled(closure: &Closure) -> Result<(), LocalReason> {
+    let reason = if closure.time_macros.date_or_time || closure.time_macros.timestamp {
+        "time-macros"
+    } else if closure.macro_incbin {
+        "computed-incbin"
+    } else if closure.precompiled || closure.pch_pragma {
+        "precompiled-header"
+    } else {
+        return Ok(());
+    };
+    Err(reason.to_owned())
+}
+
+fn assemble(
+    request: &CompileRequest,
+    plan: &Plan,
+    toolchain: &KnownToolchain,
+    closure: Closure,
+    outputs: Vec<Located>,
+    tier: Tier,
+) -> Prepared {
+    let action = Action {
+        program: request.compiler.clone(),
+        argv: request.argv.clone(),
+        cwd: request.cwd.clone(),
+        env: compile::remote_environment(&request.env),
+        umask: request.umask,
+        outputs: outputs
+            .iter()
+            .map(|output| (output.directory.clone(), output.declared.clone()))
+            .collect(),
+    };
+    let mut sources = BTreeMap::new();
+    let states = closure
+        .objects
+        .iter()
+        .map(|(path, object)| {
+            let (state, stat) = match object {
+                closure::Object::Directory { stat } => (State::Directory, *stat),
+                closure::Object::Symlink { target, stat } => (State::Symlink(target.clone()), *stat),
+                closure::Object::File { stat, digest, .. } => {
+                    let digest = BlobDigest::from_bytes(*digest);
+                    let file = PathBuf::from(std::ffi::OsString::from_vec(path.clone()));
+                    sources.insert(digest, (file, stat.size));
+                    (State::File(digest), *stat)
+                }
+            };
+            (path.clone(), state, stat)
+        })
+        .collect();
+    let toolchain = fingerprint(toolchain, plan, &closure);
+    Prepared {
+        action,
+        closure,
+        outputs,
+        tier,
+        toolchain,
+        states,
+        sources,
+    }
+}
+
+/// Over the bytes of every tool, so that a tool replaced behind an unchanged driver is another toolchain.
+fn fingerprint(toolchain: &KnownToolchain, plan: &Plan, closure: &Closure) -> BlobDigest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(plan.language.name().as_bytes());
+    for (path, real) in toolchain.files.iter().zip(&toolchain.real_files) {
+        hasher.update(path).update(&[0]);
+        if let Some(closure::Object::File { digest, .. }) = closure.objects.get(real) {
+            hasher.update(digest);
+        }
+    }
+    BlobDigest::from_bytes(*hasher.finalize().as_bytes())
+}
+
+/// Runs a prepared compile on the slot's builder.
+pub async fn attempt(
+    prepared: &Prepared,
+    slot: &Slot,
+    is_ours: &(dyn Fn(&[u8], &[u8]) -> bool + Sync),
+    traffic: &Arc<Traffic>,
+) -> Result<Returned, RunError> {
+    let (epoch, (cover, outputs)) = slot.link.tell(|table| {
+        let objects = prepared
+            .states
+            .iter()
+            .map(|(path, state, stat)| Object { path, state, stat });
+        let listed = prepared
+            .closure
+            .listed
+            .iter()
+            .map(|(path, listed)| (path.as_slice(), &listed.listing));
+        let mut cover = table.cover(objects, listed, is_ours)?;
+        let outputs = declare(table, &prepared.action)?;
+        let records = std::mem::take(&mut cover.records);
+        Ok((records, (cover, outputs)))
+    })?;
+    let told = (epoch, &cover, outputs);
+    slot.link
+        .run(slot.lease, &prepared.action, told, &prepared.sources, traffic)
+        .await
+}
+
+fn declare(table: &Table, action: &Action) -> Result<Vec<DeclaredOutput>, TableError> {
+    let declare = |(directory, declared): &(Vec<u8>, DeclaredOutput)| {
+        let directory = table.id(directory).ok_or(TableError::NoParent)?;
+        Ok(DeclaredOutput {
+            directory,
+            ..declared.clone()
+        })
+    };
+    action.outputs.iter().map(declare).collect()
+}
+
+/// Takes back every path a builder was told that is no longer what it was: a stale file must fail loudly,
+/// also for a compile that reaches it unforeseen. Blocking.
+pub fn sweep(link: &Link, tree: &Tree) {
+    let _ = link.tell(|table| {
+        let stale: Vec<_> = table
+            .told()
+            .filter_map(|(path, told)| match tree.stat(path) {
+                Ok(Some(now)) if is_unchanged(told, &now) => None,
+                Ok(Some(now)) => Some((path.to_vec(), Some(poison_kind(&now)))),
+                _ => Some((path.to_vec(), None)),
+            })
+            .collect();
+        let records = stale
+            .into_iter()
+            .flat_map(|(path, exists)| table.forget(&path, exists))
+            .collect();
+        Ok((records, ()))
+    });
+}
+
+fn is_unchanged(told: &StatTuple, now: &StatTuple) -> bool {
+    // A directory's own times change with every file beside it.
+    told == now || (told.is_directory() && now.is_directory())
+}
+
+fn poison_kind(stat: &StatTuple) -> PoisonKind {
+    if stat.is_directory() {
+        PoisonKind::Directory
+    } else {
+        PoisonKind::Link
+    }
+}

@@ -1,0 +1,355 @@
+//! The socket: who may ask, one conversation per wrapper, local tokens, idleness and the end.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quicc_protocol::limits;
+use quicc_protocol::message::Message;
+use quicc_protocol::message::wrapper::{
+    AgentDrains, AgentQuestion, AgentStatus, CompileDone, CompileRequest, Published, Question, RunLocally,
+    StillWorking, VERSION,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Notify, Semaphore};
+
+use super::link::Traffic;
+use super::status::{BuilderUse, Status};
+use super::unit::{Decision, Units};
+use crate::host::task::{self, Task};
+use crate::transport::{FrameError, frame};
+
+/// How often a waiting wrapper is told that its unit is worked on.
+const STILL_WORKING: Duration = Duration::from_secs(2);
+/// How long a wrapper may take to say what it wants, or that it has written its outputs.
+const WRAPPER_PATIENCE: Duration = Duration::from_secs(60);
+/// How long an ending agent lets running units finish.
+const DRAIN: Duration = Duration::from_secs(600);
+/// Conversations at once; more wait in the socket's queue.
+const CONVERSATIONS: usize = 4096;
+
+/// The agent behind the socket.
+#[derive(Debug)]
+pub struct Service {
+    units: Option<Arc<Units>>,
+    farm_name: String,
+    /// Why there is no farm at all.
+    problem: Option<String>,
+    tokens: Arc<Semaphore>,
+    namespace: Namespace,
+    counters: Mutex<Counters>,
+    active: AtomicUsize,
+    became_idle: Notify,
+    stop: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    remote: u64,
+    local: BTreeMap<String, u64>,
+    fallbacks: u64,
+    bytes_up: u64,
+    bytes_down: u64,
+}
+
+/// The files a process sees: its mount namespace and its root directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Namespace {
+    mounts: u64,
+    root: (u64, u64),
+}
+
+impl Namespace {
+    fn of(process: &str) -> Option<Self> {
+        let mounts = std::fs::metadata(format!("/proc/{process}/ns/mnt")).ok()?.ino();
+        let root = std::fs::metadata(format!("/proc/{process}/root")).ok()?;
+        Some(Self {
+            mounts,
+            root: (root.dev(), root.ino()),
+        })
+    }
+}
+
+impl Service {
+    /// An agent over `units`, or one without a farm for the reason `problem`.
+    pub fn new(units: Option<Arc<Units>>, farm_name: String, problem: Option<String>) -> Arc<Self> {
+        let processors = std::thread::available_parallelism().map_or(4, std::num::NonZero::get);
+        Arc::new(Self {
+            units,
+            farm_name,
+            problem,
+            tokens: Arc::new(Semaphore::new(processors)),
+            namespace: Namespace::of("self").unwrap_or(Namespace {
+                mounts: 0,
+                root: (0, 0),
+            }),
+            counters: Mutex::default(),
+            active: AtomicUsize::new(0),
+            became_idle: Notify::new(),
+            stop: Notify::new(),
+        })
+    }
+
+    /// Serves until told to stop, until `shutdown` is ready, or until nobody asked for `idle`. The socket's file is
+    /// removed before the last units finish, so that a new agent can take its place.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: UnixListener,
+        socket: PathBuf,
+        idle: Option<Duration>,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        tokio::pin!(shutdown);
+        let mut conversations: Vec<Task<()>> = Vec::new();
+        loop {
+            conversations.retain(|task| !task.is_finished());
+            tokio::select! {
+                accepted = listener.accept(), if conversations.len() < CONVERSATIONS => match accepted {
+                    Ok((stream, _)) => conversations.push(self.spawn_conversation(stream)),
+                    // Out of descriptors, say: the pause lets some conversations end.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                },
+                () = self.idle_for(idle) => break,
+                () = self.stop.notified() => break,
+                () = &mut shutdown => break,
+                () = tokio::time::sleep(Duration::from_secs(1)), if conversations.len() >= CONVERSATIONS => {}
+            }
+        }
+        let _ = std::fs::remove_file(&socket);
+        drop(listener);
+        let finish = async {
+            for conversation in conversations {
+                let _ = conversation.await;
+            }
+        };
+        let _ = tokio::time::timeout(DRAIN, finish).await;
+    }
+
+    fn spawn_conversation(self: &Arc<Self>, stream: UnixStream) -> Task<()> {
+        self.active.fetch_add(1, Ordering::Relaxed);
+        let service = Arc::clone(self);
+        task::spawn("wrapper", async move {
+            if let Err(error) = service.converse(stream).await {
+                tracing::debug!(error = crate::host::text::chain(&error), "a wrapper went away");
+            }
+            service.active.fetch_sub(1, Ordering::Relaxed);
+            service.became_idle.notify_waiters();
+        })
+    }
+
+    async fn idle_for(&self, idle: Option<Duration>) {
+        let Some(idle) = idle else {
+            return std::future::pending().await;
+        };
+        loop {
+            if self.active.load(Ordering::Relaxed) == 0 {
+                return tokio::time::sleep(idle).await;
+            }
+            let ended = self.became_idle.notified();
+            let _ = tokio::time::timeout(idle, ended).await;
+        }
+    }
+
+    async fn converse(self: &Arc<Self>, stream: UnixStream) -> Result<(), FrameError> {
+        let peer = stream.peer_cred().ok();
+        let (mut reader, mut writer) = stream.into_split();
+        let first = tokio::time::timeout(
+            WRAPPER_PATIENCE,
+            frame::receive(&mut reader, limits::WRAPPER_PAYLOAD),
+        );
+        let Some(first) = first.await.map_err(|_| FrameError::CutShort)?? else {
+            return Ok(());
+        };
+        if first.is::<AgentQuestion>() {
+            return self.answer(&first.open()?, &mut writer).await;
+        }
+        let request: CompileRequest = match first.open() {
+            Ok(request) => request,
+            // Another version's request may not decode; it is told so all the same.
+            Err(FrameError::Decode(_)) => {
+                return frame::send(&mut writer, &AgentDrains { version: VERSION }).await;
+            }
+            Err(error) => return Err(error),
+        };
+        if request.version != VERSION {
+            // Give up the name first: the wrapper looks for another agent as soon as it reads the answer.
+            self.stop.notify_one();
+            return frame::send(&mut writer, &AgentDrains { version: VERSION }).await;
+        }
+        let foreign = self.foreign_reason(peer.as_ref().map(|peer| (peer.uid(), peer.pid())));
+        self.compile(Arc::new(request), foreign, reader, writer).await
+    }
+
+    /// Why a wrapper's files are not this agent's: another user, mount namespace or root directory.
+    fn foreign_reason(&self, peer: Option<(u32, Option<i32>)>) -> Option<&'static str> {
+        let Some((uid, Some(pid))) = peer else {
+            return Some("unknown-process");
+        };
+        if uid != nix::unistd::getuid().as_raw() {
+            return Some("other-user");
+        }
+        (Namespace::of(&pid.to_string()) != Some(self.namespace)).then_some("other-mount-namespace")
+    }
+
+    async fn answer(&self, asked: &AgentQuestion, writer: &mut OwnedWriteHalf) -> Result<(), FrameError> {
+        if asked.question == Question::Stop {
+            self.stop.notify_one();
+        }
+        let json = serde_json::to_string(&self.status()).unwrap_or_default();
+        frame::send(writer, &AgentStatus { json }).await
+    }
+
+    fn status(&self) -> Status {
+        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let leases = self
+            .units
+            .as_ref()
+            .map(|units| units.farm.leases())
+            .unwrap_or_default();
+        Status {
+            software: crate::SOFTWARE.to_owned(),
+            pid: std::process::id(),
+            farm: self.farm_name.clone(),
+            problem: self
+                .problem
+                .clone()
+                .or_else(|| self.units.as_ref().and_then(|units| units.farm.problem())),
+            builders: leases
+                .into_iter()
+                .map(|(name, slots, used)| BuilderUse { name, slots, used })
+                .collect(),
+            remote: counters.remote,
+            local: counters.local.clone(),
+            fallbacks: counters.fallbacks,
+            bytes_up: counters.bytes_up,
+            bytes_down: counters.bytes_down,
+            toolchains: self.units.as_ref().map_or((0, 0), |units| units.trust.counts()),
+        }
+    }
+
+    async fn compile(
+        self: &Arc<Self>,
+        request: Arc<CompileRequest>,
+        foreign: Option<&'static str>,
+        mut reader: OwnedReadHalf,
+        mut writer: OwnedWriteHalf,
+    ) -> Result<(), FrameError> {
+        let traffic = Arc::new(Traffic::default());
+        let decide = async {
+            match (foreign, &self.units) {
+                (Some(reason), _) => Decision::Local {
+                    reason: reason.to_owned(),
+                    fallback: false,
+                },
+                (None, None) => Decision::Local {
+                    reason: "no-farm".to_owned(),
+                    fallback: true,
+                },
+                (None, Some(units)) => units.decide(Arc::clone(&request), &traffic).await,
+            }
+        };
+        // The wrapper's end of the socket closes when it dies; then nobody wants the unit any more.
+        let Some(decision) = while_wanted(decide, &mut reader, &mut writer).await? else {
+            return Ok(());
+        };
+        self.count(&decision, &traffic);
+        let local = match decision {
+            Decision::Done(done, bodies) => return hand_over(done, bodies, reader, writer).await,
+            Decision::NotACompile => (String::new(), false),
+            Decision::Local { reason, fallback } => (reason, fallback),
+        };
+        let token = Arc::clone(&self.tokens);
+        let needs_token = !request.inside_local_compile;
+        let wait = async {
+            if needs_token {
+                token.acquire_owned().await.ok()
+            } else {
+                None
+            }
+        };
+        let Some(_token) = while_wanted(wait, &mut reader, &mut writer).await? else {
+            return Ok(());
+        };
+        let (bytes_up, bytes_down) = traffic.totals();
+        let (reason, fallback) = local;
+        frame::send(
+            &mut writer,
+            &RunLocally {
+                reason,
+                fallback,
+                bytes_up,
+                bytes_down,
+            },
+        )
+        .await?;
+        // The compiler inherits the socket and closes it by ending.
+        let _ = reader.read(&mut [0; 1]).await;
+        Ok(())
+    }
+
+    fn count(&self, decision: &Decision, traffic: &Traffic) {
+        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let (up, down) = traffic.totals();
+        counters.bytes_up += up;
+        counters.bytes_down += down;
+        match decision {
+            Decision::NotACompile => {}
+            Decision::Done(..) => counters.remote += 1,
+            Decision::Local { reason, fallback } => {
+                counters.fallbacks += u64::from(*fallback);
+                *counters.local.entry(reason.clone()).or_default() += 1;
+            }
+        }
+    }
+}
+
+/// Runs `work`, telling the wrapper now and then that it lives; `None` when the wrapper is gone.
+async fn while_wanted<T>(
+    work: impl Future<Output = T>,
+    reader: &mut OwnedReadHalf,
+    writer: &mut OwnedWriteHalf,
+) -> Result<Option<T>, FrameError> {
+    tokio::pin!(work);
+    let mut byte = [0; 1];
+    loop {
+        tokio::select! {
+            value = &mut work => return Ok(Some(value)),
+            _ = reader.read(&mut byte) => return Ok(None),
+            () = tokio::time::sleep(STILL_WORKING) => frame::send(writer, &StillWorking {}).await?,
+        }
+    }
+}
+
+async fn hand_over(
+    done: CompileDone,
+    bodies: Vec<Vec<u8>>,
+    mut reader: OwnedReadHalf,
+    mut writer: OwnedWriteHalf,
+) -> Result<(), FrameError> {
+    frame::send(&mut writer, &done).await?;
+    for body in &bodies {
+        writer
+            .write_all(body)
+            .await
+            .map_err(|source| FrameError::Broken { source })?;
+    }
+    let published = frame::receive(&mut reader, Published::LIMIT);
+    let _ = tokio::time::timeout(WRAPPER_PATIENCE, published).await;
+    // An unpublished unit becomes a local compile of the wrapper, which holds the socket until its end.
+    let _ = reader.read(&mut [0; 1]).await;
+    Ok(())
+}
+
+/// Binds the socket of an agent that holds the agent lock; a leftover of a killed agent is replaced.
+pub fn bind(socket: &Path) -> std::io::Result<UnixListener> {
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    UnixListener::bind(socket)
+}

@@ -1,0 +1,565 @@
+//! PURE. What one builder has been told of this agent's view, and which records make it know a closure.
+//!
+//! Paths are physical: real parent directory and name. Never looks at a file.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use quicc_protocol::BlobDigest;
+use quicc_protocol::identifiers::{EntryId, ROOT};
+use quicc_protocol::limits;
+use quicc_protocol::message::table::{EntryKind, FileTime, PoisonKind, TableRecord};
+
+use crate::inputs::tree::{self, Listing, StatTuple};
+
+/// What a path is on the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// A directory.
+    Directory,
+    /// A regular file with its content.
+    File(BlobDigest),
+    /// A symbolic link with its target.
+    Symlink(Vec<u8>),
+}
+
+/// One object of a closure.
+#[derive(Debug, Clone, Copy)]
+pub struct Object<'a> {
+    /// Its physical path.
+    pub path: &'a [u8],
+    /// What it is.
+    pub state: &'a State,
+    /// What the kernel said of it.
+    pub stat: &'a StatTuple,
+}
+
+/// What an action names.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Cover {
+    /// Records to send first, in order.
+    pub records: Vec<TableRecord>,
+    /// The entries of the closure, ascending.
+    pub entries: Vec<EntryId>,
+    /// Position after the records.
+    pub position: u64,
+}
+
+/// Why a closure cannot be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TableError {
+    /// Ids are used up: a new epoch must begin.
+    #[error("the table's ids are used up")]
+    Full,
+    /// An object's parent directory is not part of the closure.
+    #[error("a closure lacks the directory of one of its objects")]
+    NoParent,
+}
+
+#[derive(Debug)]
+struct Told {
+    id: EntryId,
+    state: State,
+    stat: StatTuple,
+}
+
+#[derive(Debug, Default)]
+struct DirectoryNames {
+    poisoned: HashSet<Vec<u8>>,
+    reconciled: Option<Arc<Listing>>,
+}
+
+/// One table: the ids of one epoch.
+#[derive(Debug)]
+pub struct Table {
+    told: BTreeMap<Vec<u8>, Told>,
+    directories: HashMap<Vec<u8>, DirectoryNames>,
+    inodes: HashMap<(u64, u64), Vec<u8>>,
+    next: EntryId,
+    position: u64,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Table {
+    /// A table of nothing but the root.
+    pub fn new() -> Self {
+        Self {
+            told: BTreeMap::new(),
+            directories: HashMap::new(),
+            inodes: HashMap::new(),
+            next: ROOT + 1,
+            position: 0,
+        }
+    }
+
+    /// Makes the table hold `objects` (parents before children) and makes every other name of the `listed`
+    /// directories fail loudly. A name for which `is_ours` holds was published by quicc: nothing looks it up
+    /// unless a reference names it, and then it is an object.
+    pub fn cover<'a>(
+        &mut self,
+        objects: impl Iterator<Item = Object<'a>>,
+        listed: impl Iterator<Item = (&'a [u8], &'a Arc<Listing>)>,
+        is_ours: &dyn Fn(&[u8], &[u8]) -> bool,
+    ) -> Result<Cover, TableError> {
+        let mut cover = Cover::default();
+        for object in objects {
+            if object.path != b"/" {
+                let id = self.tell(object, &mut cover.records)?;
+                cover.entries.push(id);
+            }
+        }
+        for (directory, listing) in listed {
+            self.reconcile(directory, listing, is_ours, &mut cover.records);
+        }
+        cover.entries.sort_unstable();
+        cover.entries.dedup();
+        self.position += cover.records.len() as u64;
+        cover.position = self.position;
+        Ok(cover)
+    }
+
+    /// The id of a path, if it is told.
+    pub fn id(&self, path: &[u8]) -> Option<EntryId> {
+        if path == b"/" {
+            Some(ROOT)
+        } else {
+            self.told.get(path).map(|told| told.id)
+        }
+    }
+
+    /// Everything told, with what the kernel said when it was.
+    pub fn told(&self) -> impl Iterator<Item = (&[u8], &StatTuple)> {
+        self.told.iter().map(|(path, told)| (path.as_slice(), &told.stat))
+    }
+
+    /// Takes back a path that is no longer what was told; `exists` says whether the name is still there and must
+    /// fail loudly.
+    pub fn forget(&mut self, path: &[u8], exists: Option<PoisonKind>) -> Vec<TableRecord> {
+        let mut records = Vec::new();
+        let Some(told) = self.drop_told(path) else {
+            return records;
+        };
+        records.push(TableRecord::Remove { id: told.id });
+        let (directory, name) = split(path);
+        if let (Some(parent), Some(kind)) = (self.id(directory), exists) {
+            records.push(TableRecord::Poison {
+                parent,
+                names: vec![(name.to_vec(), kind)],
+            });
+            self.directories
+                .entry(directory.to_vec())
+                .or_default()
+                .poisoned
+                .insert(name.to_vec());
+        } else if let Some(names) = self.directories.get_mut(directory) {
+            names.reconciled = None;
+        }
+        self.position += records.len() as u64;
+        records
+    }
+
+    fn tell(&mut self, object: Object<'_>, records: &mut Vec<TableRecord>) -> Result<EntryId, TableError> {
+        if let Some(told) = self.told.get_mut(object.path)
+            && is_same(told, object)
+        {
+            told.stat = *object.stat;
+            let id = told.id;
+            self.note_inode(object);
+            return Ok(id);
+        }
+        if self.next >= limits::TABLE_ENTRIES {
+            return Err(TableError::Full);
+        }
+        let (directory, name) = split(object.path);
+        let parent = self.id(directory).ok_or(TableError::NoParent)?;
+        self.drop_told(object.path);
+        let id = self.next;
+        self.next += 1;
+        let kind = self.kind(object);
+        records.push(TableRecord::Define {
+            id,
+            parent,
+            name: name.to_vec(),
+            kind,
+        });
+        if let Some(names) = self.directories.get_mut(directory) {
+            names.poisoned.remove(name);
+        }
+        self.note_inode(object);
+        let told = Told {
+            id,
+            state: object.state.clone(),
+            stat: *object.stat,
+        };
+        self.told.insert(object.path.to_vec(), told);
+        Ok(id)
+    }
+
+    fn kind(&self, object: Object<'_>) -> EntryKind {
+        let modified = file_time(object.stat.mtime_ns);
+        match object.state {
+            State::Directory => EntryKind::Directory { modified },
+            State::Symlink(target) => EntryKind::Symlink {
+                target: target.clone(),
+            },
+            State::File(content) => EntryKind::File {
+                content: *content,
+                size: object.stat.size,
+                executable: object.stat.is_executable(),
+                modified,
+                same_inode_as: self.same_inode(object),
+            },
+        }
+    }
+
+    /// Remembers which path stands for an inode: a second name may be made for it at any time.
+    fn note_inode(&mut self, object: Object<'_>) {
+        if object.stat.is_file() {
+            let path = self.inodes.entry((object.stat.dev, object.stat.ino)).or_default();
+            let stands = self
+                .told
+                .get(path)
+                .is_some_and(|told| told.stat.is_same_inode(object.stat));
+            if !stands {
+                object.path.clone_into(path);
+            }
+        }
+    }
+
+    /// Another path told as the same inode with the same content.
+    fn same_inode(&self, object: Object<'_>) -> Option<EntryId> {
+        if object.stat.nlink < 2 {
+            return None;
+        }
+        let path = self.inodes.get(&(object.stat.dev, object.stat.ino))?;
+        let other = self.told.get(path)?;
+        let same = &other.state == object.state
+            && other.stat.mtime_ns == object.stat.mtime_ns
+            && (other.stat.dev, other.stat.ino) == (object.stat.dev, object.stat.ino);
+        (same && path != object.path).then_some(other.id)
+    }
+
+    /// Forgets a path and all below it, as the builder does when a record supersedes it.
+    fn drop_told(&mut self, path: &[u8]) -> Option<Told> {
+        let told = self.told.remove(path)?;
+        if told.state == State::Directory {
+            let mut prefix = path.to_vec();
+            prefix.push(b'/');
+            let below: Vec<_> = self
+                .told
+                .range::<Vec<u8>, _>((Bound::Excluded(&prefix), Bound::Unbounded))
+                .map(|(below, _)| below)
+                .take_while(|below| below.starts_with(&prefix))
+                .cloned()
+                .collect();
+            for path in below {
+                self.told.remove(&path);
+            }
+            self.directories
+                .retain(|directory, _| directory != path && !directory.starts_with(&prefix));
+        }
+        Some(told)
+    }
+
+    fn reconcile(
+        &mut self,
+        directory: &[u8],
+        listing: &Arc<Listing>,
+        is_ours: &dyn Fn(&[u8], &[u8]) -> bool,
+        records: &mut Vec<TableRecord>,
+    ) {
+        let Some(parent) = self.id(directory) else { return };
+        let known = self.directories.get(directory);
+        if known
+            .and_then(|names| names.reconciled.as_ref())
+            .is_some_and(|last| Arc::ptr_eq(last, listing))
+        {
+            return;
+        }
+        for path in self.vanished(directory, listing) {
+            if let Some(told) = self.drop_told(&path) {
+                records.push(TableRecord::Remove { id: told.id });
+            }
+        }
+        let mut names = self.directories.remove(directory).unwrap_or_default();
+        let cured: Vec<_> = names
+            .poisoned
+            .iter()
+            .filter(|name| !listing.names.contains_key(*name))
+            .cloned()
+            .collect();
+        let poisoned: Vec<_> = listing
+            .names
+            .iter()
+            .filter(|(name, _)| {
+                !names.poisoned.contains(*name)
+                    && self.id(&join(directory, name)).is_none()
+                    && !is_ours(directory, name)
+            })
+            .map(|(name, kind)| (name.clone(), poison_kind(*kind)))
+            .collect();
+        for name in &cured {
+            names.poisoned.remove(name);
+        }
+        names
+            .poisoned
+            .extend(poisoned.iter().map(|(name, _)| name.clone()));
+        names.reconciled = Some(Arc::clone(listing));
+        self.directories.insert(directory.to_vec(), names);
+        if !cured.is_empty() {
+            records.push(TableRecord::Cure { parent, names: cured });
+        }
+        if !poisoned.is_empty() {
+            records.push(TableRecord::Poison {
+                parent,
+                names: poisoned,
+            });
+        }
+    }
+
+    /// Told children of a directory whose names no longer exist.
+    fn vanished(&self, directory: &[u8], listing: &Listing) -> Vec<Vec<u8>> {
+        let prefix = join(directory, b"");
+        self.told
+            .range::<Vec<u8>, _>((Bound::Excluded(&prefix), Bound::Unbounded))
+            .map(|(path, _)| path)
+            .take_while(|path| path.starts_with(&prefix))
+            .filter(|path| {
+                let name = &path[prefix.len()..];
+                !name.contains(&b'/') && !listing.names.contains_key(name)
+            })
+            .cloned()
+            .collect()
+    }
+}
+
+const fn poison_kind(kind: tree::EntryKind) -> PoisonKind {
+    match kind {
+        tree::EntryKind::Directory => PoisonKind::Directory,
+        tree::EntryKind::File | tree::EntryKind::Symlink | tree::EntryKind::Other => PoisonKind::Link,
+    }
+}
+
+/// Whether the builder needs no word: a directory's own times are not observed by compilers.
+fn is_same(told: &Told, object: Object<'_>) -> bool {
+    if &told.state != object.state {
+        return false;
+    }
+    match object.state {
+        State::Directory | State::Symlink(_) => true,
+        State::File(_) => {
+            let (old, new) = (&told.stat, object.stat);
+            let linked = old.nlink > 1 || new.nlink > 1;
+            old.mtime_ns == new.mtime_ns
+                && old.is_executable() == new.is_executable()
+                && (!linked || (old.dev, old.ino) == (new.dev, new.ino))
+        }
+    }
+}
+
+/// Nanoseconds since 1970 as `stat` gives them.
+fn file_time(nanoseconds: i128) -> FileTime {
+    FileTime {
+        seconds: nanoseconds.div_euclid(1_000_000_000) as i64,
+        nanoseconds: nanoseconds.rem_euclid(1_000_000_000) as u32,
+    }
+}
+
+/// Parent directory and name of an absolute path.
+pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&byte| byte == b'/') {
+        Some(0) | None => (b"/", path.strip_prefix(b"/").unwrap_or(path)),
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+    }
+}
+
+fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut path = directory.strip_suffix(b"/").unwrap_or(directory).to_vec();
+    path.push(b'/');
+    path.extend(name);
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stat(mode: u32, mtime: i128, ino: u64) -> StatTuple {
+        StatTuple {
+            dev: 1,
+            ino,
+            size: 3,
+            mtime_ns: mtime,
+            ctime_ns: 0,
+            mode,
+            nlink: 1,
+        }
+    }
+
+    fn file(text: &str) -> State {
+        State::File(BlobDigest::of(text.as_bytes()))
+    }
+
+    fn listing(names: &[(&str, tree::EntryKind)]) -> Arc<Listing> {
+        let names = names
+            .iter()
+            .map(|(name, kind)| (name.as_bytes().to_vec(), *kind))
+            .collect();
+        Arc::new(Listing {
+            names,
+            ..Listing::default()
+        })
+    }
+
+    struct World(Table);
+
+    impl World {
+        fn cover(
+            &mut self,
+            objects: &[(&str, State, StatTuple)],
+            listed: &[(&str, &Arc<Listing>)],
+        ) -> (Vec<TableRecord>, Vec<EntryId>) {
+            let objects = objects.iter().map(|(path, state, stat)| Object {
+                path: path.as_bytes(),
+                state,
+                stat,
+            });
+            let listed = listed.iter().map(|(path, listing)| (path.as_bytes(), *listing));
+            let ours = |_: &[u8], name: &[u8]| name.ends_with(b".o");
+            let cover = self.0.cover(objects, listed, &ours).unwrap();
+            (cover.records, cover.entries)
+        }
+    }
+
+    fn directory() -> (&'static str, State, StatTuple) {
+        ("/s", State::Directory, stat(0o040_755, 1, 1))
+    }
+
+    #[test]
+    fn what_is_told_once_is_named_by_id() {
+        let mut world = World(Table::new());
+        let header = ("/s/a.h", file("a"), stat(0o100_644, 5, 2));
+        let (records, entries) = world.cover(&[directory(), header.clone()], &[]);
+        assert_eq!((records.len(), entries.as_slice()), (2, &[1, 2][..]));
+        let touched_directory = ("/s", State::Directory, stat(0o040_755, 99, 1));
+        let (records, entries) = world.cover(&[touched_directory, header], &[]);
+        assert_eq!((records.len(), entries.as_slice()), (0, &[1, 2][..]));
+        let edited = ("/s/a.h", file("b"), stat(0o100_644, 6, 2));
+        let (records, entries) = world.cover(&[directory(), edited], &[]);
+        assert_eq!(
+            (records.len(), entries.as_slice()),
+            (1, &[1, 3][..]),
+            "a new id for new bytes"
+        );
+    }
+
+    #[test]
+    fn unsent_names_are_poison_and_our_own_are_not() {
+        let mut world = World(Table::new());
+        let (plain, sub) = (tree::EntryKind::File, tree::EntryKind::Directory);
+        let names = listing(&[("a.h", plain), ("b.h", plain), ("sub", sub), ("x.o", plain)]);
+        let header = ("/s/a.h", file("a"), stat(0o100_644, 5, 2));
+        let (records, _) = world.cover(&[directory(), header.clone()], &[("/s", &names)]);
+        let expected = vec![
+            (b"b.h".to_vec(), PoisonKind::Link),
+            (b"sub".to_vec(), PoisonKind::Directory),
+        ];
+        assert_eq!(
+            records.last(),
+            Some(&TableRecord::Poison {
+                parent: 1,
+                names: expected
+            })
+        );
+        let (records, _) = world.cover(&[directory(), header.clone()], &[("/s", &names)]);
+        assert_eq!(records, [], "a listing is judged once");
+        let fewer = listing(&[("sub", sub)]);
+        let (records, _) = world.cover(&[directory()], &[("/s", &fewer)]);
+        let cure = TableRecord::Cure {
+            parent: 1,
+            names: vec![b"b.h".to_vec()],
+        };
+        assert_eq!(records, [TableRecord::Remove { id: 2 }, cure]);
+    }
+
+    #[test]
+    fn a_directory_that_becomes_a_link_takes_its_subtree_along() {
+        let mut world = World(Table::new());
+        let header = ("/s/a.h", file("a"), stat(0o100_644, 5, 2));
+        world.cover(&[directory(), header.clone()], &[]);
+        let link = ("/s", State::Symlink(b"t".to_vec()), stat(0o120_777, 1, 9));
+        let (records, entries) = world.cover(&[link], &[]);
+        assert_eq!((records.len(), entries.as_slice()), (1, &[3][..]));
+        assert_eq!(world.0.id(b"/s/a.h"), None);
+        let (records, _) = world.cover(&[directory(), header], &[]);
+        assert_eq!(records.len(), 2, "all is told again under the new directory");
+    }
+
+    #[test]
+    fn equal_inodes_are_told_as_such() {
+        let mut world = World(Table::new());
+        let linked = StatTuple {
+            nlink: 2,
+            ..stat(0o100_644, 5, 7)
+        };
+        let objects = [
+            directory(),
+            ("/s/a", file("a"), linked),
+            ("/s/b", file("a"), linked),
+        ];
+        let (records, _) = world.cover(&objects, &[]);
+        let inodes: Vec<_> = records
+            .iter()
+            .filter_map(|record| match record {
+                TableRecord::Define {
+                    kind: EntryKind::File { same_inode_as, .. },
+                    ..
+                } => Some(*same_inode_as),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(inodes, [None, Some(2)]);
+    }
+
+    #[test]
+    fn a_second_name_made_later_is_the_same_inode() {
+        let mut world = World(Table::new());
+        let alone = stat(0o100_644, 5, 7);
+        world.cover(&[directory(), ("/s/a", file("a"), alone)], &[]);
+        let linked = StatTuple { nlink: 2, ..alone };
+        let (records, _) = world.cover(
+            &[
+                directory(),
+                ("/s/a", file("a"), linked),
+                ("/s/b", file("a"), linked),
+            ],
+            &[],
+        );
+        let [
+            TableRecord::Define {
+                kind: EntryKind::File { same_inode_as, .. },
+                ..
+            },
+        ] = records.as_slice()
+        else {
+            panic!("{records:?}");
+        };
+        assert_eq!(*same_inode_as, Some(2));
+    }
+
+    #[test]
+    fn a_stale_entry_is_taken_back_and_poisoned() {
+        let mut world = World(Table::new());
+        let header = ("/s/a.h", file("a"), stat(0o100_644, 5, 2));
+        world.cover(&[directory(), header], &[]);
+        let records = world.0.forget(b"/s/a.h", Some(PoisonKind::Link));
+        assert_eq!(records.len(), 2);
+        assert_eq!((world.0.id(b"/s/a.h"), world.0.position), (None, 4));
+    }
+}

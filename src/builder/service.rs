@@ -1,0 +1,267 @@
+//! The builder at work: what all its connections share, from its start to its end.
+
+use std::fs;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use quicc_protocol::version::Hello;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::BuilderConfig;
+use super::admission::Admission;
+use super::authority::Authority;
+use super::condition::{Condition, Patience};
+use super::connection::{self, Tasks};
+use super::registration;
+use super::views::Views;
+use crate::host::files::{FileError, PathContext};
+use crate::host::task;
+use crate::sandbox::{self, SandboxError};
+use crate::store::discard::{Discarder, OwnedDirectory, discard};
+use crate::store::{Cas, CasError};
+use crate::transport::Endpoint;
+
+/// Clients connected at once, unfinished handshakes included.
+pub const CONNECTIONS: usize = 1024;
+/// How long running actions may go on when the builder is told to end.
+pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// How long connections may take to end once they are closed.
+const END_WITHIN: Duration = Duration::from_secs(5);
+/// Outcomes in memory that clients have not read, beyond those of running actions: so many per slot.
+const OUTCOMES_PER_SLOT: usize = 2;
+/// What [`Hello::role`] says of a builder.
+const HELLO_ROLE: u8 = 2;
+
+/// Why a builder cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum BuilderError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Cas(#[from] CasError),
+    /// A directory cannot be had.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// This machine makes no sandboxes.
+    #[error("the builder cannot shut actions in")]
+    Sandbox {
+        /// What is in the way, and its remedy.
+        #[from]
+        source: SandboxError,
+    },
+    /// No thread could be started.
+    #[error("the builder cannot start a thread")]
+    Thread {
+        /// What the kernel answered.
+        source: std::io::Error,
+    },
+    /// The endpoint was closed by somebody else.
+    #[error("the builder's endpoint is closed")]
+    EndpointClosed,
+}
+
+/// A builder that is ready to serve.
+#[derive(Debug)]
+pub struct Builder {
+    config: BuilderConfig,
+    cas: Cas,
+    discarder: Arc<Discarder>,
+}
+
+/// What the connections of a builder share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: BuilderConfig,
+    pub(super) endpoint: Endpoint,
+    pub(super) cas: Cas,
+    pub(super) views: Arc<Views>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) condition: Arc<Condition>,
+    /// Bounds the outcomes in memory.
+    pub(super) outcomes: Arc<Semaphore>,
+    /// The user jobs run as, where that is not this process's.
+    pub(super) job_owner: Option<(u32, u32)>,
+    discarder: Arc<Discarder>,
+    jobs: AtomicU64,
+    draining: AtomicBool,
+}
+
+/// Opens the store, removes what an earlier run left, and tries the sandbox.
+pub async fn prepare(config: BuilderConfig) -> Result<Builder, BuilderError> {
+    let (cas, discarder) = open_directories(&config)?;
+    let support = sandbox::probe(&config.executable).await?;
+    tracing::info!(
+        job_uid = ?support.job_uid,
+        overhead_ms = support.overhead.as_millis() as u64,
+        "actions run in namespaces of their own"
+    );
+    Ok(Builder {
+        config,
+        cas,
+        discarder,
+    })
+}
+
+fn open_directories(config: &BuilderConfig) -> Result<(Cas, Arc<Discarder>), BuilderError> {
+    fs::create_dir_all(&config.cache_dir).context("create", &config.cache_dir)?;
+    // The lock comes first: what follows removes what is another builder's otherwise.
+    let cas = Cas::open(&config.cache_dir, config.cas_limit)?;
+    for directory in [&mirrors(config), &config.build_dir] {
+        make_empty(directory)?;
+    }
+    let discarder = Discarder::start().map_err(|source| BuilderError::Thread { source })?;
+    Ok((cas, discarder))
+}
+
+fn mirrors(config: &BuilderConfig) -> std::path::PathBuf {
+    config.cache_dir.join("mirrors")
+}
+
+/// A build directory may be one that others use too: only what builders make there is removed.
+fn make_empty(directory: &Path) -> Result<(), FileError> {
+    fs::create_dir_all(directory).context("create", directory)?;
+    for entry in fs::read_dir(directory).context("list", directory)? {
+        let entry = entry.context("list", directory)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(".quicc-") || name.bytes().all(|byte| byte.is_ascii_digit()) {
+            discard(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+impl Builder {
+    /// Serves clients that connect to `endpoint`, registered with the scheduler, until `shutdown`; then running
+    /// actions have [`DRAIN_WITHIN`] to end.
+    pub async fn serve(
+        self,
+        endpoint: Endpoint,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), BuilderError> {
+        let shared = Arc::new(self.share(endpoint));
+        let mut registration = Tasks::default();
+        registration.keep(task::spawn(
+            "registration",
+            registration::register(Arc::clone(&shared)),
+        ));
+        let mut connections = Tasks::default();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                arriving = shared.endpoint.accept() => {
+                    let arriving = arriving.ok_or(BuilderError::EndpointClosed)?;
+                    if connections.count() >= CONNECTIONS {
+                        tracing::warn!(address = %arriving.remote_address(), "refused: too many connections");
+                        continue;
+                    }
+                    let shared = Arc::clone(&shared);
+                    connections.keep(task::spawn("client", async move {
+                        let address = arriving.remote_address();
+                        match arriving.finish(&shared.hello()).await {
+                            Ok(peer) => connection::serve(shared, peer).await,
+                            Err(error) => tracing::debug!(%address, %error, "a connection did not come about"),
+                        }
+                    }));
+                }
+            }
+        }
+        shared.drain().await;
+        registration.end().await;
+        shared.endpoint.close().await;
+        // Without their connections all end at once; only the disk may hold one up.
+        if timeout(END_WITHIN, connections.finished()).await.is_err() {
+            tracing::warn!("some connections did not end");
+        }
+        Ok(())
+    }
+
+    fn share(self, endpoint: Endpoint) -> Shared {
+        let Self {
+            config,
+            cas,
+            discarder,
+        } = self;
+        let condition = Arc::new(Condition::new());
+        let authority = Authority::new(config.identity.clone());
+        let views = Views::new(
+            mirrors(&config),
+            Arc::clone(&discarder),
+            cas.clone(),
+            config.mirror_limit,
+        );
+        Shared {
+            admission: Admission::new(config.slots, authority, Arc::clone(&condition)),
+            outcomes: Arc::new(Semaphore::new(OUTCOMES_PER_SLOT * config.slots as usize)),
+            job_owner: sandbox::job_uid(),
+            jobs: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            config,
+            endpoint,
+            cas,
+            views,
+            condition,
+            discarder,
+        }
+    }
+}
+
+impl Shared {
+    /// What this side says first on a connection.
+    pub(super) fn hello(&self) -> Hello {
+        Hello::ours(HELLO_ROLE, crate::SOFTWARE)
+    }
+
+    /// A directory for one action.
+    pub(super) fn job_directory(&self) -> Result<OwnedDirectory, FileError> {
+        let number = self.jobs.fetch_add(1, Ordering::Relaxed);
+        self.discarder
+            .create(self.config.build_dir.join(number.to_string()))
+    }
+
+    /// Slots to tell the scheduler of: none once the builder is ending.
+    pub(super) fn offered_slots(&self) -> u32 {
+        if self.draining.load(Ordering::Relaxed) {
+            0
+        } else {
+            self.config.slots
+        }
+    }
+
+    async fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.admission.drain();
+        let idle = || (self.admission.running() == 0).then_some(());
+        let waited = self
+            .condition
+            .wait(Patience::plain(DRAIN_WITHIN), || 0, idle)
+            .await;
+        if waited.is_none() {
+            tracing::warn!(running = self.admission.running(), "actions are cut off");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_builders_made_is_removed_at_the_start() {
+        let scratch = tempfile::tempdir().unwrap();
+        for name in ["17/out0", ".quicc-1-2-out0.tmp", "mine/17", "17x"] {
+            fs::create_dir_all(scratch.path().join(name)).unwrap();
+        }
+        make_empty(scratch.path()).unwrap();
+        let mut left: Vec<_> = fs::read_dir(scratch.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        left.sort_unstable();
+        assert_eq!(left, ["17x", "mine"]);
+    }
+}

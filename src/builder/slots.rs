@@ -1,0 +1,290 @@
+//! PURE: which action may start. Leases are told by clients' tickets and taken back by the scheduler; time is
+//! the scheduler's and handed in. Never waits, never ends an action that runs.
+
+use std::collections::BTreeMap;
+
+use quicc_protocol::identifiers::LeaseId;
+use quicc_protocol::message::refusal::RefusalCode;
+
+/// Leases remembered at once. A lease that ran out makes room; with all of them in force, further ones are
+/// not taken.
+pub const LEASES: usize = 4096;
+
+/// SPKI hash of a client's certificate.
+pub type ClientKey = [u8; 32];
+
+/// What a ticket says of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseTerms {
+    /// Actions it may run at once.
+    pub slots: u32,
+    /// Second of the scheduler's clock at which it runs out.
+    pub expires: u64,
+}
+
+/// Time as far as leases are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseTime {
+    /// Seconds of the scheduler's clock.
+    pub now: u64,
+    /// Seconds by which leases outlast their end, since no scheduler is there to renew them.
+    pub extension: u64,
+}
+
+/// The right to run one action; to be handed back with [`Slots::release`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Slot {
+    key: (ClientKey, LeaseId),
+}
+
+/// The slots of a builder and the leases on them.
+#[derive(Debug)]
+pub struct Slots {
+    total: u32,
+    running: u32,
+    draining: bool,
+    leases: BTreeMap<(ClientKey, LeaseId), Lease>,
+}
+
+#[derive(Debug)]
+struct Lease {
+    terms: LeaseTerms,
+    running: u32,
+    ended: bool,
+}
+
+impl Lease {
+    fn in_force(&self, time: LeaseTime) -> bool {
+        !self.ended && time.now < self.terms.expires.saturating_add(time.extension)
+    }
+}
+
+impl Slots {
+    /// `total` slots and no lease.
+    pub fn new(total: u32) -> Self {
+        Self {
+            total,
+            running: 0,
+            draining: false,
+            leases: BTreeMap::new(),
+        }
+    }
+
+    /// Learns or renews a lease from a ticket that was checked. One the scheduler took back stays so. `false`
+    /// when there are [`LEASES`] in force already.
+    pub fn present(&mut self, client: ClientKey, lease: LeaseId, terms: LeaseTerms, time: LeaseTime) -> bool {
+        let key = (client, lease);
+        if let Some(known) = self.leases.get_mut(&key) {
+            known.terms = terms;
+            return true;
+        }
+        if self.leases.len() >= LEASES {
+            self.leases
+                .retain(|_, lease| lease.running > 0 || lease.in_force(time));
+        }
+        if self.leases.len() >= LEASES {
+            return false;
+        }
+        let lease = Lease {
+            terms,
+            running: 0,
+            ended: false,
+        };
+        self.leases.insert(key, lease);
+        true
+    }
+
+    /// Whether the client has shown this lease.
+    pub fn knows(&self, client: ClientKey, lease: LeaseId) -> bool {
+        self.leases.contains_key(&(client, lease))
+    }
+
+    /// The scheduler took a lease back: it starts nothing more. What runs goes on.
+    pub fn end(&mut self, lease: LeaseId) {
+        for ((_, id), known) in &mut self.leases {
+            known.ended |= *id == lease;
+        }
+    }
+
+    /// Starts nothing more, whatever the lease.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Takes a slot for one action, or says why not: [`RefusalCode::Draining`]; [`RefusalCode::NotAllowed`] for
+    /// a lease this client never showed; [`RefusalCode::Busy`] for one that is over or used up, and when every
+    /// slot is taken.
+    pub fn admit(&mut self, client: ClientKey, lease: LeaseId, time: LeaseTime) -> Result<Slot, RefusalCode> {
+        if self.draining {
+            return Err(RefusalCode::Draining);
+        }
+        let key = (client, lease);
+        let lease = self.leases.get_mut(&key).ok_or(RefusalCode::NotAllowed)?;
+        let covered = lease.in_force(time) && lease.running < lease.terms.slots;
+        if !covered || self.running >= self.total {
+            return Err(RefusalCode::Busy);
+        }
+        lease.running += 1;
+        self.running += 1;
+        Ok(Slot { key })
+    }
+
+    /// Gives a slot back.
+    pub fn release(&mut self, slot: Slot) {
+        self.running = self.running.saturating_sub(1);
+        if let Some(lease) = self.leases.get_mut(&slot.key) {
+            lease.running = lease.running.saturating_sub(1);
+        }
+    }
+
+    /// Actions running now.
+    pub fn running(&self) -> u32 {
+        self.running
+    }
+
+    /// Actions that may run at once.
+    pub fn total(&self) -> u32 {
+        self.total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ALICE: ClientKey = [1; 32];
+    const BOB: ClientKey = [2; 32];
+
+    fn at(now: u64) -> LeaseTime {
+        LeaseTime { now, extension: 0 }
+    }
+
+    fn slots(total: u32, leases: &[(ClientKey, LeaseId, u32, u64)]) -> Slots {
+        let mut slots = Slots::new(total);
+        for &(client, lease, count, expires) in leases {
+            let terms = LeaseTerms {
+                slots: count,
+                expires,
+            };
+            assert!(slots.present(client, lease, terms, at(0)));
+        }
+        slots
+    }
+
+    #[test]
+    fn only_the_holder_of_a_lease_in_force_is_admitted() {
+        let check = |client, lease, time, expected: Result<(), RefusalCode>| {
+            let mut slots = slots(9, &[(ALICE, 1, 2, 100)]);
+            assert_eq!(
+                slots.admit(client, lease, time).map(drop),
+                expected,
+                "{lease} {time:?}"
+            );
+        };
+        check(ALICE, 1, at(99), Ok(()));
+        check(ALICE, 1, at(100), Err(RefusalCode::Busy));
+        check(
+            ALICE,
+            1,
+            LeaseTime {
+                now: 100,
+                extension: 1,
+            },
+            Ok(()),
+        );
+        check(
+            ALICE,
+            1,
+            LeaseTime {
+                now: 101,
+                extension: 1,
+            },
+            Err(RefusalCode::Busy),
+        );
+        check(ALICE, 2, at(0), Err(RefusalCode::NotAllowed));
+        check(BOB, 1, at(0), Err(RefusalCode::NotAllowed));
+    }
+
+    #[test]
+    fn neither_a_lease_nor_the_builder_is_overdrawn() {
+        let mut slots = slots(3, &[(ALICE, 1, 2, 100), (BOB, 1, 2, 100)]);
+        let first = slots.admit(ALICE, 1, at(0)).unwrap();
+        let _second = slots.admit(ALICE, 1, at(0)).unwrap();
+        assert_eq!(slots.admit(ALICE, 1, at(0)), Err(RefusalCode::Busy));
+        let _third = slots.admit(BOB, 1, at(0)).unwrap();
+        assert_eq!(slots.admit(BOB, 1, at(0)), Err(RefusalCode::Busy));
+        slots.release(first);
+        slots.admit(BOB, 1, at(0)).unwrap();
+        assert_eq!(slots.running(), 3);
+    }
+
+    #[test]
+    fn a_lease_taken_back_starts_nothing_and_kills_nothing() {
+        let mut slots = slots(3, &[(ALICE, 1, 2, 100)]);
+        let running = slots.admit(ALICE, 1, at(0)).unwrap();
+        slots.end(1);
+        assert_eq!(
+            (slots.admit(ALICE, 1, at(0)), slots.running()),
+            (Err(RefusalCode::Busy), 1)
+        );
+        let terms = LeaseTerms {
+            slots: 9,
+            expires: 900,
+        };
+        assert!(slots.present(ALICE, 1, terms, at(0)));
+        assert_eq!(
+            slots.admit(ALICE, 1, at(0)),
+            Err(RefusalCode::Busy),
+            "its ticket revives it not"
+        );
+        slots.release(running);
+        assert_eq!(slots.running(), 0);
+    }
+
+    #[test]
+    fn a_ticket_renews_and_a_draining_builder_refuses() {
+        let mut slots = slots(3, &[(ALICE, 1, 1, 100)]);
+        let terms = LeaseTerms {
+            slots: 1,
+            expires: 200,
+        };
+        slots.present(ALICE, 1, terms, at(99));
+        slots.admit(ALICE, 1, at(150)).unwrap();
+        slots.drain();
+        assert_eq!(slots.admit(ALICE, 1, at(150)), Err(RefusalCode::Draining));
+    }
+
+    #[test]
+    fn leases_that_ran_out_make_room() {
+        let terms = |expires| LeaseTerms { slots: 1, expires };
+        let mut slots = Slots::new(1);
+        for lease in 0..LEASES as LeaseId {
+            assert!(slots.present(ALICE, lease, terms(if lease == 7 { 10 } else { 100 }), at(0)));
+        }
+        assert!(!slots.present(BOB, 1, terms(100), at(9)));
+        assert!(slots.present(BOB, 1, terms(100), at(10)));
+        assert!(!slots.knows(ALICE, 7) && slots.knows(ALICE, 8));
+    }
+
+    proptest! {
+        #[test]
+        fn running_never_exceeds_what_is_there(steps in proptest::collection::vec((0_u8..4, 0_u64..3, 0_u64..30), 0..80)) {
+            let mut slots = slots(3, &[(ALICE, 0, 2, 20), (ALICE, 1, 2, 25), (BOB, 2, 1, 10)]);
+            let mut held = Vec::new();
+            for (verb, lease, now) in steps {
+                let client = if lease == 2 { BOB } else { ALICE };
+                match verb {
+                    0 | 1 => held.extend(slots.admit(client, lease, at(now)).ok()),
+                    2 => if let Some(slot) = held.pop() { slots.release(slot) },
+                    _ => slots.end(lease),
+                }
+                prop_assert_eq!(slots.running() as usize, held.len());
+                prop_assert!(held.len() <= 3);
+                for (id, most) in [(0, 2), (1, 2), (2, 1)] {
+                    prop_assert!(held.iter().filter(|slot| slot.key.1 == id).count() <= most);
+                }
+            }
+        }
+    }
+}

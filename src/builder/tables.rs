@@ -1,0 +1,108 @@
+//! A table stream: one view told by its client, for as long as the stream lasts.
+
+use std::sync::Arc;
+
+use quicc_protocol::message::Extensions;
+use quicc_protocol::message::table::{TableOpen, TableRecords};
+use quicc_protocol::{close, limits};
+use quinn::RecvStream;
+
+use super::connection::{Client, StreamEnd, blocking};
+use super::mirror::MirrorError;
+use super::views::{Feed, ViewError};
+use crate::transport::frame;
+
+/// Extension of [`TableOpen`]: eight bytes, little endian, the number of records of this epoch the stream leaves
+/// out because the builder has them. Without it the table is told from its first record.
+const RESUME_POSITION: u16 = 1;
+
+/// Follows the stream that begins with `open`.
+pub(super) async fn follow(
+    client: &Arc<Client>,
+    stream: &mut RecvStream,
+    open: TableOpen,
+) -> Result<(), StreamEnd> {
+    let resume = resume_position(&open.extensions)?;
+    let opening = Arc::clone(client);
+    let opened = blocking(move || {
+        let views = &opening.builder.views;
+        views.open(&opening.owner, open.view, open.epoch, resume)
+    });
+    let feed = opened.await?.map_err(|error| not_opened(&error))?;
+    client.builder.condition.notify();
+    let followed = records(client, stream, feed, resume.unwrap_or(0)).await;
+    client.builder.condition.notify();
+    followed
+}
+
+fn not_opened(error: &ViewError) -> StreamEnd {
+    tracing::warn!(error = error as &dyn std::error::Error, "a table was not opened");
+    match error {
+        ViewError::NotAllowed { .. } => StreamEnd::Stop(close::NOT_ALLOWED),
+        // The client's next action learns that its table is not known.
+        _ => StreamEnd::Stop(close::CANCELLED),
+    }
+}
+
+async fn records(
+    client: &Arc<Client>,
+    stream: &mut RecvStream,
+    feed: Feed,
+    mut position: u64,
+) -> Result<(), StreamEnd> {
+    let feed = Arc::new(feed);
+    while let Some(frame) = frame::receive(stream, limits::RUN_PAYLOAD).await? {
+        if frame.is_ignorable() && !frame.is::<TableRecords>() {
+            continue;
+        }
+        let TableRecords { records } = frame.open()?;
+        if !feed.is_current() {
+            return Err(StreamEnd::Stop(close::CANCELLED));
+        }
+        let first = position;
+        position += records.len() as u64;
+        let applying = Arc::clone(&feed);
+        let applied = blocking(move || {
+            let applied = applying.mirror().apply(first, &records);
+            applying.account();
+            applied
+        });
+        let applied = applied.await?;
+        client.builder.condition.notify();
+        applied.map_err(|error| match &error {
+            MirrorError::Table { .. } | MirrorError::Gap { .. } => StreamEnd::misbehaviour(&error),
+            MirrorError::File { .. } | MirrorError::Broken => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a mirror was given up");
+                StreamEnd::Stop(close::CANCELLED)
+            }
+        })?;
+    }
+    Ok(())
+}
+
+fn resume_position(extensions: &Extensions) -> Result<Option<u64>, StreamEnd> {
+    let Some((_, bytes)) = extensions.iter().find(|(number, _)| *number == RESUME_POSITION) else {
+        return Ok(None);
+    };
+    let bytes: [u8; 8] = bytes[..]
+        .try_into()
+        .map_err(|_| StreamEnd::rule("a position to resume from has eight bytes"))?;
+    Ok(Some(u64::from_le_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_resumes_where_it_says() {
+        let position = 0x0102_u64.to_le_bytes().to_vec();
+        assert_eq!(resume_position(&vec![]).unwrap(), None);
+        assert_eq!(resume_position(&vec![(9, vec![])]).unwrap(), None);
+        assert_eq!(
+            resume_position(&vec![(RESUME_POSITION, position)]).unwrap(),
+            Some(0x0102)
+        );
+        assert!(resume_position(&vec![(RESUME_POSITION, vec![1; 7])]).is_err());
+    }
+}

@@ -1,0 +1,281 @@
+//! Every view this builder keeps: whose it is, its mirror, and which give way when mirrors grow too large.
+//!
+//! A view belongs to the name and the key that opened it. Never looks into a mirror.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use quicc_certs::Identity;
+use quicc_protocol::BlobDigest;
+use quicc_protocol::identifiers::ViewId;
+
+use super::mirror::{Mirror, MirrorError};
+use super::slots::ClientKey;
+use crate::host::files::FileError;
+use crate::store::Cas;
+use crate::store::discard::Discarder;
+use crate::store::evict::Ledger;
+
+/// Views kept at once; the one used longest ago gives way.
+pub const VIEWS: usize = 64;
+
+/// Who may name a view: a renewed certificate with another key is another owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The client's name.
+    pub identity: Identity,
+    /// Its certificate's key.
+    pub key: ClientKey,
+}
+
+/// Why a view cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError {
+    /// It belongs to another client.
+    #[error("view {view} belongs to another client")]
+    NotAllowed {
+        /// Which view.
+        view: ViewId,
+    },
+    /// It, or the epoch or position of it, is not known here.
+    #[error("view {view} has no such table")]
+    Unknown {
+        /// Which view.
+        view: ViewId,
+    },
+    /// Every view that could give way is in use.
+    #[error("{VIEWS} views are in use")]
+    Full,
+    /// Its directory cannot be made.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
+    /// Its directory cannot be made.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// The views of a builder.
+#[derive(Debug)]
+pub struct Views {
+    directory: PathBuf,
+    discarder: Arc<Discarder>,
+    cas: Cas,
+    limit: u64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    views: BTreeMap<ViewId, View>,
+    /// Mirrors by size and use; held ones have running actions.
+    ledger: Ledger<ViewId>,
+    /// Counts mirrors and streams.
+    sequence: u64,
+}
+
+#[derive(Debug)]
+struct View {
+    owner: Owner,
+    epoch: u64,
+    mirror: Arc<Mirror>,
+    /// The table stream that feeds it, if one does.
+    stream: Option<u64>,
+}
+
+/// A table stream's hold on its view.
+#[derive(Debug)]
+pub struct Feed {
+    views: Arc<Views>,
+    view: ViewId,
+    stream: u64,
+    mirror: Arc<Mirror>,
+}
+
+/// An action's hold on its view: while it lives, the view is not evicted.
+#[derive(Debug)]
+pub struct Use {
+    views: Arc<Views>,
+    view: ViewId,
+    /// The view's files.
+    pub mirror: Arc<Mirror>,
+}
+
+impl Views {
+    /// No views, in an empty `directory` of this process's own, with at most `limit` bytes of mirrors.
+    pub fn new(directory: PathBuf, discarder: Arc<Discarder>, cas: Cas, limit: u64) -> Arc<Self> {
+        Arc::new(Self {
+            directory,
+            discarder,
+            cas,
+            limit,
+            inner: Mutex::new(Inner {
+                views: BTreeMap::new(),
+                ledger: Ledger::new(limit),
+                sequence: 0,
+            }),
+        })
+    }
+
+    /// Opens a table. With `resume`, the stream goes on behind that many records of the epoch, all of which this
+    /// side must hold; without, whatever was known of the view is forgotten. A stream that feeds the view
+    /// already loses it. Blocks on the disk.
+    pub fn open(
+        self: &Arc<Self>,
+        owner: &Owner,
+        view: ViewId,
+        epoch: u64,
+        resume: Option<u64>,
+    ) -> Result<Feed, ViewError> {
+        let mut inner = self.inner();
+        inner.sequence += 1;
+        let stream = inner.sequence;
+        if inner.views.get(&view).is_some_and(|known| known.owner != *owner) {
+            return Err(ViewError::NotAllowed { view });
+        }
+        if let Some(position) = resume {
+            let known = inner.views.get_mut(&view);
+            let known = known
+                .filter(|known| known.epoch == epoch && !known.mirror.is_broken())
+                .filter(|known| *known.mirror.position().borrow() >= position)
+                .ok_or(ViewError::Unknown { view })?;
+            known.stream = Some(stream);
+            let mirror = Arc::clone(&known.mirror);
+            inner.ledger.touch(&view);
+            return Ok(self.feed(view, stream, mirror));
+        }
+        if !inner.views.contains_key(&view) && inner.views.len() >= VIEWS {
+            let oldest = inner.ledger.oldest_idle().ok_or(ViewError::Full)?;
+            inner.forget(&oldest);
+        }
+        let directory = self.discarder.create(self.directory.join(stream.to_string()))?;
+        let mirror = Arc::new(Mirror::create(directory, self.cas.clone(), self.limit)?);
+        inner.ledger.insert(view, 0);
+        inner.views.insert(
+            view,
+            View {
+                owner: owner.clone(),
+                epoch,
+                mirror: Arc::clone(&mirror),
+                stream: Some(stream),
+            },
+        );
+        Ok(self.feed(view, stream, mirror))
+    }
+
+    /// Holds a view for an action.
+    pub fn hold(self: &Arc<Self>, owner: &Owner, view: ViewId, epoch: u64) -> Result<Use, ViewError> {
+        let mut inner = self.inner();
+        let known = inner.views.get(&view).ok_or(ViewError::Unknown { view })?;
+        if known.owner != *owner {
+            return Err(ViewError::NotAllowed { view });
+        }
+        if known.epoch != epoch {
+            return Err(ViewError::Unknown { view });
+        }
+        let mirror = Arc::clone(&known.mirror);
+        inner.ledger.pin(&view);
+        Ok(Use {
+            views: Arc::clone(self),
+            view,
+            mirror,
+        })
+    }
+
+    /// Whether a stream feeds the view.
+    pub fn is_fed(&self, view: ViewId) -> bool {
+        self.inner()
+            .views
+            .get(&view)
+            .is_some_and(|known| known.stream.is_some())
+    }
+
+    /// Fills what waits for a blob in any view. Blocks on the disk.
+    pub fn arrived(&self, digest: &BlobDigest) {
+        let mirrors: Vec<(ViewId, Arc<Mirror>)> = self
+            .inner()
+            .views
+            .iter()
+            .map(|(view, known)| (*view, Arc::clone(&known.mirror)))
+            .collect();
+        for (view, mirror) in mirrors {
+            if mirror.awaits(digest) {
+                mirror.materialise(digest);
+                self.account(view, &mirror);
+            }
+        }
+    }
+
+    /// Counts a mirror's bytes again; idle views give way when all are too large together.
+    fn account(&self, view: ViewId, mirror: &Arc<Mirror>) {
+        let bytes = mirror.bytes();
+        let mut inner = self.inner();
+        let current = inner.views.get(&view);
+        if current.is_some_and(|known| Arc::ptr_eq(&known.mirror, mirror)) {
+            inner.ledger.insert(view, bytes);
+            for victim in inner.ledger.overflow() {
+                tracing::info!(view = %victim, "an idle view gives way to another");
+                inner.forget(&victim);
+            }
+        }
+    }
+
+    fn feed(self: &Arc<Self>, view: ViewId, stream: u64, mirror: Arc<Mirror>) -> Feed {
+        Feed {
+            views: Arc::clone(self),
+            view,
+            stream,
+            mirror,
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn forget(&mut self, view: &ViewId) {
+        self.ledger.remove(view);
+        self.views.remove(view);
+    }
+}
+
+impl Feed {
+    /// The files it feeds.
+    pub fn mirror(&self) -> &Arc<Mirror> {
+        &self.mirror
+    }
+
+    /// Whether the view still listens to this stream: it was neither dropped nor opened anew.
+    pub fn is_current(&self) -> bool {
+        let inner = self.views.inner();
+        let known = inner.views.get(&self.view);
+        known.is_some_and(|known| known.stream == Some(self.stream))
+    }
+
+    /// Says that the mirror changed: its bytes are counted again.
+    pub fn account(&self) {
+        self.views.account(self.view, &self.mirror);
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        let mut inner = self.views.inner();
+        if let Some(known) = inner.views.get_mut(&self.view)
+            && known.stream == Some(self.stream)
+        {
+            known.stream = None;
+        }
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        self.views.inner().ledger.unpin(&self.view);
+    }
+}
+
+#[cfg(test)]
+mod tests;

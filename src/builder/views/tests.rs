@@ -1,0 +1,201 @@
+//! Whose a view is, and which views give way.
+
+use super::*;
+use quicc_protocol::identifiers::{EntryId, ROOT};
+use quicc_protocol::message::table::{EntryKind, FileTime, TableRecord};
+use std::io::Write as _;
+use std::path::Path;
+
+struct World {
+    scratch: tempfile::TempDir,
+    cas: Cas,
+    views: Arc<Views>,
+}
+
+fn owner(name: &str, key: u8) -> Owner {
+    Owner {
+        identity: format!("quicc://farm/client/{name}").parse().unwrap(),
+        key: [key; 32],
+    }
+}
+
+fn view(number: u8) -> ViewId {
+    ViewId([number; 16])
+}
+
+impl World {
+    fn new(limit: u64) -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let cas = Cas::open(scratch.path(), 1 << 20).unwrap();
+        let directory = scratch.path().join("mirrors");
+        std::fs::create_dir(&directory).unwrap();
+        let views = Views::new(directory, Discarder::start().unwrap(), cas.clone(), limit);
+        Self { scratch, cas, views }
+    }
+
+    fn open(&self, number: u8, epoch: u64, resume: Option<u64>) -> Result<Feed, ViewError> {
+        self.views.open(&owner("alice", 1), view(number), epoch, resume)
+    }
+
+    fn hold(&self, number: u8, epoch: u64) -> Result<Use, ViewError> {
+        self.views.hold(&owner("alice", 1), view(number), epoch)
+    }
+
+    fn fill(&self, feed: &Feed, id: EntryId, bytes: &[u8]) {
+        let content = BlobDigest::of(bytes);
+        if !self.cas.has(&content) {
+            let mut writer = self.cas.insert_writer(content, bytes.len() as u64).unwrap();
+            writer.write_all(bytes).unwrap();
+            writer.commit().unwrap();
+        }
+        let modified = FileTime {
+            seconds: 0,
+            nanoseconds: 0,
+        };
+        let kind = EntryKind::File {
+            content,
+            size: bytes.len() as u64,
+            executable: false,
+            modified,
+            same_inode_as: None,
+        };
+        let name = id.to_string().into_bytes();
+        let record = TableRecord::Define {
+            id,
+            parent: ROOT,
+            name,
+            kind,
+        };
+        feed.mirror().apply(u64::from(id) - 1, &[record]).unwrap();
+        feed.account();
+    }
+}
+
+fn count(directory: &Path) -> usize {
+    std::fs::read_dir(directory).unwrap().count()
+}
+
+#[test]
+fn a_view_is_its_owners() {
+    let world = World::new(1 << 20);
+    let _feed = world.open(1, 5, None).unwrap();
+    for stranger in [owner("bob", 2), owner("alice", 2), owner("bob", 1)] {
+        let opened = world.views.open(&stranger, view(1), 6, None);
+        assert!(
+            matches!(opened, Err(ViewError::NotAllowed { .. })),
+            "{stranger:?}"
+        );
+        let held = world.views.hold(&stranger, view(1), 5);
+        assert!(matches!(held, Err(ViewError::NotAllowed { .. })), "{stranger:?}");
+    }
+    world.hold(1, 5).unwrap();
+    for (number, epoch) in [(1, 4), (1, 6), (2, 5)] {
+        let held = world.hold(number, epoch);
+        assert!(matches!(held, Err(ViewError::Unknown { .. })), "{number} {epoch}");
+    }
+}
+
+#[test]
+fn a_table_told_anew_is_empty_and_one_resumed_is_not() {
+    let world = World::new(1 << 20);
+    let first = world.open(1, 5, None).unwrap();
+    world.fill(&first, 1, b"x");
+    let held = world.hold(1, 5).unwrap();
+    let resumed = world.open(1, 5, Some(1)).unwrap();
+    assert!(!first.is_current() && resumed.is_current());
+    drop(first);
+    assert!(
+        world.views.is_fed(view(1)),
+        "the end of a stream that lost its view is no news"
+    );
+    assert!(Arc::ptr_eq(resumed.mirror(), &held.mirror));
+    world.fill(&resumed, 2, b"y");
+    for (epoch, position) in [(5, 3), (6, 0)] {
+        let resumed = world.open(1, epoch, Some(position));
+        assert!(
+            matches!(resumed, Err(ViewError::Unknown { .. })),
+            "{epoch} {position}"
+        );
+    }
+    drop(resumed);
+    assert!(!world.views.is_fed(view(1)));
+    let anew = world.open(1, 5, None).unwrap();
+    assert!(!Arc::ptr_eq(anew.mirror(), &held.mirror));
+    assert_eq!(*anew.mirror().position().borrow(), 0);
+    assert_eq!(
+        std::fs::read(held.mirror.root().join("2")).unwrap(),
+        b"y",
+        "who runs keeps its files"
+    );
+}
+
+#[test]
+fn idle_views_give_way_and_used_ones_stay() {
+    let world = World::new(2 * 4096);
+    let feeds: Vec<_> = (1..=3)
+        .map(|number| world.open(number, 1, None).unwrap())
+        .collect();
+    world.fill(&feeds[0], 1, b"x");
+    world.fill(&feeds[1], 1, b"x");
+    let held = world.hold(1, 1).unwrap();
+    world.fill(&feeds[2], 1, b"x");
+    assert!(feeds[0].is_current() && !feeds[1].is_current() && feeds[2].is_current());
+    drop(held);
+    let World { scratch, cas, views } = world;
+    drop((feeds, views, cas));
+    assert_eq!(
+        count(&scratch.path().join("mirrors")),
+        0,
+        "mirrors go with their views"
+    );
+}
+
+#[test]
+fn views_are_bounded() {
+    let world = World::new(1 << 20);
+    let feeds: Vec<_> = (0..VIEWS as u8)
+        .map(|number| world.open(number, 1, None).unwrap())
+        .collect();
+    let held: Vec<_> = (0..VIEWS as u8)
+        .map(|number| world.hold(number, 1).unwrap())
+        .collect();
+    assert!(matches!(world.open(200, 1, None), Err(ViewError::Full)));
+    drop(held);
+    world.open(200, 1, None).unwrap();
+    assert_eq!(feeds.iter().filter(|feed| !feed.is_current()).count(), 1);
+    assert!(!feeds[0].is_current());
+}
+
+#[test]
+fn a_blob_reaches_every_view_that_waits() {
+    let world = World::new(1 << 20);
+    let feeds: Vec<_> = (1..=2)
+        .map(|number| world.open(number, 1, None).unwrap())
+        .collect();
+    let digest = BlobDigest::of(b"late");
+    let record = |content| TableRecord::Define {
+        id: 1,
+        parent: ROOT,
+        name: b"f".to_vec(),
+        kind: EntryKind::File {
+            content,
+            size: 4,
+            executable: false,
+            modified: FileTime {
+                seconds: 0,
+                nanoseconds: 0,
+            },
+            same_inode_as: None,
+        },
+    };
+    for feed in &feeds {
+        feed.mirror().apply(0, &[record(digest)]).unwrap();
+    }
+    let mut writer = world.cas.insert_writer(digest, 4).unwrap();
+    writer.write_all(b"late").unwrap();
+    writer.commit().unwrap();
+    world.views.arrived(&digest);
+    for feed in &feeds {
+        assert_eq!(std::fs::read(feed.mirror().root().join("f")).unwrap(), b"late");
+    }
+}

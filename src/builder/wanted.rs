@@ -1,0 +1,159 @@
+//! Blobs on their way on one connection: what was announced is not asked for, and what several actions lack is
+//! asked for once. Never touches a blob.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use quicc_protocol::BlobDigest;
+
+/// Failures remembered; the oldest are forgotten first.
+const FAILURES: usize = 1024;
+
+/// An action that asks or a batch that brings, by the order of their beginning on a connection.
+type Claimant = u64;
+
+/// Blobs that somebody saw to.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last: Claimant,
+    /// Who asked for a blob or announced it.
+    seen_to: BTreeMap<BlobDigest, Claimant>,
+    /// Blobs that came and could not be kept, by when: whoever began earlier may have waited for them.
+    failed: BTreeMap<Claimant, BlobDigest>,
+}
+
+/// A claimant's hold on its claims: what has not come when it is dropped, others may ask for.
+#[derive(Debug)]
+pub(super) struct Claims<'a> {
+    wanted: &'a Wanted,
+    claimant: Claimant,
+}
+
+impl Wanted {
+    /// A new claimant.
+    pub(super) fn claims(&self) -> Claims<'_> {
+        let mut state = self.state();
+        state.last += 1;
+        Claims {
+            wanted: self,
+            claimant: state.last,
+        }
+    }
+
+    /// A blob is here.
+    pub(super) fn arrived(&self, digest: &BlobDigest) {
+        self.state().seen_to.remove(digest);
+    }
+
+    /// A blob came and could not be kept.
+    pub(super) fn failed(&self, digest: &BlobDigest) {
+        let mut state = self.state();
+        state.last += 1;
+        let now = state.last;
+        state.failed.insert(now, *digest);
+        if state.failed.len() > FAILURES {
+            state.failed.pop_first();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Claims<'_> {
+    /// Claims those of `digests` nobody else sees to.
+    pub(super) fn claim<'a>(&self, digests: impl Iterator<Item = &'a BlobDigest>) -> Vec<BlobDigest> {
+        let mut state = self.wanted.state();
+        let mut claimed = Vec::new();
+        for digest in digests {
+            if !state.seen_to.contains_key(digest) {
+                state.seen_to.insert(*digest, self.claimant);
+                claimed.push(*digest);
+            }
+        }
+        claimed
+    }
+
+    /// Claims `digests` whoever else did: they are on their way.
+    pub(super) fn take_over<'a>(&self, digests: impl Iterator<Item = &'a BlobDigest>) {
+        let mut state = self.wanted.state();
+        for digest in digests {
+            state.seen_to.insert(*digest, self.claimant);
+        }
+    }
+
+    /// Whether one of these came after the claimant began, and could not be kept.
+    pub(super) fn has_failed(&self, is_one: impl Fn(&BlobDigest) -> bool) -> bool {
+        let state = self.wanted.state();
+        state
+            .failed
+            .range(self.claimant..)
+            .any(|(_, digest)| is_one(digest))
+    }
+}
+
+impl Drop for Claims<'_> {
+    fn drop(&mut self) {
+        let mut state = self.wanted.state();
+        state.seen_to.retain(|_, claimant| *claimant != self.claimant);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digests<const COUNT: usize>(names: [&str; COUNT]) -> [BlobDigest; COUNT] {
+        names.map(|name| BlobDigest::of(name.as_bytes()))
+    }
+
+    #[test]
+    fn a_blob_is_asked_for_once_until_its_asker_gives_up() {
+        let wanted = Wanted::default();
+        let [a, b] = digests(["a", "b"]);
+        let first = wanted.claims();
+        let second = wanted.claims();
+        assert_eq!(first.claim([a].iter()), [a]);
+        assert_eq!(second.claim([a, b].iter()), [b]);
+        assert_eq!(first.claim([a, b].iter()), []);
+        drop(first);
+        assert_eq!(second.claim([a, b].iter()), [a]);
+        wanted.arrived(&a);
+        assert_eq!(second.claim([a].iter()), [a], "evicted since, say");
+    }
+
+    #[test]
+    fn what_a_batch_announced_is_not_asked_for() {
+        let wanted = Wanted::default();
+        let [a, b] = digests(["a", "b"]);
+        let action = wanted.claims();
+        assert_eq!(action.claim([a].iter()), [a]);
+        let batch = wanted.claims();
+        batch.take_over([a, b].iter());
+        let other = wanted.claims();
+        assert_eq!(other.claim([a, b].iter()), []);
+        drop(action);
+        assert_eq!(other.claim([a, b].iter()), []);
+        drop(batch);
+        assert_eq!(other.claim([a, b].iter()), [a, b]);
+    }
+
+    #[test]
+    fn a_blob_that_could_not_be_kept_fails_who_began_before() {
+        let wanted = Wanted::default();
+        let [a, b] = digests(["a", "b"]);
+        let before = wanted.claims();
+        wanted.failed(&a);
+        let after = wanted.claims();
+        assert!(before.has_failed(|digest| *digest == a) && !before.has_failed(|digest| *digest == b));
+        assert!(!after.has_failed(|digest| *digest == a));
+        (0..FAILURES).for_each(|_| wanted.failed(&b));
+        assert!(!before.has_failed(|digest| *digest == a), "forgotten");
+    }
+}

@@ -1,0 +1,234 @@
+//! `quicc agent`: start, stop, look at, or be the agent.
+
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+use quicc_certs::Role;
+use quicc_protocol::identifiers::ViewId;
+use quicc_protocol::message::wrapper::{AgentQuestion, AgentStatus, Question, VERSION};
+
+use super::report::Failure;
+use super::{daemon, embedded, peer, say};
+use crate::agent::farm::{Farm, FarmAccess};
+use crate::agent::service::{self, Service};
+use crate::agent::status::Status;
+use crate::agent::unit::Units;
+use crate::config::client::{self, ClientFile};
+use crate::config::file::ConfigText;
+use crate::config::paths::Paths;
+use crate::host::files::PathContext;
+use crate::host::task::{self, Task};
+use crate::host::text;
+use crate::inputs::tree::Tree;
+use crate::transport::Endpoint;
+use crate::wrapper::channel;
+
+/// An agent with an embedded farm ends when nobody asked for so long.
+const IDLE: Duration = Duration::from_secs(300);
+/// How long an agent may take to answer a question.
+const ANSWER: Duration = Duration::from_secs(5);
+/// What an agent calls the farm it hosts itself.
+const EMBEDDED: &str = "embedded";
+
+/// Where an agent logs.
+pub(crate) fn log_file(paths: &Paths) -> PathBuf {
+    paths.state.join("agent.log")
+}
+
+/// Asks a running agent.
+pub(crate) fn query(paths: &Paths) -> Result<Status, Failure> {
+    ask(paths, Question::Status)
+}
+
+fn ask(paths: &Paths, question: Question) -> Result<Status, Failure> {
+    let mut stream = UnixStream::connect(&paths.socket)
+        .map_err(|_| Failure::new("no agent is running").with_hint("quicc agent start"))?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    channel::send(
+        &mut stream,
+        &AgentQuestion {
+            version: VERSION,
+            question,
+        },
+    )?;
+    let answer: Option<AgentStatus> = channel::receive(&mut stream)?.open()?;
+    let answer = answer.ok_or_else(|| Failure::new("the agent answers in another version"))?;
+    Ok(serde_json::from_str(&answer.json)?)
+}
+
+/// `quicc agent status`.
+pub(crate) fn status() -> Result<u8, Failure> {
+    let status = query(&Paths::from_environment()?)?;
+    say(&serde_json::to_string_pretty(&status)?);
+    Ok(0)
+}
+
+/// `quicc agent stop`.
+pub(crate) fn stop() -> Result<u8, Failure> {
+    let status = ask(&Paths::from_environment()?, Question::Stop)?;
+    say(&format!(
+        "agent {} ends once its running units are done",
+        status.pid
+    ));
+    Ok(0)
+}
+
+/// `quicc agent start`: starts an agent that outlives us and holds nothing of ours.
+pub(crate) fn start() -> Result<u8, Failure> {
+    let paths = Paths::from_environment()?;
+    if let Ok(status) = query(&paths) {
+        say(&format!("agent {} is running", status.pid));
+        return Ok(0);
+    }
+    let arguments = ["agent", "serve", "--detach"].map(OsStr::new);
+    if let Some(pid) = daemon::spawn(&arguments)? {
+        say(&format!("agent {pid} is running"));
+        return Ok(0);
+    }
+    let log = log_file(&paths);
+    Err(Failure::new("the agent did not start").with_hint(format!("see {}", log.display())))
+}
+
+/// `quicc agent serve`.
+pub(crate) fn serve(detach: bool) -> Result<u8, Failure> {
+    if detach {
+        daemon::leave_caller()?;
+    }
+    let paths = Paths::from_environment()?;
+    for directory in [Some(paths.state.as_path()), paths.socket.parent()]
+        .into_iter()
+        .flatten()
+    {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .context("create", directory)?;
+    }
+    let lock_path = paths.state.join("agent.lock");
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&lock_path);
+    let lock = lock.context("open", &lock_path)?;
+    // A draining predecessor keeps its lock until its last unit is done and has given up the socket before that.
+    let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock);
+    if lock.is_err() && UnixStream::connect(&paths.socket).is_ok() {
+        return Err(Failure::new("an agent is running already"));
+    }
+    let log = log_file(&paths);
+    daemon::start_log(detach.then_some(&log).map(PathBuf::as_path))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(serve_until_told(&paths, detach));
+    // A blocking read of a file that never answers must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn serve_until_told(paths: &Paths, detach: bool) -> Result<u8, Failure> {
+    let view = ViewId(random_bytes()?);
+    let tree = Arc::new(Tree::new());
+    let trials = paths.state.join("trials");
+    std::fs::create_dir_all(&trials).context("create", &trials)?;
+    let (farm, farm_name, problem) = reach_farm(paths).await;
+    let idle = (farm_name == EMBEDDED).then_some(IDLE);
+    let mut kept = None;
+    let units = farm.map(|reached| {
+        kept = reached.embedded;
+        let farm = Farm::new(reached.access, reached.endpoint, view, Arc::clone(&tree));
+        Units::new(farm, Arc::clone(&tree), trials.clone())
+    });
+    let driving = units
+        .as_ref()
+        .map(|units| task::spawn("farm", Arc::clone(&units.farm).drive()));
+    let service = Service::new(units, farm_name, problem);
+    let listener = service::bind(&paths.socket).context("bind", &paths.socket)?;
+    daemon::say_ready(detach)?;
+    service
+        .serve(listener, paths.socket.clone(), idle, daemon::told_to_end())
+        .await;
+    drop(driving);
+    drop(kept);
+    Ok(0)
+}
+
+/// A farm to use, and the roles to keep if it is our own.
+struct Reached {
+    access: FarmAccess,
+    endpoint: Endpoint,
+    embedded: Option<[Task<()>; 2]>,
+}
+
+/// The configured farm, or an embedded one. A farm that cannot be used is a problem to tell, never a reason not to
+/// serve: wrappers then compile here.
+async fn reach_farm(paths: &Paths) -> (Option<Reached>, String, Option<String>) {
+    let file = ConfigText::read_optional(&paths.config_file).and_then(|text| ClientFile::parse(&text));
+    let (name, result) = match file {
+        Err(error) => ("configured".to_owned(), Err(text::chain(&error))),
+        Ok(ClientFile { farm: Some(farm), .. }) => (farm.scheduler.to_string(), configured(&farm)),
+        Ok(ClientFile {
+            farm: None,
+            cache_dir,
+            ..
+        }) => {
+            let cache = cache_dir.unwrap_or_else(|| paths.cache.join("embedded"));
+            let started = embedded::start(cache).await.map(|farm| {
+                let embedded::EmbeddedFarm {
+                    access,
+                    endpoint,
+                    roles,
+                } = farm;
+                Reached {
+                    access,
+                    endpoint,
+                    embedded: Some(roles),
+                }
+            });
+            (EMBEDDED.to_owned(), started)
+        }
+    };
+    match result {
+        Ok(reached) => (Some(reached), name, None),
+        Err(problem) => {
+            tracing::error!(problem, "no farm");
+            (None, name, Some(problem))
+        }
+    }
+}
+
+fn configured(farm: &client::FarmAccess) -> Result<Reached, String> {
+    let credentials = peer::load(
+        &farm.certificates,
+        Role::Client,
+        farm.cluster.as_ref(),
+        farm.name.as_ref(),
+    )
+    .map_err(|failure| failure.to_string())?;
+    let endpoint = peer::endpoint(&credentials, None).map_err(|failure| failure.to_string())?;
+    let access = FarmAccess {
+        scheduler: farm.scheduler.to_string(),
+        cluster: credentials.own.identity().cluster.clone(),
+        scheduler_name: farm.scheduler_name.clone(),
+        machine: std::env::consts::ARCH.to_owned(),
+    };
+    Ok(Reached {
+        access,
+        endpoint,
+        embedded: None,
+    })
+}
+
+fn random_bytes() -> Result<[u8; 16], Failure> {
+    use std::io::Read;
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}

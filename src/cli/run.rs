@@ -1,0 +1,223 @@
+//! `quicc run -- CMD`: a build with its compilers wrapped, its exit code, and one line about what went where.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Instant;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::report::Failure;
+use super::{agent, links, tell};
+use crate::config::env;
+use crate::config::paths::Paths;
+use crate::host::files::{PathContext, write_then_rename};
+use crate::host::process;
+use crate::wrapper::compiler;
+use crate::wrapper::ledger::Summary;
+use crate::wrapper::start;
+
+/// Variables CMake reads at its first configuration for what stands before a compiler.
+const CMAKE_LAUNCHERS: [&str; 2] = ["CMAKE_C_COMPILER_LAUNCHER", "CMAKE_CXX_COMPILER_LAUNCHER"];
+
+/// Runs the build and returns its exit code.
+pub(crate) fn run(command: &[OsString], summary: Option<&Path>) -> Result<u8, Failure> {
+    let paths = Paths::from_environment()?;
+    let path = env::read("PATH").unwrap_or_default();
+    links::install(&paths, &path)?;
+    // A build that starts many wrappers at once finds the agent there; without one it runs locally and is told so.
+    drop(start::connect_or_start(&paths));
+    let ledger = Ledger::create(&paths)?;
+    let started = Instant::now();
+    let status = run_build(command, &paths, &path, &ledger.0)?;
+    let counted = ledger.sum()?;
+    tell(&render(&counted, started.elapsed().as_secs_f64()));
+    if counted.remote == 0 && counted.local > 0 {
+        tell(&format!(
+            "quicc: nothing went remote: {}",
+            why_nothing(&paths, &counted)
+        ));
+    }
+    if let Some(file) = summary {
+        let json = serde_json::to_string(&counted)?;
+        write_then_rename(file, json.as_bytes(), 0o666)?;
+    }
+    Ok(exit_code(status))
+}
+
+/// The file in which wrappers count; removed when the build is over.
+struct Ledger(PathBuf);
+
+impl Ledger {
+    fn create(paths: &Paths) -> Result<Self, Failure> {
+        let directory = paths.state.join("runs");
+        std::fs::create_dir_all(&directory).context("create", &directory)?;
+        let path = crate::host::files::temporary_beside(&directory.join("ledger"));
+        File::create_new(&path).context("create", &path)?;
+        Ok(Self(path))
+    }
+
+    fn sum(&self) -> Result<Summary, Failure> {
+        Ok(Summary::of(
+            &std::fs::read_to_string(&self.0).context("read", &self.0)?,
+        ))
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn run_build(
+    command: &[OsString],
+    paths: &Paths,
+    path: &OsStr,
+    ledger: &Path,
+) -> Result<ExitStatus, Failure> {
+    let [program, arguments @ ..] = command else {
+        return Err(Failure::new("no command to run"));
+    };
+    let cwd = std::env::current_dir()?;
+    let wrapped_path = with_links(path, &paths.links());
+    let found = find(program, &wrapped_path, &cwd)
+        .ok_or_else(|| Failure::new(format!("{}: command not found", program.display())))?;
+    let mut build = process::command(&found, &cwd);
+    build
+        .args(arguments)
+        .envs(env::all())
+        .env("PATH", &wrapped_path)
+        .env(env::QUICC_LEDGER, ledger);
+    std::os::unix::process::CommandExt::arg0(&mut build, program);
+    for launcher in CMAKE_LAUNCHERS {
+        if env::read(launcher).is_none() {
+            build.env(launcher, paths.installed());
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(supervise(tokio::process::Command::from(build)))
+}
+
+/// Waits for the build. The terminal sends its signals to the whole group, so the build gets them by itself; a
+/// signal for us alone is passed on.
+async fn supervise(mut build: tokio::process::Command) -> Result<ExitStatus, Failure> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut child = build.spawn()?;
+    let pid = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .map(Pid::from_raw);
+    let pass_on = |number: Signal| {
+        if let Some(pid) = pid {
+            let _ = kill(pid, number);
+        }
+    };
+    loop {
+        tokio::select! {
+            status = child.wait() => return Ok(status?),
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => pass_on(Signal::SIGTERM),
+            _ = hangup.recv() => pass_on(Signal::SIGHUP),
+        }
+    }
+}
+
+fn with_links(path: &OsStr, links: &Path) -> OsString {
+    let mut wrapped = links.as_os_str().to_owned();
+    wrapped.push(":");
+    wrapped.push(path);
+    wrapped
+}
+
+/// A bare name through `PATH`, our links included: `quicc run -- gcc …` is wrapped as well.
+fn find(program: &OsStr, path: &OsStr, cwd: &Path) -> Option<PathBuf> {
+    let nobody = compiler::OurFiles::none();
+    if program.as_bytes().contains(&b'/') {
+        return Some(cwd.join(program));
+    }
+    compiler::resolve(program, path, cwd, &nobody).map(|found| found.path)
+}
+
+fn exit_code(status: ExitStatus) -> u8 {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => u8::try_from(code & 0xff).unwrap_or(1),
+        (None, Some(number)) => u8::try_from(128 + number).unwrap_or(1),
+        (None, None) => 1,
+    }
+}
+
+fn render(summary: &Summary, seconds: f64) -> String {
+    let reasons: Vec<_> = summary
+        .local_reasons
+        .iter()
+        .map(|(reason, count)| format!("{reason} {count}"))
+        .collect();
+    let reasons = if reasons.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", reasons.join(", "))
+    };
+    format!(
+        "quicc: {} units remote, {} local{reasons}, {} of them because the farm failed; {} up, {} down; {seconds:.1} s",
+        summary.remote,
+        summary.local,
+        summary.fallbacks,
+        bytes(summary.bytes_up),
+        bytes(summary.bytes_down),
+    )
+}
+
+/// Bytes as people read them, in powers of ten.
+fn bytes(count: u64) -> String {
+    match count {
+        0..1_000 => format!("{count} B"),
+        1_000..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
+        _ => format!("{:.1} GB", count as f64 / 1e9),
+    }
+}
+
+fn why_nothing(paths: &Paths, summary: &Summary) -> String {
+    if summary.fallbacks == 0 {
+        return "every unit has a reason of its own to stay here, see the counts above".to_owned();
+    }
+    match agent::query(paths) {
+        Ok(status) => match status.problem {
+            Some(problem) => problem,
+            None => format!(
+                "the farm ({}) granted no usable slot; see {}",
+                status.farm,
+                agent::log_file(paths).display()
+            ),
+        },
+        Err(_) => format!(
+            "no agent could be started; see {}",
+            agent::log_file(paths).display()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_counts_reasons() {
+        let text = "remote - 1500 20\nlocal linking 0 0\nlocal linking 0 0\nfallback builder-lost 0 0\n";
+        assert_eq!(
+            render(&Summary::of(text), 1.25),
+            "quicc: 1 units remote, 3 local (builder-lost 1, linking 2), 1 of them because the farm failed; \
+             1.5 kB up, 20 B down; 1.2 s"
+        );
+    }
+}

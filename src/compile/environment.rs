@@ -1,0 +1,214 @@
+//! The environment of a compile: what a builder's compiler is given, and which variables keep a compile
+//! local. Never reads this process's environment.
+
+use std::collections::BTreeMap;
+
+use super::{Cause, Reason, path};
+
+/// Variables that reach the remote compiler: those gcc, clang, binutils or the C library read for a compile
+/// and whose value means the same there. Everything else is dropped, above all `MAKEFLAGS` (its jobserver
+/// descriptors do not exist remotely) and `TMPDIR` (the builder has its own scratch directory).
+const PASSED: &[&str] = &[
+    "COLORTERM",
+    "COLUMNS",
+    "COMPILER_PATH",
+    "CPATH",
+    "CPLUS_INCLUDE_PATH",
+    "C_INCLUDE_PATH",
+    "GCC_COLORS",
+    "GCC_EXEC_PREFIX",
+    "GCC_EXTRA_DIAGNOSTIC_OUTPUT",
+    "GCC_URLS",
+    "IPHONEOS_DEPLOYMENT_TARGET",
+    "LANG",
+    "LANGUAGE",
+    "LIBRARY_PATH",
+    "MACOSX_DEPLOYMENT_TARGET",
+    "NO_COLOR",
+    "OBJCPLUS_INCLUDE_PATH",
+    "OBJC_INCLUDE_PATH",
+    "PATH",
+    "PWD",
+    "SDKROOT",
+    "SOURCE_DATE_EPOCH",
+    "SYSROOT",
+    "TZ",
+];
+
+/// Beginnings of names that reach the remote compiler as those of [`PASSED`] do.
+const PASSED_PREFIXES: &[&str] = &["LC_", "TERM"];
+
+/// The part of the client's environment that the remote compiler gets, sorted by name. Where a name repeats
+/// the first definition counts, as for `getenv`.
+pub fn remote_environment(env: &[(Vec<u8>, Vec<u8>)]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut passed = BTreeMap::new();
+    for (name, value) in env {
+        if is_passed(name) {
+            passed.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    passed.into_iter().collect()
+}
+
+fn is_passed(name: &[u8]) -> bool {
+    PASSED.iter().any(|known| known.as_bytes() == name)
+        || PASSED_PREFIXES
+            .iter()
+            .any(|prefix| name.starts_with(prefix.as_bytes()))
+}
+
+/// When a variable keeps a compile local.
+#[derive(Debug, Clone, Copy)]
+enum When {
+    /// It is set, even to nothing.
+    Set,
+    /// Its value is not empty.
+    NotEmpty,
+    /// Its value lists a file, apart from directories, whose name is not one of [`HARMLESS_PRELOADS`].
+    NamesLibrary,
+    /// Its value lists a directory whose name is not [`FAKEROOT_DIRECTORY`].
+    NamesDirectory,
+}
+
+/// Variables that keep a compile local; a name that ends in `*` covers all names that begin so.
+/// Those that select programs do so because the identity of a toolchain does not cover them.
+const KEEPS_LOCAL: &[(&str, When, Cause)] = &[
+    ("CCC_*", When::Set, Cause::EnvironmentFlags),
+    ("CC_LOG_DIAGNOSTICS*", When::Set, Cause::EnvironmentOutput),
+    ("CC_PRINT_*", When::Set, Cause::EnvironmentOutput),
+    ("COLLECT_*", When::Set, Cause::InsideDriver),
+    ("COMPILER_PATH", When::NotEmpty, Cause::EnvironmentPrograms),
+    ("DEPENDENCIES_OUTPUT", When::Set, Cause::EnvironmentOutput),
+    (
+        "FORCE_CLANG_DIAGNOSTICS_CRASH",
+        When::Set,
+        Cause::EnvironmentFlags,
+    ),
+    ("GCC_COMPARE_DEBUG", When::NotEmpty, Cause::EnvironmentFlags),
+    ("GCC_EXEC_PREFIX", When::NotEmpty, Cause::EnvironmentPrograms),
+    ("LD_AUDIT", When::NotEmpty, Cause::EnvironmentLoader),
+    ("LD_DEBUG", When::NotEmpty, Cause::EnvironmentLoader),
+    ("LD_LIBRARY_PATH", When::NamesDirectory, Cause::EnvironmentLoader),
+    ("LD_PRELOAD", When::NamesLibrary, Cause::EnvironmentLoader),
+    ("LD_PROFILE", When::NotEmpty, Cause::EnvironmentLoader),
+    ("QA_OVERRIDE_GCC3_OPTIONS", When::Set, Cause::EnvironmentFlags),
+    ("RC_DEBUG_OPTIONS", When::Set, Cause::EnvironmentFlags),
+    ("RC_DEBUG_PREFIX_MAP", When::Set, Cause::EnvironmentFlags),
+    ("SUNPRO_DEPENDENCIES", When::Set, Cause::EnvironmentOutput),
+];
+
+/// Preloaded libraries that change nothing a compiler prints or writes, by the beginning of their file name.
+const HARMLESS_PRELOADS: &[&str] = &["libfakeroot", "libeatmydata"];
+
+/// The directory that `fakeroot` puts into `LD_LIBRARY_PATH`; it holds that library alone.
+const FAKEROOT_DIRECTORY: &str = "libfakeroot";
+
+/// The first variable that keeps a compile local, if any.
+pub(super) fn local_reason(env: &[(Vec<u8>, Vec<u8>)]) -> Option<Reason> {
+    env.iter().find_map(|(name, value)| {
+        let (_, _, cause) = KEEPS_LOCAL
+            .iter()
+            .find(|(known, when, _)| covers(known, name) && applies(*when, value))?;
+        Some(Reason::new(*cause, name))
+    })
+}
+
+fn covers(known: &str, name: &[u8]) -> bool {
+    match known.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix.as_bytes()),
+        None => name == known.as_bytes(),
+    }
+}
+
+fn applies(when: When, value: &[u8]) -> bool {
+    match when {
+        When::Set => true,
+        When::NotEmpty => !value.is_empty(),
+        // The loader splits LD_PRELOAD at colons and spaces (ld.so(8)).
+        When::NamesLibrary => value.split(|byte| matches!(byte, b':' | b' ')).any(|library| {
+            let name = path::file_name(library);
+            !library.is_empty()
+                && !HARMLESS_PRELOADS
+                    .iter()
+                    .any(|known| name.starts_with(known.as_bytes()))
+        }),
+        When::NamesDirectory => value.split(|byte| matches!(byte, b':' | b';')).any(|directory| {
+            !directory.is_empty() && path::file_name(directory) != FAKEROOT_DIRECTORY.as_bytes()
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(text: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let split = |pair: &str| {
+            let (name, value) = pair.split_once('=').unwrap();
+            (name.as_bytes().to_vec(), value.as_bytes().to_vec())
+        };
+        text.split('|').map(split).collect()
+    }
+
+    #[test]
+    fn the_remote_environment_is_an_allow_list_sorted_with_the_first_definition() {
+        let given = variables(
+            "TZ=UTC|MAKEFLAGS=-j|PATH=/bin|TMPDIR=/x|LC_ALL=C|PATH=/evil|HOME=/h|TERM=xterm|CPATH=|LCX=1|PWD=/w",
+        );
+        let expect = variables("CPATH=|LC_ALL=C|PATH=/bin|PWD=/w|TERM=xterm|TZ=UTC");
+        assert_eq!(remote_environment(&given), expect);
+    }
+
+    #[test]
+    fn some_variables_keep_a_compile_local() {
+        let check = |given: &str, expect: Option<(Cause, &str)>| {
+            let reason = local_reason(&variables(given));
+            let expect = expect.map(|(cause, name)| Reason::new(cause, name.as_bytes()));
+            assert_eq!(reason, expect, "{given}");
+        };
+        check("PATH=/bin|LANG=C", None);
+        check(
+            "DEPENDENCIES_OUTPUT=",
+            Some((Cause::EnvironmentOutput, "DEPENDENCIES_OUTPUT")),
+        );
+        check(
+            "SUNPRO_DEPENDENCIES=f",
+            Some((Cause::EnvironmentOutput, "SUNPRO_DEPENDENCIES")),
+        );
+        check("A=1|COLLECT_GCC=gcc", Some((Cause::InsideDriver, "COLLECT_GCC")));
+        check(
+            "CCC_OVERRIDE_OPTIONS=+x",
+            Some((Cause::EnvironmentFlags, "CCC_OVERRIDE_OPTIONS")),
+        );
+        check(
+            "GCC_COMPARE_DEBUG=-g",
+            Some((Cause::EnvironmentFlags, "GCC_COMPARE_DEBUG")),
+        );
+        check(
+            "GCC_EXEC_PREFIX=/x/",
+            Some((Cause::EnvironmentPrograms, "GCC_EXEC_PREFIX")),
+        );
+        check("LD_PRELOAD=|LD_LIBRARY_PATH=", None);
+        check("LD_PRELOAD=libfakeroot-sysv.so", None);
+        check("LD_PRELOAD=/usr/lib/libeatmydata.so:libfakeroot.so", None);
+        check(
+            "LD_PRELOAD=libfakeroot.so /x/evil.so",
+            Some((Cause::EnvironmentLoader, "LD_PRELOAD")),
+        );
+        check(
+            "LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu/libfakeroot:/usr/lib64/libfakeroot",
+            None,
+        );
+        check(
+            "LD_LIBRARY_PATH=/opt/lib",
+            Some((Cause::EnvironmentLoader, "LD_LIBRARY_PATH")),
+        );
+        check("LD_BIND_NOW=1", None);
+    }
+
+    #[test]
+    fn tables_are_sorted() {
+        assert!(PASSED.is_sorted());
+        assert!(KEEPS_LOCAL.is_sorted_by_key(|(name, _, _)| *name));
+    }
+}

@@ -1,0 +1,204 @@
+//! Arguments that the driver hands on to another part: `-Wp,`, `-Wa,`, `-Xclang`, `-mllvm` and their like.
+//! Known ones are read, any other keeps the compile local: a forwarded flag may always name a file.
+
+use super::dialect::Meaning::{Dependency, Directory, ForcedInclude, Passes, Processor, Selects};
+use super::dialect::Shape::{Exact, Joined, JoinedOrSeparate, Separate};
+use super::dialect::{DependencyFlag, Flag, Forced, Meaning, Operand, find, flag};
+use super::{Cause, Reason};
+
+/// What the preprocessor proper takes. Its `-MD` and `-MMD` name their file (gcc manual, "Preprocessor
+/// Options", on `-Wp,-MMD,file`), unlike the driver's.
+pub(super) const PREPROCESSOR: &[Flag] = &[
+    flag("-C", Exact, Passes),
+    flag("-D", JoinedOrSeparate, Passes),
+    flag("-I", JoinedOrSeparate, Directory),
+    flag("-MD", Separate, Dependency(DependencyFlag::File)),
+    flag("-MMD", Separate, Dependency(DependencyFlag::File)),
+    flag("-MP", Exact, Dependency(DependencyFlag::Content)),
+    flag("-MQ", JoinedOrSeparate, Dependency(DependencyFlag::Content)),
+    flag("-MT", JoinedOrSeparate, Dependency(DependencyFlag::Content)),
+    flag("-P", Exact, Passes),
+    flag("-U", JoinedOrSeparate, Passes),
+    flag("-W", Joined, Passes),
+    flag("-fopenmp", Exact, Selects),
+    flag("-idirafter", JoinedOrSeparate, Directory),
+    flag("-imacros", JoinedOrSeparate, ForcedInclude(Forced::Macros)),
+    flag("-include", JoinedOrSeparate, ForcedInclude(Forced::Text)),
+    flag("-iquote", JoinedOrSeparate, Directory),
+    flag("-isystem", JoinedOrSeparate, Directory),
+    flag("-pedantic", Exact, Passes),
+    flag("-trigraphs", Exact, Passes),
+    flag("-undef", Exact, Passes),
+    flag("-w", Exact, Passes),
+];
+
+/// What GNU as and clang's own assembler take without a further file (binutils manual, "Command-Line
+/// Options"). A listing (`-a…`), `--MD` and `-o` are not here.
+pub(super) const ASSEMBLER: &[Flag] = &[
+    flag("--32", Exact, Passes),
+    flag("--64", Exact, Passes),
+    flag("--compress-debug-sections", Joined, Passes),
+    flag("--debug-prefix-map", Separate, Passes),
+    flag("--defsym", Separate, Passes),
+    flag("--execstack", Exact, Passes),
+    flag("--fatal-warnings", Exact, Passes),
+    flag("--gdwarf-", Joined, Passes),
+    flag("--generate-missing-build-notes=", Joined, Passes),
+    flag("--gstabs", Joined, Passes),
+    flag("--keep-locals", Exact, Passes),
+    flag("--no-pad-sections", Exact, Passes),
+    flag("--no-warn", Exact, Passes),
+    flag("--nocompress-debug-sections", Exact, Passes),
+    flag("--noexecstack", Exact, Passes),
+    flag("--strip-local-absolute", Exact, Passes),
+    flag("--warn", Exact, Passes),
+    flag("--x32", Exact, Passes),
+    flag("-EB", Exact, Passes),
+    flag("-EL", Exact, Passes),
+    flag("-I", JoinedOrSeparate, Directory),
+    flag("-K", Joined, Passes),
+    flag("-L", Exact, Passes),
+    flag("-W", Exact, Passes),
+    flag("-g", Joined, Passes),
+    flag("-k", Exact, Passes),
+    flag("-m", Joined, Passes),
+    flag("-no-pad-sections", Exact, Passes),
+];
+
+/// What clang's compiler proper takes without a further file.
+pub(super) const FRONTEND: &[Flag] = &[
+    flag("-W", Joined, Passes),
+    flag("-debug-info-kind=", Joined, Passes),
+    flag("-disable-O0-optnone", Exact, Passes),
+    flag("-disable-lifetime-markers", Exact, Passes),
+    flag("-disable-llvm-passes", Exact, Passes),
+    flag("-disable-llvm-verifier", Exact, Passes),
+    flag("-fcolor-diagnostics", Exact, Passes),
+    flag("-fdebug-compilation-dir", Separate, Passes),
+    flag("-fmerge-functions", Exact, Passes),
+    flag("-fno-use-ctor-homing", Exact, Passes),
+    flag("-fuse-ctor-homing", Exact, Passes),
+    flag("-no-opaque-pointers", Exact, Passes),
+    flag("-opaque-pointers", Exact, Passes),
+    flag("-target-cpu", Separate, Processor),
+    flag("-target-feature", Separate, Selects),
+    flag("-tune-cpu", Separate, Processor),
+    flag("-vectorize-loops", Exact, Passes),
+    flag("-vectorize-slp", Exact, Passes),
+];
+
+/// LLVM options that builds are seen to use and that only steer passes.
+pub(super) const LLVM: &[Flag] = &[
+    flag("-asan-", Joined, Passes),
+    flag("-enable-ext-tsp-block-placement", Joined, Passes),
+    flag("-generate-arange-section", Joined, Passes),
+    flag("-hwasan-", Joined, Passes),
+    flag("-import-instr-limit=", Joined, Passes),
+    flag("-inline-threshold=", Joined, Passes),
+    flag("-inlinehint-threshold=", Joined, Passes),
+    flag("-instcombine-", Joined, Passes),
+    flag("-msan-", Joined, Passes),
+    flag("-split-threshold-for-reg-with-hint=", Joined, Passes),
+    flag("-treat-scalable-fixed-error-as-warning", Joined, Passes),
+    flag("-tsan-", Joined, Passes),
+    flag("-unroll-", Joined, Passes),
+    flag("-vectorize-", Joined, Passes),
+];
+
+/// One forwarded flag with its operand.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Piece<'a> {
+    /// What the flag means to the part that gets it.
+    pub(super) meaning: Meaning,
+    /// The arguments as forwarded: one, or two with a separate operand.
+    pub(super) spelled: &'a [Vec<u8>],
+    /// The operand; empty where the flag has none.
+    pub(super) operand: &'a [u8],
+}
+
+/// Reads all that was forwarded to one part, in order, by its `table`.
+pub(super) fn read<'a>(pieces: &'a [Vec<u8>], table: &'static [Flag]) -> Result<Vec<Piece<'a>>, Reason> {
+    let mut read = Vec::with_capacity(pieces.len());
+    let mut rest = pieces;
+    while let Some(piece) = rest.first() {
+        let unknown = || Reason::new(Cause::UnknownForwarded, piece);
+        let (row, operand) = find(table, piece).ok_or_else(unknown)?;
+        let (length, operand) = match operand {
+            Operand::None => (1, &[][..]),
+            // Only a directory may be a path in a joined operand: `-mabi=/x` is no known flag.
+            Operand::Joined(joined) if row.shape == Joined && joined.contains(&b'/') => {
+                return Err(Reason::new(Cause::UnknownForwarded, piece));
+            }
+            Operand::Joined(joined) => (1, joined),
+            Operand::Next => {
+                let next = rest
+                    .get(1)
+                    .ok_or_else(|| Reason::new(Cause::MissingOperand, piece))?;
+                (2, next.as_slice())
+            }
+        };
+        let (spelled, following) = rest.split_at(length);
+        read.push(Piece {
+            meaning: row.meaning,
+            spelled,
+            operand,
+        });
+        rest = following;
+    }
+    Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_sorted() {
+        for table in [PREPROCESSOR, ASSEMBLER, FRONTEND, LLVM] {
+            assert!(
+                table.windows(2).all(|pair| pair[0].spelling < pair[1].spelling),
+                "{}",
+                table[0].spelling
+            );
+        }
+    }
+
+    #[test]
+    fn known_pieces_are_read_and_unknown_ones_refused() {
+        let check = |table, pieces: &str, expect: Result<&str, (Cause, &str)>| {
+            let given: Vec<Vec<u8>> = pieces.split(',').map(|piece| piece.as_bytes().to_vec()).collect();
+            let operands = read(&given, table).map(|read| {
+                let operands = read
+                    .iter()
+                    .map(|piece| String::from_utf8_lossy(piece.operand).into_owned());
+                operands.collect::<Vec<_>>().join(" ")
+            });
+            let expect = expect
+                .map(str::to_owned)
+                .map_err(|(cause, text)| Reason::new(cause, text.as_bytes()));
+            assert_eq!(operands, expect, "{pieces}");
+        };
+        let unknown = |piece| Err((Cause::UnknownForwarded, piece));
+        check(PREPROCESSOR, "-MD,f.d,-DX=1,-I,d,-MTx", Ok("f.d X=1 d x"));
+        check(PREPROCESSOR, "-MD", Err((Cause::MissingOperand, "-MD")));
+        check(PREPROCESSOR, "-MF,x", unknown("-MF"));
+        check(
+            PREPROCESSOR,
+            "-D_FORTIFY_SOURCE=2,-fplugin=x",
+            unknown("-fplugin=x"),
+        );
+        check(
+            ASSEMBLER,
+            "--noexecstack,-I,d,-mrelax-relocations=no",
+            Ok(" d relax-relocations=no"),
+        );
+        check(ASSEMBLER, "-adhln=x.lst", unknown("-adhln=x.lst"));
+        check(ASSEMBLER, "-o,x", unknown("-o"));
+        check(ASSEMBLER, "-mfoo=/x", unknown("-mfoo=/x"));
+        check(FRONTEND, "-target-feature,+avx,-disable-O0-optnone", Ok("+avx "));
+        check(FRONTEND, "-load,x.so", unknown("-load"));
+        check(FRONTEND, "-include-pch,x", unknown("-include-pch"));
+        check(LLVM, "-asan-stack=0", Ok("stack=0"));
+        check(LLVM, "-pass-remarks-output=x", unknown("-pass-remarks-output=x"));
+    }
+}

@@ -1,0 +1,193 @@
+//! From an invocation to its verdict. The last word on whether a compile may leave this machine; never
+//! looks at a flag itself.
+
+use std::collections::BTreeSet;
+
+use super::command_line::{self, CommandLine, File};
+use super::dialect::Driver;
+use super::{
+    Cause, Dialect, Invocation, Language, Plan, Reason, Surroundings, Verdict, environment, outputs, path,
+    response_file,
+};
+
+/// Most places, directories times forced includes, in which precompiled headers are looked for.
+const MAX_PRECOMPILED_PROBES: usize = 4096;
+
+/// Parts of paths that only the configuration step of a build system uses: CMake's `try_compile` and
+/// compiler identification, meson.
+const PROBE_DIRECTORIES: &[&str] = &[
+    "CMakeFiles/CMakeScratch",
+    "CMakeFiles/CMakeTmp",
+    "CompilerIdC",
+    "TryCompile-",
+    "meson-private/",
+];
+
+/// The base name that autoconf gives its probes.
+const AUTOCONF_PROBE: &[u8] = b"conftest.";
+
+/// What to do with `invocation` of a compiler that speaks `dialect`.
+///
+/// Total: any bytes give a verdict. Linear in the length of the expanded command line.
+pub fn judge(invocation: &Invocation, dialect: Dialect, surroundings: &mut dyn Surroundings) -> Verdict {
+    let Some((argv0, arguments)) = invocation.argv.split_first() else {
+        return Verdict::NotACompile;
+    };
+    let expansion = match response_file::expand(arguments, &invocation.cwd, surroundings) {
+        Ok(expansion) => expansion,
+        Err(reason) => return Verdict::Local(reason),
+    };
+    let mut line = command_line::read(
+        argv0,
+        &expansion.arguments,
+        dialect,
+        &invocation.cwd,
+        surroundings,
+    );
+    line.input_files.splice(0..0, expansion.files);
+    if line.asks_question || !has_source(&line, dialect) {
+        return Verdict::NotACompile;
+    }
+    match plan(line, invocation, dialect, surroundings) {
+        Ok(plan) => Verdict::Distribute(Box::new(plan)),
+        Err(reason) => Verdict::Local(reason),
+    }
+}
+
+/// The language of `file`, or `None` for one left to the linker.
+fn language(file: &File, driver: Driver, dialect: Dialect) -> Option<Language> {
+    let by_suffix = || {
+        let language = Language::from_path(&file.spelling, dialect)?;
+        Some(if driver == Driver::Cxx {
+            language.under_cxx_driver()
+        } else {
+            language
+        })
+    };
+    file.stated_language.or_else(by_suffix)
+}
+
+fn has_source(line: &CommandLine, dialect: Dialect) -> bool {
+    line.files
+        .iter()
+        .any(|file| file.spelling == b"-" || language(file, line.driver, dialect).is_some())
+}
+
+fn plan(
+    line: CommandLine,
+    invocation: &Invocation,
+    dialect: Dialect,
+    surroundings: &mut dyn Surroundings,
+) -> Result<Plan, Reason> {
+    // A flag first: the operand of one that is not known would be taken for a file below.
+    if let Some(reason) = &line.local {
+        return Err(reason.clone());
+    }
+    let (source, language) = only_source(&line, dialect)?;
+    check_probe(&line, source, &invocation.cwd)?;
+    match line.driver {
+        Driver::C | Driver::Cxx => {}
+        Driver::Preprocessor => return Err(Reason::new(Cause::PreprocessOnly, b"")),
+        Driver::Foreign => return Err(Reason::new(Cause::ForeignDriver, b"")),
+    }
+    if let Some(cause) = language.local_cause() {
+        return Err(Reason::new(cause, source));
+    }
+    let action = line.action.ok_or_else(|| Reason::new(Cause::Linking, b""))?;
+    if let Some(reason) = environment::local_reason(&invocation.env) {
+        return Err(reason);
+    }
+    check_precompiled(&line, &invocation.cwd, surroundings)?;
+    let source = source.to_vec();
+    let outputs = outputs::derive(dialect, action, language, &source, &line.request);
+    let mut taken = BTreeSet::from([source.as_slice()]);
+    for output in &outputs {
+        if path::is_odd_output(&output.path) || !taken.insert(&output.path) {
+            return Err(Reason::new(Cause::OddOutput, &output.path));
+        }
+    }
+    let mut dependency_arguments = line.dependency_arguments;
+    dependency_arguments.push(b"-M".to_vec());
+    Ok(Plan {
+        language,
+        source,
+        outputs,
+        forced_includes: line.forced_includes,
+        input_files: line.input_files,
+        search_arguments: line.search_arguments,
+        dependency_arguments,
+        include_directories: line.include_directories,
+    })
+}
+
+/// The one source among the files and its language.
+fn only_source(line: &CommandLine, dialect: Dialect) -> Result<(&[u8], Language), Reason> {
+    let mut only = None;
+    for file in &line.files {
+        let spelling = file.spelling.as_slice();
+        if spelling == b"-" {
+            return Err(Reason::new(Cause::StdinSource, b""));
+        }
+        match (language(file, line.driver, dialect), only) {
+            (Some(_), Some(_)) => return Err(Reason::new(Cause::SeveralSources, spelling)),
+            (Some(language), None) => only = Some((spelling, language)),
+            (None, _) => {}
+        }
+    }
+    let (source, language) = only.ok_or_else(|| Reason::new(Cause::Linking, b""))?;
+    if path::is_special(source) {
+        return Err(Reason::new(Cause::SpecialFile, source));
+    }
+    // The drivers check that such a file exists, and warn; a link is more likely meant.
+    if line.action.is_some() && line.files.len() > 1 {
+        let other = line.files.iter().find(|file| file.spelling != source);
+        return Err(Reason::new(
+            Cause::LinkerInput,
+            other.map_or(b"", |file| &file.spelling),
+        ));
+    }
+    Ok((source, language))
+}
+
+/// Probes ask what this machine's compiler does, are tiny, and often fail on purpose.
+fn check_probe(line: &CommandLine, source: &[u8], cwd: &[u8]) -> Result<(), Reason> {
+    let places = [source, cwd, line.request.main.as_deref().unwrap_or_default()];
+    let is_in = |part: &str| places.iter().any(|place| path::mentions(place, part.as_bytes()));
+    let is_autoconf = path::file_name(source).starts_with(AUTOCONF_PROBE);
+    if is_autoconf || PROBE_DIRECTORIES.iter().any(|part| is_in(part)) {
+        return Err(Reason::new(Cause::ConfigureProbe, source));
+    }
+    Ok(())
+}
+
+/// Refuses a forced include with a precompiled header beside it: gcc looks for `x.h.gch` wherever it looks
+/// for `x.h`, clang for `x.h.pch` and `x.h.gch` in cwd. Directories that no flag names are left to whoever
+/// resolves the header.
+fn check_precompiled(
+    line: &CommandLine,
+    cwd: &[u8],
+    surroundings: &mut dyn Surroundings,
+) -> Result<(), Reason> {
+    let place_count = line.include_directories.len().saturating_add(1);
+    if line.precompilable.len().saturating_mul(place_count) > MAX_PRECOMPILED_PROBES {
+        return Err(Reason::new(Cause::ProbeLimit, b""));
+    }
+    for header in &line.precompilable {
+        let directories = line
+            .include_directories
+            .iter()
+            .map(|directory| path::absolute(cwd, directory));
+        for place in std::iter::once(cwd.to_vec()).chain(directories) {
+            for suffix in [b".gch", b".pch"] {
+                let precompiled = [path::absolute(&place, header).as_slice(), suffix].concat();
+                if surroundings.exists(&precompiled) {
+                    return Err(Reason::new(Cause::PrecompiledHeader, &precompiled));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

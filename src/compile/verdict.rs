@@ -1,0 +1,69 @@
+//! What is made of an invocation. Plain data; never decides.
+
+use super::{Language, Reason};
+
+/// Where an invocation may run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// A compile that a builder can do with the same result.
+    Distribute(Box<Plan>),
+    /// A compile that stays on this machine, and why.
+    Local(Reason),
+    /// No unit of compilation: a link of objects, a question about the compiler, no source at all. Runs on
+    /// this machine and is not counted.
+    NotACompile,
+}
+
+/// All that is known about a distributable compile before a file was read.
+///
+/// The builder runs the original, unexpanded argv. The argument lists here serve the search for inputs only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The language the source is compiled as.
+    pub language: Language,
+    /// The one source file as spelled, relative to cwd or absolute.
+    pub source: Vec<u8>,
+    /// The files the compiler may write, the main one first; paths are distinct.
+    pub outputs: Vec<Output>,
+    /// Operands of `-include` and `-imacros`, in order, as spelled.
+    pub forced_includes: Vec<Vec<u8>>,
+    /// Further files the compile reads: all response files with the nested ones, then sanitizer lists and
+    /// their like; as spelled.
+    pub input_files: Vec<Vec<u8>>,
+    /// The expanded arguments that may decide target, search list and predefined macros, for
+    /// `cc <these> -v -E -x <language> /dev/null`.
+    pub search_arguments: Vec<Vec<u8>>,
+    /// The expanded arguments of a `-M` run that preprocesses alike: no action, no outputs, the source in
+    /// its place, `-M` last. The caller adds `-MF`.
+    pub dependency_arguments: Vec<Vec<u8>>,
+    /// Operands of `-I`, `-iquote`, `-isystem`, `-idirafter` and their like, in order, as spelled (gcc's
+    /// leading `=` included), existing or not.
+    pub include_directories: Vec<Vec<u8>>,
+}
+
+/// A file the compiler may write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// As spelled or derived: relative to cwd or absolute.
+    pub path: Vec<u8>,
+    /// What the file is.
+    pub role: Role,
+}
+
+/// What an output is. Only [`Role::Object`] and [`Role::Assembly`] are sure to be written by a compile that
+/// succeeds; clang, say, leaves out the `.dwo` when no debug information is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The object file of `-c`.
+    Object,
+    /// The assembly text of `-S`.
+    Assembly,
+    /// The make rule of `-MD` or `-MMD`.
+    DepFile,
+    /// The `.dwo` of `-gsplit-dwarf`.
+    SplitDwarf,
+    /// The `.su` of `-fstack-usage`.
+    StackUsage,
+    /// The `.ci` of gcc's `-fcallgraph-info`.
+    CallGraph,
+}

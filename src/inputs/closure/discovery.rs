@@ -1,0 +1,334 @@
+//! From references to files: which directories each kind of reference is searched in, and how far.
+
+use std::collections::{HashMap, HashSet};
+
+use super::walk::{DirectoryId, FileId, Found, Lookups, PRECOMPILED, ROOT, Walker};
+use super::{Closure, DiscoverError, Request};
+use crate::inputs::scan::{Form, Reference, ReferenceKind, References, TimeMacros};
+use crate::inputs::tree::{Tree, as_path};
+
+/// Included by gcc before the first line of every hosted compile, named nowhere (GCC manual, "Standard
+/// predefined macros").
+const IMPLICIT_INCLUDE: &[u8] = b"stdc-predef.h";
+
+/// Finds everything the compile of `request` may read.
+pub fn discover(tree: &Tree, request: &Request<'_>) -> Result<Closure, DiscoverError> {
+    let mut walker = Walker::new(tree)?;
+    let Found::Directory(cwd) = walker.walk(ROOT, request.cwd, Lookups::Unlisted)? else {
+        return Err(DiscoverError::Missing {
+            path: as_path(request.cwd).to_owned(),
+        });
+    };
+    let mut discovery = Discovery {
+        walker,
+        cwd,
+        search: Vec::new(),
+        quote_only: 0,
+        assembler: Vec::new(),
+        spellings: HashMap::new(),
+        done: HashSet::new(),
+        visited: HashSet::new(),
+        pending: Vec::new(),
+        summary: Summary::default(),
+    };
+    let source = discovery.start(request)?;
+    discovery.visit_all()?;
+    discovery.finish(source)
+}
+
+/// A lookup that need not be made again: where it began, what it looked for (an index of
+/// [`Discovery::spellings`]) and how far it went.
+type Done = (Scope, usize, Extent);
+
+/// Where a lookup begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Scope {
+    /// In an includer's directory, then along the whole list.
+    Includer(DirectoryId),
+    /// At this place of the list.
+    List(usize),
+    /// At the root.
+    Absolute,
+}
+
+/// How many matches of a search matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Extent {
+    /// The compiler takes the first.
+    First,
+    /// Which one depends on where the includer itself was found, so all are kept.
+    All,
+}
+
+/// Whether a file found is scanned in turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Scanned,
+    Opaque,
+}
+
+/// What the files scanned so far said besides names.
+#[derive(Default)]
+struct Summary {
+    computed: bool,
+    macro_incbin: bool,
+    modules: bool,
+    pch_pragma: bool,
+    time_macros: TimeMacros,
+}
+
+struct Discovery<'t> {
+    walker: Walker<'t>,
+    cwd: DirectoryId,
+    /// The directories searched, those for quoted names only first.
+    search: Vec<DirectoryId>,
+    /// How many of them are for quoted names only.
+    quote_only: usize,
+    /// Where the assembler looks besides cwd.
+    assembler: Vec<DirectoryId>,
+    spellings: HashMap<Vec<u8>, usize>,
+    done: HashSet<Done>,
+    /// A file's references depend on the directory of the name it was reached by, so one file may be
+    /// visited under several.
+    visited: HashSet<(DirectoryId, FileId)>,
+    pending: Vec<(DirectoryId, FileId)>,
+    summary: Summary,
+}
+
+impl Summary {
+    fn unite(&mut self, references: &References) {
+        self.computed |= references.computed;
+        self.macro_incbin |= references.macro_incbin;
+        self.modules |= references.modules;
+        self.pch_pragma |= references.pch_pragma;
+        self.time_macros.unite(references.time_macros);
+    }
+}
+
+impl Discovery<'_> {
+    /// Meets everything the command line names. Returns the source.
+    fn start(&mut self, request: &Request<'_>) -> Result<FileId, DiscoverError> {
+        self.walker.list(self.cwd)?;
+        self.search = self.directories(&request.search.quote)?;
+        self.quote_only = self.search.len();
+        let angle = self.directories(&request.search.angle)?;
+        self.search.extend(angle);
+        self.directories(&request.search.ignored)?;
+        self.assembler = self.directories(request.include_directories)?;
+        self.directories(request.further_directories)?;
+        let source = match self.named(request.source)? {
+            Found::File { directory, file } => {
+                self.walker.list(directory)?;
+                self.visit(directory, file);
+                file
+            }
+            Found::Directory(_) => {
+                return Err(DiscoverError::NotRegular {
+                    path: as_path(request.source).to_owned(),
+                });
+            }
+            Found::Absent => {
+                return Err(DiscoverError::Missing {
+                    path: as_path(request.source).to_owned(),
+                });
+            }
+        };
+        self.search(IMPLICIT_INCLUDE, Form::Angle, Extent::First)?;
+        for name in request.forced_includes {
+            // GCC manual, `-include`: cwd takes the place of the includer's directory.
+            self.include(self.cwd, name, Form::Quote, Extent::First)?;
+        }
+        for name in request.dependencies {
+            if let Found::File { directory, file } = self.named(name)? {
+                self.visit(directory, file);
+            }
+        }
+        for name in request.further_files {
+            if self.named(name)? == Found::Absent {
+                return Err(DiscoverError::Missing {
+                    path: as_path(name).to_owned(),
+                });
+            }
+        }
+        for name in request.optional_files {
+            self.named(name)?;
+        }
+        Ok(source)
+    }
+
+    fn visit_all(&mut self) -> Result<(), DiscoverError> {
+        while let Some((directory, file)) = self.pending.pop() {
+            let references = self.walker.scan(file)?;
+            self.summary.unite(&references);
+            for reference in &references.includes {
+                self.follow(directory, reference)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, source: FileId) -> Result<Closure, DiscoverError> {
+        let (path, size) = self.walker.file(source);
+        let path = path.to_vec();
+        Ok(Closure {
+            computed: self.summary.computed,
+            macro_incbin: self.summary.macro_incbin,
+            time_macros: self.summary.time_macros,
+            modules: self.summary.modules,
+            pch_pragma: self.summary.pch_pragma,
+            source: path,
+            source_bytes: size,
+            ..self.walker.finish()?
+        })
+    }
+
+    /// What the command line means by `name`.
+    fn named(&mut self, name: &[u8]) -> Result<Found, DiscoverError> {
+        self.walker.walk(self.cwd, name, Lookups::Unlisted)
+    }
+
+    /// The directories among `names`; what else they are is recorded on the way.
+    fn directories(&mut self, names: &[Vec<u8>]) -> Result<Vec<DirectoryId>, DiscoverError> {
+        let mut directories = Vec::with_capacity(names.len());
+        for name in names {
+            if let Found::Directory(directory) = self.named(name)? {
+                directories.push(directory);
+            }
+        }
+        Ok(directories)
+    }
+
+    /// Looks up `reference` for a file whose name was found in `directory`.
+    fn follow(&mut self, directory: DirectoryId, reference: &Reference) -> Result<(), DiscoverError> {
+        // To the kernel a name ends at its first NUL.
+        let name = reference
+            .spelling
+            .split(|byte| *byte == 0)
+            .next()
+            .unwrap_or_default();
+        match reference.kind {
+            ReferenceKind::Include | ReferenceKind::Import | ReferenceKind::HasInclude => {
+                self.include(directory, name, reference.form, Extent::First)
+            }
+            ReferenceKind::Next | ReferenceKind::HasIncludeNext => {
+                self.include(directory, name, reference.form, Extent::All)
+            }
+            ReferenceKind::Line => self.named(name).map(drop),
+            ReferenceKind::Incbin => self.assemble(directory, name, Reading::Opaque),
+            ReferenceKind::AssemblerInclude => self.assemble(directory, name, Reading::Scanned),
+            ReferenceKind::Embed | ReferenceKind::HasEmbed => {
+                self.assemble(directory, name, Reading::Opaque)?;
+                for index in 0..self.search.len() {
+                    self.look_up(self.search[index], name, Reading::Opaque)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Searches an include: the includer's directory if quoted, then the list.
+    fn include(
+        &mut self,
+        directory: DirectoryId,
+        name: &[u8],
+        form: Form,
+        extent: Extent,
+    ) -> Result<(), DiscoverError> {
+        if name.starts_with(b"/") {
+            return self.include_absolute(name);
+        }
+        if form == Form::Quote {
+            if !self.begin(Scope::Includer(directory), name, extent) {
+                return Ok(());
+            }
+            let found = self.look_up(directory, name, Reading::Scanned)?;
+            if found && extent == Extent::First {
+                return Ok(());
+            }
+        }
+        self.search(name, form, extent)
+    }
+
+    /// Absolute names list no directory, so precompiled forms are asked for by name.
+    fn include_absolute(&mut self, name: &[u8]) -> Result<(), DiscoverError> {
+        if !self.begin(Scope::Absolute, name, Extent::First) {
+            return Ok(());
+        }
+        self.look_up(ROOT, name, Reading::Scanned)?;
+        for suffix in PRECOMPILED {
+            if self.named(&[name, suffix].concat())? != Found::Absent {
+                self.walker.note_precompiled();
+            }
+        }
+        Ok(())
+    }
+
+    fn search(&mut self, name: &[u8], form: Form, extent: Extent) -> Result<(), DiscoverError> {
+        let first = match form {
+            Form::Quote => 0,
+            Form::Angle => self.quote_only,
+        };
+        if !self.begin(Scope::List(first), name, extent) {
+            return Ok(());
+        }
+        for index in first..self.search.len() {
+            let found = self.look_up(self.search[index], name, Reading::Scanned)?;
+            if found && extent == Extent::First {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this lookup is made for the first time.
+    fn begin(&mut self, scope: Scope, name: &[u8], extent: Extent) -> bool {
+        let next = self.spellings.len();
+        let spelling = match self.spellings.get(name) {
+            Some(spelling) => *spelling,
+            None => {
+                self.spellings.insert(name.to_vec(), next);
+                next
+            }
+        };
+        self.done.insert((scope, spelling, extent))
+    }
+
+    /// Everything gas might open: it searches cwd and the `-I` directories; the includer's is added
+    /// for integrated assemblers.
+    fn assemble(
+        &mut self,
+        directory: DirectoryId,
+        name: &[u8],
+        reading: Reading,
+    ) -> Result<(), DiscoverError> {
+        self.look_up(self.cwd, name, reading)?;
+        self.look_up(directory, name, reading)?;
+        for index in 0..self.assembler.len() {
+            self.look_up(self.assembler[index], name, reading)?;
+        }
+        Ok(())
+    }
+
+    /// Whether `name` is a file seen from `directory`. A directory of that name is passed over, as both
+    /// compilers do.
+    fn look_up(
+        &mut self,
+        directory: DirectoryId,
+        name: &[u8],
+        reading: Reading,
+    ) -> Result<bool, DiscoverError> {
+        let Found::File { directory, file } = self.walker.walk(directory, name, Lookups::Listed)? else {
+            return Ok(false);
+        };
+        if reading == Reading::Scanned {
+            self.visit(directory, file);
+        }
+        Ok(true)
+    }
+
+    fn visit(&mut self, directory: DirectoryId, file: FileId) {
+        if self.visited.insert((directory, file)) {
+            self.pending.push((directory, file));
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! A client's directory for tests.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use super::{Closure, DiscoverError, Object, Request, discover};
+use crate::host::clock;
+use crate::inputs::search_list::SearchList;
+use crate::inputs::tree::{Tree, as_path};
+
+/// Compiles `a.c` in a fresh directory, with the search directories it was made with.
+pub(crate) struct Fixture {
+    _guard: tempfile::TempDir,
+    root: PathBuf,
+    pub(crate) tree: Tree,
+    pub(crate) search: SearchList,
+}
+
+impl Fixture {
+    pub(crate) fn new(angle: &[&str]) -> Self {
+        let guard = tempfile::tempdir().unwrap();
+        let root = guard.path().canonicalize().unwrap();
+        let angle = angle.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Self {
+            _guard: guard,
+            root,
+            tree: Tree::new(),
+            search: SearchList {
+                angle,
+                ..SearchList::default()
+            },
+        }
+    }
+
+    pub(crate) fn os_path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> Vec<u8> {
+        self.os_path(name).as_os_str().as_bytes().to_vec()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.os_path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub(crate) fn directory(&self, name: &str) {
+        fs::create_dir_all(self.os_path(name)).unwrap();
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        fs::remove_file(self.os_path(name)).unwrap();
+    }
+
+    pub(crate) fn discover(&self) -> Closure {
+        self.discover_with(|_| {})
+    }
+
+    pub(crate) fn discover_with<'a>(&'a self, change: impl FnOnce(&mut Request<'a>)) -> Closure {
+        self.try_discover(change).unwrap()
+    }
+
+    pub(crate) fn try_discover<'a>(
+        &'a self,
+        change: impl FnOnce(&mut Request<'a>),
+    ) -> Result<Closure, DiscoverError> {
+        let mut request = Request {
+            cwd: self.root.as_os_str().as_bytes(),
+            source: b"a.c",
+            search: &self.search,
+            forced_includes: &[],
+            include_directories: &[],
+            dependencies: &[],
+            further_files: &[],
+            optional_files: &[],
+            further_directories: &[],
+        };
+        change(&mut request);
+        discover(&self.tree, &request)
+    }
+
+    /// Discovers until every file and listing is older than a clock granule, as in a tree at rest.
+    pub(crate) fn settle(&self) {
+        let start = clock::unix_nanos();
+        loop {
+            let closure = self.discover();
+            let is_settled = |object: &Object| !matches!(object, Object::File { settled: false, .. });
+            if closure.objects.values().all(is_settled)
+                && closure.listed.values().all(|listed| listed.settled)
+            {
+                return;
+            }
+            let waited = clock::unix_nanos() - start;
+            assert!(waited < 60_000_000_000, "{} never settles", self.root.display());
+        }
+    }
+}
+
+impl Closure {
+    /// The paths below the fixture's root and what they are: `name`, `name/` or `name -> target`.
+    pub(crate) fn names(&self, fixture: &Fixture) -> Vec<String> {
+        let below = |path: &[u8]| {
+            let path = as_path(path).strip_prefix(&fixture.root).ok()?;
+            (!path.as_os_str().is_empty()).then(|| path.display().to_string())
+        };
+        let name = |(path, object): (&Vec<u8>, &Object)| {
+            let name = below(path)?;
+            Some(match object {
+                Object::Directory { .. } => format!("{name}/"),
+                Object::File { .. } => name,
+                Object::Symlink { target, .. } => format!("{name} -> {}", as_path(target).display()),
+            })
+        };
+        self.objects.iter().filter_map(name).collect()
+    }
+}

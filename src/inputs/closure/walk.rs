@@ -1,0 +1,327 @@
+//! Names resolved as the kernel resolves them, component by component, every step recorded.
+//!
+//! Never normalises `..` lexically: after a symlink it means the parent of the link's target. Each name is
+//! asked of the kernel once per discovery, a failed one not at all where the directory's listing is known.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::{CLOSURE_BYTES, CLOSURE_FILES, Closure, DiscoverError, Object, SYMLINKS_FOLLOWED};
+use crate::inputs::scan::References;
+use crate::inputs::tree::{Content, Listed, StatTuple, Tree, as_path, join};
+
+/// A directory met in this discovery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct DirectoryId(usize);
+
+/// A regular file met in this discovery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct FileId(usize);
+
+/// The directory `/`.
+pub(super) const ROOT: DirectoryId = DirectoryId(0);
+
+/// Whether the directories a relative name passes are listed, so that names not shipped can be poisoned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lookups {
+    /// For what a source file names.
+    Listed,
+    /// For what is only passed through: symlink targets, absolute names, what the command line names.
+    Unlisted,
+}
+
+/// What a name led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A regular file, and the directory its name was found in, before any symlink of its own.
+    File {
+        /// Where an include within the file is searched first.
+        directory: DirectoryId,
+        /// The file itself.
+        file: FileId,
+    },
+    /// A directory.
+    Directory(DirectoryId),
+    /// Nothing: no such name, a file where a directory is needed, or too many symlinks.
+    Absent,
+}
+
+#[derive(Debug, Clone)]
+enum Child {
+    Absent,
+    Directory(DirectoryId),
+    File(FileId),
+    Symlink(Arc<[u8]>),
+}
+
+#[derive(Debug)]
+struct Directory {
+    path: Vec<u8>,
+    parent: DirectoryId,
+    stat: StatTuple,
+    listed: Option<Listed>,
+    children: HashMap<Vec<u8>, Child>,
+    absent: BTreeSet<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct File {
+    path: Vec<u8>,
+    stat: StatTuple,
+    content: Option<Content>,
+}
+
+/// Everything met so far.
+pub(super) struct Walker<'t> {
+    tree: &'t Tree,
+    directories: Vec<Directory>,
+    files: Vec<File>,
+    links: Vec<(Vec<u8>, Object)>,
+    total_bytes: u64,
+    precompiled: bool,
+}
+
+impl<'t> Walker<'t> {
+    pub(super) fn new(tree: &'t Tree) -> Result<Self, DiscoverError> {
+        let missing = || DiscoverError::Missing {
+            path: as_path(b"/").to_owned(),
+        };
+        let stat = tree.stat(b"/")?.ok_or_else(missing)?;
+        let root = Directory::new(b"/".to_vec(), ROOT, stat);
+        Ok(Self {
+            tree,
+            directories: vec![root],
+            files: Vec::new(),
+            links: Vec::new(),
+            total_bytes: 0,
+            precompiled: false,
+        })
+    }
+
+    /// Resolves `path` from `start`. An absolute path lists no directory it passes.
+    pub(super) fn walk(
+        &mut self,
+        start: DirectoryId,
+        path: &[u8],
+        lookups: Lookups,
+    ) -> Result<Found, DiscoverError> {
+        self.resolve(start, path, lookups, &mut 0)
+    }
+
+    /// Reads the names of `directory`.
+    pub(super) fn list(&mut self, directory: DirectoryId) -> Result<(), DiscoverError> {
+        let entry = &mut self.directories[directory.0];
+        if entry.listed.is_none() {
+            entry.listed = Some(self.tree.listing(&entry.path)?);
+        }
+        Ok(())
+    }
+
+    /// Notes that a precompiled header is in reach.
+    pub(super) fn note_precompiled(&mut self) {
+        self.precompiled = true;
+    }
+
+    /// What the bytes of `file` refer to.
+    pub(super) fn scan(&mut self, file: FileId) -> Result<Arc<References>, DiscoverError> {
+        let entry = &mut self.files[file.0];
+        let (content, references) = self.tree.scanned(&entry.path, &entry.stat)?;
+        entry.content = Some(content);
+        Ok(references)
+    }
+
+    /// The physical path of `file` and its size.
+    pub(super) fn file(&self, file: FileId) -> (&[u8], u64) {
+        let entry = &self.files[file.0];
+        (&entry.path, entry.stat.size)
+    }
+
+    /// Reads the digests still unknown and hands everything met to a closure.
+    pub(super) fn finish(self) -> Result<Closure, DiscoverError> {
+        let mut closure = Closure {
+            total_bytes: self.total_bytes,
+            precompiled: self.precompiled,
+            ..Closure::default()
+        };
+        closure.objects.extend(self.links);
+        for file in self.files {
+            let content = match file.content {
+                Some(content) => content,
+                None => self.tree.content(&file.path, &file.stat)?,
+            };
+            let object = Object::File {
+                stat: content.stat,
+                digest: content.digest,
+                executable: content.stat.is_executable(),
+                settled: content.settled,
+            };
+            closure.objects.insert(file.path, object);
+        }
+        for directory in self.directories {
+            if !directory.absent.is_empty() {
+                closure.absent.insert(directory.path.clone(), directory.absent);
+            }
+            if let Some(listed) = directory.listed {
+                closure.listed.insert(directory.path.clone(), listed);
+            }
+            if directory.path != b"/" {
+                closure
+                    .objects
+                    .insert(directory.path, Object::Directory { stat: directory.stat });
+            }
+        }
+        Ok(closure)
+    }
+
+    fn resolve(
+        &mut self,
+        start: DirectoryId,
+        path: &[u8],
+        lookups: Lookups,
+        links: &mut usize,
+    ) -> Result<Found, DiscoverError> {
+        if path.is_empty() {
+            return Ok(Found::Absent);
+        }
+        let (start, lookups) = if path.starts_with(b"/") {
+            (ROOT, Lookups::Unlisted)
+        } else {
+            (start, lookups)
+        };
+        let mut found = Found::Directory(start);
+        for component in path.split(|byte| *byte == b'/') {
+            let Found::Directory(at) = found else {
+                // A trailing slash or dot asks for a directory as well.
+                return Ok(Found::Absent);
+            };
+            found = match component {
+                b"" | b"." => Found::Directory(at),
+                b".." => Found::Directory(self.directories[at.0].parent),
+                name => self.step(at, name, lookups, links)?,
+            };
+        }
+        Ok(found)
+    }
+
+    fn step(
+        &mut self,
+        at: DirectoryId,
+        name: &[u8],
+        lookups: Lookups,
+        links: &mut usize,
+    ) -> Result<Found, DiscoverError> {
+        if lookups == Lookups::Listed {
+            self.list(at)?;
+            self.look_for_precompiled(at, name);
+        }
+        Ok(match self.child(at, name)? {
+            Child::Absent => Found::Absent,
+            Child::Directory(directory) => Found::Directory(directory),
+            Child::File(file) => Found::File { directory: at, file },
+            Child::Symlink(target) => {
+                *links += 1;
+                if *links > SYMLINKS_FOLLOWED {
+                    return Ok(Found::Absent);
+                }
+                match self.resolve(at, &target, Lookups::Unlisted, links)? {
+                    Found::File { file, .. } => Found::File { directory: at, file },
+                    other => other,
+                }
+            }
+        })
+    }
+
+    fn child(&mut self, at: DirectoryId, name: &[u8]) -> Result<Child, DiscoverError> {
+        let directory = &self.directories[at.0];
+        if let Some(child) = directory.children.get(name) {
+            return Ok(child.clone());
+        }
+        let is_unlisted = directory
+            .listed
+            .as_ref()
+            .is_some_and(|listed| !listed.listing.names.contains_key(name));
+        if is_unlisted {
+            self.note_absent(at, name);
+            return Ok(Child::Absent);
+        }
+        let path = join(&directory.path, name);
+        let child = match self.tree.stat(&path)? {
+            None => {
+                self.note_absent(at, name);
+                Child::Absent
+            }
+            Some(stat) => self.meet(at, path, stat)?,
+        };
+        self.directories[at.0]
+            .children
+            .insert(name.to_vec(), child.clone());
+        Ok(child)
+    }
+
+    /// Records an existing path.
+    fn meet(&mut self, parent: DirectoryId, path: Vec<u8>, stat: StatTuple) -> Result<Child, DiscoverError> {
+        if self.directories.len() + self.files.len() + self.links.len() > CLOSURE_FILES {
+            return Err(DiscoverError::TooManyFiles);
+        }
+        if stat.is_directory() {
+            self.directories.push(Directory::new(path, parent, stat));
+            return Ok(Child::Directory(DirectoryId(self.directories.len() - 1)));
+        }
+        if stat.is_symlink() {
+            let target = self.tree.link_target(&path)?;
+            let shared: Arc<[u8]> = Arc::from(target.as_slice());
+            self.links.push((path, Object::Symlink { target, stat }));
+            return Ok(Child::Symlink(shared));
+        }
+        if !stat.is_file() {
+            return Err(DiscoverError::NotRegular {
+                path: as_path(&path).to_owned(),
+            });
+        }
+        self.total_bytes = self.total_bytes.saturating_add(stat.size);
+        if self.total_bytes > CLOSURE_BYTES {
+            return Err(DiscoverError::TooManyBytes);
+        }
+        self.files.push(File {
+            path,
+            stat,
+            content: None,
+        });
+        Ok(Child::File(FileId(self.files.len() - 1)))
+    }
+
+    fn note_absent(&mut self, at: DirectoryId, name: &[u8]) {
+        let absent = &mut self.directories[at.0].absent;
+        if !absent.contains(name) {
+            absent.insert(name.to_vec());
+        }
+    }
+
+    /// gcc takes `x.h.gch` for `x.h` even where there is no `x.h`.
+    fn look_for_precompiled(&mut self, at: DirectoryId, name: &[u8]) {
+        let Some(listed) = &self.directories[at.0].listed else {
+            return;
+        };
+        let names = &listed.listing.names;
+        self.precompiled |= listed.listing.has_precompiled
+            && PRECOMPILED
+                .iter()
+                .any(|suffix| names.contains_key(&[name, suffix].concat()));
+    }
+}
+
+/// What gcc and clang append to a header's name to look for its precompiled form.
+pub(super) const PRECOMPILED: [&[u8]; 2] = [b".gch", b".pch"];
+
+impl Directory {
+    fn new(path: Vec<u8>, parent: DirectoryId, stat: StatTuple) -> Self {
+        Self {
+            path,
+            parent,
+            stat,
+            listed: None,
+            children: HashMap::new(),
+            absent: BTreeSet::new(),
+        }
+    }
+}

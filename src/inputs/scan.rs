@@ -1,0 +1,232 @@
+//! What one file's text may make a compiler read: a scanner without context.
+//!
+//! It knows neither comments nor strings nor conditionals, so no mistake about them can hide a directive:
+//! a literal name is collected wherever it stands, and a file too many does no harm. Linear in the text.
+//!
+//! Pure: never opens a file, never resolves a name, never evaluates a condition.
+
+mod assembler;
+mod bounds;
+mod directive;
+mod look_back;
+mod module;
+mod name;
+mod probe;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::collections::BTreeSet;
+
+use text::{CommentEnds, Text, TooMuchTrivia};
+
+/// How a name was delimited, which decides where it is searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Form {
+    /// `"name"`: the includer's directory first.
+    Quote,
+    /// `<name>`: the search list only.
+    Angle,
+}
+
+/// What names the file, which decides how it is searched and whether it is scanned itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ReferenceKind {
+    /// `#include`, and `#pragma GCC dependency`, which searches alike.
+    Include,
+    /// `#include_next`.
+    Next,
+    /// `#import`.
+    Import,
+    /// `#embed` (C23).
+    Embed,
+    /// `__has_include`.
+    HasInclude,
+    /// `__has_include_next`.
+    HasIncludeNext,
+    /// `__has_embed` (C23).
+    HasEmbed,
+    /// `#line 3 "name"` and `# 3 "name"`: gcc opens it to quote source lines in diagnostics. It need not
+    /// exist.
+    Line,
+    /// The assembler's `.incbin`.
+    Incbin,
+    /// The assembler's `.include`.
+    AssemblerInclude,
+}
+
+/// A name found in the text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reference {
+    /// The name between its delimiters, splices removed.
+    pub spelling: Vec<u8>,
+    /// Its delimiters.
+    pub form: Form,
+    /// What it is an operand of.
+    pub kind: ReferenceKind,
+}
+
+/// Which macros that read a clock or a file time occur in the text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TimeMacros {
+    /// `__DATE__` or `__TIME__`.
+    pub date_or_time: bool,
+    /// `__TIMESTAMP__`, the source file's modification time.
+    pub timestamp: bool,
+}
+
+impl TimeMacros {
+    /// Adds what another file contains.
+    pub fn unite(&mut self, other: Self) {
+        self.date_or_time |= other.date_or_time;
+        self.timestamp |= other.timestamp;
+    }
+}
+
+/// Everything in one file's text that can make a compiler read another file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct References {
+    /// The literal names, sorted, each once.
+    pub includes: Vec<Reference>,
+    /// An operand of an include, embed or their probes is not a literal, or could not be read within the
+    /// scanner's bounds: only a preprocessor knows the name.
+    pub computed: bool,
+    /// The operand of an `.incbin` or `.include` is not one literal string.
+    pub macro_incbin: bool,
+    /// Macros that make the output depend on time.
+    pub time_macros: TimeMacros,
+    /// The text imports or declares a module. In C, `import` and `module` are ordinary names.
+    pub modules: bool,
+    /// `#pragma GCC pch_preprocess`, which loads a precompiled header.
+    pub pch_pragma: bool,
+}
+
+/// Collects what `content` refers to.
+pub fn scan(content: &[u8]) -> References {
+    let mut scanner = Scanner::new(content);
+    let mut position = 0;
+    while let Some(skipped) = content.get(position..).and_then(next_trigger) {
+        scanner.judge(position + skipped);
+        position += skipped + 1;
+    }
+    scanner.finish()
+}
+
+/// Where the next two bytes are that any rule begins with.
+fn next_trigger(content: &[u8]) -> Option<usize> {
+    content.windows(2).position(|pair| match pair {
+        [first, second] => FIRST[usize::from(*first)] & SECOND[usize::from(*second)] != 0,
+        _ => false,
+    })
+}
+
+/// How rules begin: a byte and those that may follow it. A splice may stand within any word, so a backslash
+/// or trigraph may follow as well; a lone `#` is followed by anything.
+const BEGINNINGS: [(u8, &[u8]); 6] = [
+    (b'%', b":\\?"),
+    (b'?', b"?"),
+    (b'_', b"_P\\?"),
+    (b'.', b"iI\\?"),
+    (b'i', b"m\\?"),
+    (b'm', b"o\\?"),
+];
+
+/// The bit of `#`, above those of [`BEGINNINGS`].
+const HASH: u8 = 1 << BEGINNINGS.len();
+
+/// By first byte, the bit of its beginning.
+const FIRST: [u8; 256] = {
+    let mut bits = [0; 256];
+    bits[b'#' as usize] = HASH;
+    let mut index = 0;
+    while index < BEGINNINGS.len() {
+        bits[BEGINNINGS[index].0 as usize] = 1 << index;
+        index += 1;
+    }
+    bits
+};
+
+/// By second byte, the bits of the beginnings it may follow.
+const SECOND: [u8; 256] = {
+    let mut bits = [HASH; 256];
+    let mut index = 0;
+    while index < BEGINNINGS.len() {
+        let followers = BEGINNINGS[index].1;
+        let mut follower = 0;
+        while follower < followers.len() {
+            bits[followers[follower] as usize] |= 1 << index;
+            follower += 1;
+        }
+        index += 1;
+    }
+    bits
+};
+
+struct Scanner<'a> {
+    text: Text<'a>,
+    comment_ends: CommentEnds,
+    names: BTreeSet<Reference>,
+    /// The `import` of an `#import` just read, which imports no module.
+    directive_word: Option<usize>,
+    references: References,
+}
+
+impl<'a> Scanner<'a> {
+    fn new(content: &'a [u8]) -> Self {
+        Self {
+            text: Text::new(content),
+            comment_ends: CommentEnds::default(),
+            names: BTreeSet::new(),
+            directive_word: None,
+            references: References::default(),
+        }
+    }
+
+    /// Tries every rule that can begin with the byte at `at`.
+    fn judge(&mut self, at: usize) {
+        let rest = self.text.from(at);
+        let outcome = match rest {
+            [b'#', ..] => self.directive(at, at + 1),
+            [b'?', b'?', b'=', ..] => self.directive(at, at + 3),
+            [b'%', ..] => match self.text.next(at + 1) {
+                Some((b':', after)) => self.directive(at, after),
+                _ => Ok(()),
+            },
+            // Most words in system headers begin like this and none of them matters.
+            [b'_', b'_', third, ..] if !matches!(third, b'h' | b'D' | b'T' | b'p' | b'\\' | b'?') => Ok(()),
+            [b'_', ..] => self.probe(at),
+            [b'.', ..] => self.assembler(at),
+            [b'i', ..] => self.import(at),
+            [b'm', ..] => self.module(at),
+            _ => Ok(()),
+        };
+        if outcome.is_err() {
+            self.references.computed = true;
+        }
+    }
+
+    fn skip_trivia(&mut self, position: usize) -> Result<usize, TooMuchTrivia> {
+        self.text.skip_trivia(position, &mut self.comment_ends)
+    }
+
+    fn add(&mut self, kind: ReferenceKind, form: Form, spelling: Vec<u8>) {
+        if spelling.is_empty() {
+            return;
+        }
+        if let Some(translated) = name::without_trigraphs(&spelling) {
+            self.names.insert(Reference {
+                spelling: translated,
+                form,
+                kind,
+            });
+        }
+        self.names.insert(Reference { spelling, form, kind });
+    }
+
+    fn finish(self) -> References {
+        References {
+            includes: self.names.into_iter().collect(),
+            ..self.references
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! How far the scanner looks from any one byte. They keep it linear on hostile text; where one is hit
+//! in a place that could hide an include, the scanner says `computed` instead of guessing.
+
+/// Longest keyword any rule compares with.
+pub(super) const WORD: usize = 24;
+/// Blanks between a backslash and the line end that still make a splice.
+pub(super) const SPLICE_BLANKS: usize = 64;
+/// Comments in a row between two tokens of one directive.
+pub(super) const COMMENTS_IN_TRIVIA: usize = 16;
+/// Blanks in a row behind such a comment.
+pub(super) const BLANKS_AFTER_COMMENT: usize = 256;
+/// Bytes of a name: a longer one cannot be opened (`PATH_MAX`).
+pub(super) const NAME: usize = 4096;
+/// Bytes of a `_Pragma` string.
+pub(super) const PRAGMA_STRING: usize = 4096;
+/// Bytes looked back on a line.
+pub(super) const LOOK_BACK: usize = 512;

@@ -1,0 +1,72 @@
+//! Words that begin with an underscore: `__has_include` and its kin, the time macros, `_Pragma`.
+
+use super::text::{TooMuchTrivia, starts_identifier};
+use super::{ReferenceKind, Scanner, look_back};
+
+impl Scanner<'_> {
+    /// Reads the word whose first underscore is at `at`.
+    pub(super) fn probe(&mut self, at: usize) -> Result<(), TooMuchTrivia> {
+        let word = self.text.word(at);
+        let kind = match word.as_bytes() {
+            b"__DATE__" | b"__TIME__" => {
+                self.references.time_macros.date_or_time = true;
+                return Ok(());
+            }
+            b"__TIMESTAMP__" => {
+                self.references.time_macros.timestamp = true;
+                return Ok(());
+            }
+            b"_Pragma" => return self.pragma_operator(word.end),
+            b"__pragma" => {
+                let open = self.skip_trivia(word.end)?;
+                return match self.text.next(open) {
+                    Some((b'(', inside)) => self.pragma(inside),
+                    _ => Ok(()),
+                };
+            }
+            // gcc 5 to 9 define the first name as a macro for the second.
+            b"__has_include" | b"__has_include__" => ReferenceKind::HasInclude,
+            b"__has_include_next" | b"__has_include_next__" => ReferenceKind::HasIncludeNext,
+            b"__has_embed" => ReferenceKind::HasEmbed,
+            _ => return Ok(()),
+        };
+        self.probe_operand(kind, at, word.end)
+    }
+
+    fn probe_operand(&mut self, kind: ReferenceKind, at: usize, end: usize) -> Result<(), TooMuchTrivia> {
+        let after_word = self.skip_trivia(end)?;
+        let (operand, parenthesised) = match self.text.next(after_word) {
+            Some((b'(', inside)) => (self.skip_trivia(inside)?, true),
+            _ => (after_word, false),
+        };
+        if self.literal(kind, operand) {
+            return Ok(());
+        }
+        let computed = if parenthesised {
+            // `#define __has_include(x) 0` makes the word an ordinary macro.
+            self.text.peek(operand).is_some_and(starts_identifier)
+                && !look_back::follows(self.text, at, b"define")
+        } else {
+            // A macro that stands for the operator hides the operands it is used with.
+            look_back::is_in_define(self.text, at) && !self.is_only_asked_for(at)
+        };
+        self.references.computed |= computed;
+        Ok(())
+    }
+
+    /// `defined __has_include`, `#ifdef __has_include` and the like.
+    fn is_only_asked_for(&self, at: usize) -> bool {
+        const BEFORE: [&[u8]; 9] = [
+            b"define",
+            b"undef",
+            b"ifdef",
+            b"ifndef",
+            b"elifdef",
+            b"elifndef",
+            b"defined",
+            b"defined(",
+            b"defined (",
+        ];
+        BEFORE.iter().any(|word| look_back::follows(self.text, at, word))
+    }
+}

@@ -1,0 +1,306 @@
+//! Tables of spellings, and the property the module stands for: no context hides a directive.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// The names found, as `kind form spelling`.
+fn names(text: &[u8]) -> Vec<String> {
+    let found = scan(text).includes;
+    found
+        .iter()
+        .map(|reference| {
+            let spelling = String::from_utf8_lossy(&reference.spelling).into_owned();
+            match reference.form {
+                Form::Quote => format!("{:?} \"{spelling}\"", reference.kind),
+                Form::Angle => format!("{:?} <{spelling}>", reference.kind),
+            }
+        })
+        .collect()
+}
+
+fn check(text: &str, expected: &[&str]) {
+    assert_eq!(names(text.as_bytes()), expected, "{text:?}");
+}
+
+#[test]
+fn every_spelling_of_an_include() {
+    for text in [
+        "#include <x.h>",
+        "  #  include\t<x.h>",
+        "%:include <x.h>",
+        "??=include <x.h>",
+        "#/**/include/* two\nlines */<x.h>",
+        "#inc\\\nlude <x.h>",
+        "#inc??/\nlude <x.h>",
+        "#inc\\  \r\nlude <x\\\n.h>",
+        "%\\\n:include <x.h>",
+        "#include<x.h>",
+        "#\0include <x.h>",
+        "# /*a*/ /\\\n*b*\\\n/ include <x.h>",
+        "#__include_macros <x.h>",
+        "/* #include <x.h> */",
+        "\"#include <x.h>\"",
+        "R\"(\n#include <x.h>\n)\"",
+        "#if 0\n#include <x.h>\n#endif",
+        "int a; #include <x.h>",
+        "\u{feff}#include <x.h>",
+        "#pragma GCC dependency <x.h>",
+        "_Pragma(\"GCC dependency <x.h>\")",
+        "__pragma(GCC dependency <x.h>)",
+    ] {
+        check(text, &["Include <x.h>"]);
+    }
+}
+
+#[test]
+fn every_kind_of_reference() {
+    check("#include \"a b.h\" // why", &["Include \"a b.h\""]);
+    check("#include_next <x.h>", &["Next <x.h>"]);
+    check("#import \"x.h\"", &["Import \"x.h\""]);
+    check("#embed <x.bin> limit(4)", &["Embed <x.bin>"]);
+    check("#if __has_include(<x.h>)", &["HasInclude <x.h>"]);
+    check("#if __has_include \"x.h\"", &["HasInclude \"x.h\""]);
+    check("#if __has_include__ ( \"x.h\" )", &["HasInclude \"x.h\""]);
+    check("#if __has_inc\\\nlude_next(<x.h>)", &["HasIncludeNext <x.h>"]);
+    check("#if __has_embed(\"x\" limit(1))", &["HasEmbed \"x\""]);
+    check("#line 3 \"gram.y\"", &["Line \"gram.y\""]);
+    check("# 3 \"dir\\\\gr\\\"am.y\" 1 3", &["Line \"dir\\gr\"am.y\""]);
+    check("_Pragma(\"GCC dependency \\\"x.h\\\"\")", &["Include \"x.h\""]);
+    check(
+        "#include \"a.h\"\n#include \"a.h\"\n#include <a.h>",
+        &["Include \"a.h\"", "Include <a.h>"],
+    );
+}
+
+#[test]
+fn names_compilers_read_differently_are_both_kept() {
+    check(
+        "#include \"a??=b.h\"",
+        &["Include \"a#b.h\"", "Include \"a??=b.h\""],
+    );
+    check(
+        "#include \"a\\\"b.h\"",
+        &["Include \"a\\\"", "Include \"a\\\"b.h\""],
+    );
+}
+
+#[test]
+fn what_is_no_reference() {
+    for text in [
+        "#includes <x.h>",
+        "#include <x.h",
+        "#include \"x.h\n\"",
+        "#include",
+        "#define include x",
+        "# define S(include) #include",
+        "include <x.h>",
+        "#line 3",
+        "# 3",
+        "#ifdef __has_include",
+        "#pragma once",
+    ] {
+        check(text, &[]);
+    }
+    check(&format!("#include \"{}\"", "x".repeat(bounds::NAME + 1)), &[]);
+}
+
+#[test]
+fn assembler_names() {
+    let check = |text: &str, expected: &[&str], macro_incbin| {
+        assert_eq!(names(text.as_bytes()), expected, "{text:?}");
+        assert_eq!(scan(text.as_bytes()).macro_incbin, macro_incbin, "{text:?}");
+    };
+    check(".incbin \"x.bin\", 4", &["Incbin \"x.bin\""], false);
+    check("\t.INCBIN\t\"x.bin\"", &["Incbin \"x.bin\""], false);
+    check(".inc\\\nbin \"x.bin\"", &["Incbin \"x.bin\""], false);
+    check("asm(\".incbin \\\"x.bin\\\"\\n\");", &["Incbin \"x.bin\""], false);
+    check(
+        "asm(\"\\t.incbin\\t\\\"x.bin\\\"\");",
+        &["Incbin \"x.bin\""],
+        false,
+    );
+    check("asm(R\"(\n.incbin \"x.bin\"\n)\");", &["Incbin \"x.bin\""], false);
+    check(
+        "asm(\".include \\\"m.inc\\\"\");",
+        &["AssemblerInclude \"m.inc\""],
+        false,
+    );
+    check("asm(\".incbin \\\"\" FILE \"\\\"\");", &[], true);
+    check("asm(\".incbin \" STRING(x));", &[], true);
+    check("asm(\".incbin %0\" :: \"i\"(x));", &[], true);
+    check(".incbin FILE", &[], true);
+    check(".include FILE", &[], true);
+    check("x.include = 1; y.includes; z.include(3);", &[], false);
+    check("asm(\".incbin \" FILE \", 4\");", &["Incbin \" FILE \""], true);
+}
+
+#[test]
+fn computed_operands() {
+    let check = |text: &str, computed| {
+        assert_eq!(scan(text.as_bytes()).computed, computed, "{text:?}");
+    };
+    check("#include MACRO", true);
+    check("#include BOOST_PP_ITERATE()", true);
+    check("\t#\tinclude_next MACRO", true);
+    check("/* x */ #include MACRO", true);
+    check("/* x *\\\n/ #include MACRO", true);
+    check("\\\n#include MACRO", true);
+    check("\u{feff}#include MACRO", true);
+    check("%:embed MACRO", true);
+    check("#if __has_include(MACRO)", true);
+    check("#define HAS(x) __has_include(x)", true);
+    check("#define HAS __has_include", true);
+    check("#define HAS \\\n  __has_include", true);
+    check("#pragma include_alias(\"a\", \"b\")", true);
+    check("#pragma GCC dependency MACRO", true);
+    check(
+        &format!("#{}include <x.h>", "/**/".repeat(bounds::COMMENTS_IN_TRIVIA + 1)),
+        true,
+    );
+    check("#include <x.h>", false);
+    check("#include \"x.h\"", false);
+    check("// we #include things", false);
+    check(" * #include things", false);
+    check("#ifdef __has_include", false);
+    check("#if defined(__has_include)", false);
+    check("#if defined __has_include && __has_include(<x.h>)", false);
+    check("#define HAS defined(__has_include)", false);
+    check("# define __has_include(x) 0", false);
+    check("/* uses __has_include */", false);
+    check("#define __has_include 1", false);
+}
+
+#[test]
+fn time_macros() {
+    let check = |text: &str, date_or_time, timestamp| {
+        assert_eq!(
+            scan(text.as_bytes()).time_macros,
+            TimeMacros {
+                date_or_time,
+                timestamp
+            },
+            "{text:?}"
+        );
+    };
+    check("x = __DATE__;", true, false);
+    check("x = __TI\\\nME__;", true, false);
+    check("___TIME__", true, false);
+    check("__TIMESTAMP__", false, true);
+    check("__DATES__ __TIME __LINE__", false, false);
+}
+
+#[test]
+fn modules_and_precompiled_headers() {
+    let check = |text: &str, modules| assert_eq!(scan(text.as_bytes()).modules, modules, "{text:?}");
+    check("import <vector>;", true);
+    check("import \"x.h\" ;", true);
+    check("export import a.b:c;", true);
+    check("@import Foundation;", true);
+    check("export module a;", true);
+    check("module a [[x]];", true);
+    check("#pragma clang module import x", true);
+    check("#import <x.h>", false);
+    check("#import \"x.h\";", false);
+    check("int import; reimport x; import = 3;", false);
+    check("struct module *module;", false);
+    check("static struct module a;", false);
+    assert!(scan(b"#pragma GCC pch_preprocess \"x.gch\"").pch_pragma);
+    assert!(!scan(b"#pragma GCC poison pch_preprocess").pch_pragma);
+}
+
+/// A directive of every kind and the reference it must give.
+fn directives() -> impl Strategy<Value = (&'static str, ReferenceKind)> {
+    prop::sample::select(vec![
+        ("#include <needle.h>", ReferenceKind::Include),
+        ("%:  include \"needle.h\"", ReferenceKind::Include),
+        ("??=inc\\\nlude /*c*/ <needle.h>", ReferenceKind::Include),
+        ("#/* \n */include_next <needle.h>", ReferenceKind::Next),
+        ("#import <needle.h>", ReferenceKind::Import),
+        ("#embed \"needle.h\"", ReferenceKind::Embed),
+        ("__has_include(<needle.h>)", ReferenceKind::HasInclude),
+        ("__has_include_next( \"needle.h\")", ReferenceKind::HasIncludeNext),
+        ("#line 7 \"needle.h\"", ReferenceKind::Line),
+        (".incbin \"needle.h\"", ReferenceKind::Incbin),
+    ])
+}
+
+fn found(text: &[u8], kind: ReferenceKind) -> bool {
+    scan(text)
+        .includes
+        .iter()
+        .any(|found| found.kind == kind && found.spelling == b"needle.h")
+}
+
+/// Text in which lexers lose their way.
+const CONTEXTS: [&str; 10] = [
+    "",
+    "/* ",
+    "\"",
+    "// ",
+    "R\"x(",
+    "'",
+    "#if 0\n",
+    "#define a \\\n",
+    "/*\\\n\"??/\n",
+    "1'000 \"\\\" ",
+];
+
+proptest! {
+    #[test]
+    fn no_context_hides_a_directive((directive, kind) in directives(), context in 0..CONTEXTS.len()) {
+        let text = format!("{}{directive}\n*/ \" )x\" tail", CONTEXTS[context]);
+        prop_assert!(found(text.as_bytes(), kind), "{text:?}");
+    }
+
+    #[test]
+    fn no_bytes_hide_a_directive(
+        before in prop::collection::vec(any::<u8>(), 0..80),
+        (directive, kind) in directives(),
+        after in prop::collection::vec(any::<u8>(), 0..80),
+    ) {
+        let text = [before.as_slice(), directive.as_bytes(), &after].concat();
+        prop_assert!(found(&text, kind), "{:?}", String::from_utf8_lossy(&text));
+    }
+
+    #[test]
+    fn no_source_like_text_hides_a_directive(
+        before in "[#%:?/=\\\\*\"'()<>a_.im \\n]{0,40}",
+        (directive, kind) in directives(),
+        after in "[#%:?/=\\\\*\"'()<>a_.im \\n]{0,40}",
+    ) {
+        let text = format!("{before}{directive}{after}");
+        prop_assert!(found(text.as_bytes(), kind), "{text:?}");
+    }
+
+    #[test]
+    fn a_computed_include_on_a_line_of_its_own_is_seen(before in "[#%:?/=\\\\*\"'()<>a_.im \\n]{0,40}") {
+        let text = format!("{before}\n#include MACRO\n");
+        prop_assert!(scan(text.as_bytes()).computed, "{text:?}");
+    }
+
+    #[test]
+    fn never_panics(text in "[#%:?/=\\\\*\"'()<>\\x00_.imp \\r\\nincludebhasDATEPragma]{0,200}") {
+        scan(text.as_bytes());
+    }
+}
+
+/// Texts that make a scanner with unbounded looks ahead or back quadratic. Without the bounds this
+/// takes minutes.
+#[test]
+fn hostile_text_is_linear() {
+    for pattern in [
+        "#/*",
+        "#/* #/* */ ",
+        "#include <",
+        "#include \"",
+        ".incbin \"",
+        "__has_include",
+        "\\\n",
+        "_Pragma(\"",
+    ] {
+        let text = pattern.repeat(200_000 / pattern.len());
+        let references = scan(text.as_bytes());
+        assert!(references.includes.len() <= 2, "{pattern:?}");
+    }
+}

@@ -1,0 +1,136 @@
+//! The include search list, as the compiler itself prints it.
+//!
+//! Pure: parses the standard error of `LC_ALL=C cc <flags> -v -E -x LANG /dev/null`. Never runs it, and
+//! never re-implements the order of `-I`, `-isystem`, `CPATH` or the removal of duplicates.
+
+/// Where a compiler looks for includes, in its order and its spelling (which lands in dep files,
+/// `__FILE__` and debug information). Relative directories are relative to the compiler's cwd.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SearchList {
+    /// Searched for `"name"` only, after the includer's directory and before [`Self::angle`].
+    pub quote: Vec<Vec<u8>>,
+    /// Searched for both forms.
+    pub angle: Vec<Vec<u8>>,
+    /// Directories left out because they do not exist: creating one changes the list. Directories left out
+    /// as duplicates are not here.
+    pub ignored: Vec<Vec<u8>>,
+    /// The list holds framework directories or header maps, which are not searched by name alone.
+    pub frameworks: bool,
+}
+
+/// The text is not the answer of a compiler in the C locale.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SearchListError {
+    /// A line that frames the lists is missing.
+    #[error("the compiler's search list has no line {marker:?}")]
+    MissingMarker {
+        /// The line looked for.
+        marker: &'static str,
+    },
+}
+
+const QUOTE: &str = "#include \"...\" search starts here:";
+const ANGLE: &str = "#include <...> search starts here:";
+const END: &str = "End of search list.";
+const NONEXISTENT: &[u8] = b"ignoring nonexistent directory \"";
+
+/// Parses the compiler's answer.
+pub fn parse(stderr: &[u8]) -> Result<SearchList, SearchListError> {
+    let mut list = SearchList::default();
+    let mut lines = stderr
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    until(&mut lines, QUOTE, |line| {
+        let name = line
+            .strip_prefix(NONEXISTENT)
+            .and_then(|rest| rest.strip_suffix(b"\""));
+        list.ignored.extend(name.map(<[u8]>::to_vec));
+    })?;
+    let mut frameworks = false;
+    let mut directory = |line: &[u8]| {
+        let name = line.strip_prefix(b" ").unwrap_or(line);
+        let plain = [b" (framework directory)".as_slice(), b" (headermap)"]
+            .into_iter()
+            .find_map(|suffix| name.strip_suffix(suffix));
+        frameworks |= plain.is_some();
+        plain.unwrap_or(name).to_vec()
+    };
+    until(&mut lines, ANGLE, |line| list.quote.push(directory(line)))?;
+    until(&mut lines, END, |line| list.angle.push(directory(line)))?;
+    list.frameworks = frameworks;
+    Ok(list)
+}
+
+/// Gives each line before `marker` to `take`.
+fn until<'a>(
+    lines: &mut impl Iterator<Item = &'a [u8]>,
+    marker: &'static str,
+    mut take: impl FnMut(&'a [u8]),
+) -> Result<(), SearchListError> {
+    for line in lines {
+        if line == marker.as_bytes() {
+            return Ok(());
+        }
+        take(line);
+    }
+    Err(SearchListError::MissingMarker { marker })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> Vec<Vec<u8>> {
+        list.iter().map(|name| name.as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn reads_the_answer_of_gcc() {
+        let stderr = b"COLLECT_GCC_OPTIONS='-v'\n\
+            ignoring nonexistent directory \"/usr/local/include/x86_64-linux-gnu\"\n\
+            ignoring nonexistent directory \"no pe\"\n\
+            ignoring duplicate directory \"/usr/include\"\n  \
+            as it is a non-system directory that duplicates a system directory\n\
+            #include \"...\" search starts here:\n q dir\n#include <...> search starts here:\n .\n \
+            /usr/lib/gcc/x86_64-linux-gnu/12/include\nEnd of search list.\nCOMPILER_PATH=/usr/lib\n";
+        let list = parse(stderr).unwrap();
+        assert_eq!(list.quote, names(&["q dir"]));
+        assert_eq!(
+            list.angle,
+            names(&[".", "/usr/lib/gcc/x86_64-linux-gnu/12/include"])
+        );
+        assert_eq!(
+            list.ignored,
+            names(&["/usr/local/include/x86_64-linux-gnu", "no pe"])
+        );
+        assert!(!list.frameworks);
+    }
+
+    #[test]
+    fn keeps_the_spelling_of_clang_and_sees_frameworks() {
+        let stderr = b"#include \"...\" search starts here:\n a.hmap (headermap)\n\
+            #include <...> search starts here:\n /usr/bin/../lib/gcc/include\n \
+            /Library/F (framework directory)\nEnd of search list.\n";
+        let list = parse(stderr).unwrap();
+        assert_eq!(list.quote, names(&["a.hmap"]));
+        assert_eq!(list.angle, names(&["/usr/bin/../lib/gcc/include", "/Library/F"]));
+        assert!(list.frameworks);
+    }
+
+    #[test]
+    fn a_missing_marker_is_named() {
+        let check = |stderr: &str, marker| {
+            assert_eq!(
+                parse(stderr.as_bytes()),
+                Err(SearchListError::MissingMarker { marker })
+            );
+        };
+        check("", QUOTE);
+        check("gcc: fatal error: no input files\n", QUOTE);
+        check("#include \"...\" search starts here:\n a\n", ANGLE);
+        check(
+            "#include \"...\" search starts here:\n#include <...> search starts here:\n /usr",
+            END,
+        );
+    }
+}

@@ -1,0 +1,258 @@
+//! What is known of the client's files: digests, references and directory listings, each believed only as
+//! long as the kernel's word for its file is unchanged.
+//!
+//! Blocking, shared by any number of discoveries. Keeps no file contents, resolves no names, follows no
+//! symlinks: every path given is physical, so its last component is looked at itself.
+
+mod content;
+mod listing;
+mod stat;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+pub(crate) use listing::precompiled_header_of;
+pub use listing::{EntryKind, Listing};
+pub use stat::StatTuple;
+
+use super::scan::References;
+use crate::host::files::{FileError, PathContext};
+
+/// BLAKE3 of a file's bytes.
+pub type ContentDigest = [u8; 32];
+
+/// Files whose digest is remembered; beyond it everything is forgotten and learned again.
+pub const REMEMBERED_FILES: usize = 400_000;
+/// Directories whose listing is remembered, likewise.
+pub const REMEMBERED_LISTINGS: usize = 20_000;
+/// Names a directory that lookups touch may hold.
+pub const LISTING_NAMES: usize = 50_000;
+/// How often a file that changes while it is read is read again.
+pub const READ_ATTEMPTS: usize = 4;
+
+/// Why the client's files could not be known.
+#[derive(Debug, thiserror::Error)]
+pub enum TreeError {
+    /// The kernel refused.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file is no regular file, or its size is not what reading it gives (`/proc`).
+    #[error("{} is not a regular file", path.display())]
+    NotRegular {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file or directory changed each time it was read.
+    #[error("{} changes while it is read", path.display())]
+    Raced {
+        /// The file or directory.
+        path: PathBuf,
+    },
+    /// A directory that lookups touch holds more than [`LISTING_NAMES`] names.
+    #[error("{} holds more than {limit} names", path.display(), limit = LISTING_NAMES)]
+    DirectoryTooLarge {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A directory ignores case, so a name absent from its listing may still be found.
+    #[error("{} ignores the case of names", path.display())]
+    IgnoresCase {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// One reading of a file.
+#[derive(Debug, Clone)]
+pub struct Content {
+    /// What the kernel said of the file both before and after the bytes were read.
+    pub stat: StatTuple,
+    /// Of the bytes read.
+    pub digest: ContentDigest,
+    /// Whether an equal [`StatTuple`] proves equal bytes: false within a clock granule of the last change.
+    pub settled: bool,
+    /// What the bytes refer to; known if they were scanned.
+    references: Option<Arc<References>>,
+}
+
+/// One reading of a directory.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// What the kernel said of the directory both before and after it was read.
+    pub stat: StatTuple,
+    /// Whether an equal [`StatTuple`] proves equal names.
+    pub settled: bool,
+    /// Its names.
+    pub listing: Arc<Listing>,
+}
+
+/// The memory of one client's files.
+#[derive(Debug, Default)]
+pub struct Tree {
+    contents: RwLock<HashMap<Vec<u8>, Content>>,
+    references: RwLock<HashMap<ContentDigest, Arc<References>>>,
+    listings: RwLock<HashMap<Vec<u8>, Listed>>,
+    granules: RwLock<HashMap<u64, i128>>,
+}
+
+impl Tree {
+    /// A memory of nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What the kernel says of `path` itself now; `None` if there is no such name.
+    pub fn stat(&self, path: &[u8]) -> Result<Option<StatTuple>, TreeError> {
+        match std::fs::symlink_metadata(as_path(path)) {
+            Ok(metadata) => Ok(Some(StatTuple::from(&metadata))),
+            Err(error) if is_absence(&error) => Ok(None),
+            Err(error) => Err(error)
+                .context("examine", as_path(path))
+                .map_err(TreeError::from),
+        }
+    }
+
+    /// The literal target of the symlink at `path`.
+    pub fn link_target(&self, path: &[u8]) -> Result<Vec<u8>, TreeError> {
+        let target = std::fs::read_link(as_path(path)).context("read link", as_path(path))?;
+        Ok(target.into_os_string().into_vec())
+    }
+
+    /// The digest of the regular file at `path`, whose stat tuple is `now`.
+    pub fn content(&self, path: &[u8], now: &StatTuple) -> Result<Content, TreeError> {
+        if let Some(known) = known(&self.contents, path).filter(|known| known.settled && known.stat == *now) {
+            return Ok(known);
+        }
+        let (content, _) = self.read(path, content::Purpose::Digest)?;
+        Ok(self.remember(path, content))
+    }
+
+    /// The same, and what its bytes refer to.
+    pub fn scanned(&self, path: &[u8], now: &StatTuple) -> Result<(Content, Arc<References>), TreeError> {
+        if let Some(known) = known(&self.contents, path).filter(|known| known.settled && known.stat == *now)
+            && let Some(references) = &known.references
+        {
+            return Ok((known.clone(), Arc::clone(references)));
+        }
+        let (content, bytes) = self.read(path, content::Purpose::Scan)?;
+        let references = self.references(&content.digest, &bytes);
+        let content = Content {
+            references: Some(Arc::clone(&references)),
+            ..content
+        };
+        Ok((self.remember(path, content), references))
+    }
+
+    /// The bytes at `path` if they still have `digest`, for an upload.
+    pub fn read_verified(&self, path: &[u8], digest: &ContentDigest) -> Option<Vec<u8>> {
+        let (content, bytes) = self.read(path, content::Purpose::Scan).ok()?;
+        (content.digest == *digest).then_some(bytes)
+    }
+
+    /// The names in the directory at `path`.
+    pub fn listing(&self, path: &[u8]) -> Result<Listed, TreeError> {
+        let now = self.stat(path)?;
+        if let Some(known) =
+            known(&self.listings, path).filter(|known| known.settled && Some(known.stat) == now)
+        {
+            return Ok(known);
+        }
+        let (stat, listing, read_at) = listing::read(path)?;
+        let settled = stat.is_settled(read_at, self.granule(path, stat.dev));
+        let listed = Listed {
+            stat,
+            settled,
+            listing: Arc::new(listing),
+        };
+        insert_bounded(&self.listings, path.to_vec(), listed.clone(), REMEMBERED_LISTINGS);
+        Ok(listed)
+    }
+
+    fn read(&self, path: &[u8], purpose: content::Purpose) -> Result<(Content, Vec<u8>), TreeError> {
+        let reading = content::read(path, purpose)?;
+        let settled = reading
+            .stat
+            .is_settled(reading.read_at, self.granule(path, reading.stat.dev));
+        let content = Content {
+            stat: reading.stat,
+            digest: reading.digest,
+            settled,
+            references: None,
+        };
+        Ok((content, reading.bytes))
+    }
+
+    fn references(&self, digest: &ContentDigest, bytes: &[u8]) -> Arc<References> {
+        if let Some(references) = known(&self.references, digest) {
+            return references;
+        }
+        let references = Arc::new(super::scan::scan(bytes));
+        insert_bounded(
+            &self.references,
+            *digest,
+            Arc::clone(&references),
+            REMEMBERED_FILES,
+        );
+        references
+    }
+
+    fn remember(&self, path: &[u8], content: Content) -> Content {
+        insert_bounded(&self.contents, path.to_vec(), content.clone(), REMEMBERED_FILES);
+        content
+    }
+
+    /// The clock granule of the file system `dev`, on which `path` lies.
+    fn granule(&self, path: &[u8], dev: u64) -> i128 {
+        if let Some(granule) = known(&self.granules, &dev) {
+            return granule;
+        }
+        let granule = stat::granule_of(as_path(path));
+        insert_bounded(&self.granules, dev, granule, REMEMBERED_LISTINGS);
+        granule
+    }
+}
+
+/// The path of `name` in `directory`.
+pub(crate) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    let separator: &[u8] = if directory == b"/" { b"" } else { b"/" };
+    [directory, separator, name].concat()
+}
+
+pub(crate) fn as_path(path: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(path))
+}
+
+/// Errors that mean "no such file" to a compiler as well. A name too long for the file system exists nowhere.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename
+    )
+}
+
+fn known<K, Q, V>(map: &RwLock<HashMap<K, V>>, key: &Q) -> Option<V>
+where
+    K: std::borrow::Borrow<Q> + std::hash::Hash + Eq,
+    Q: std::hash::Hash + Eq + ?Sized,
+    V: Clone,
+{
+    // A map is whole between calls, so what a panicked thread left is as good as any.
+    map.read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(key)
+        .cloned()
+}
+
+fn insert_bounded<K: std::hash::Hash + Eq, V>(map: &RwLock<HashMap<K, V>>, key: K, value: V, limit: usize) {
+    let mut map = map.write().unwrap_or_else(PoisonError::into_inner);
+    if map.len() >= limit {
+        map.clear();
+    }
+    map.insert(key, value);
+}

@@ -1,0 +1,138 @@
+//! What the kernel says of a file, and when that proves its bytes.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::sys::statfs::statfs;
+
+/// Nanoseconds by which the clock that stamps files may lag behind the one we read: two ticks at 100 Hz.
+pub(super) const LOCAL_GRANULE: i128 = 20_000_000;
+/// The same where times may be kept in whole or even seconds: network file systems, FUSE, FAT.
+pub(super) const REMOTE_GRANULE: i128 = 2_000_000_000;
+
+/// Magic numbers (statfs(2)) of the file systems known to stamp with the local kernel's clock: ext, xfs,
+/// btrfs, tmpfs, ramfs, overlayfs, f2fs, zfs, bcachefs, erofs, squashfs.
+const LOCAL_FILE_SYSTEMS: [i64; 11] = [
+    0xef53,
+    0x5846_5342,
+    0x9123_683e,
+    0x0102_1994,
+    0x8584_58f6,
+    0x794c_7630,
+    0xf2f5_2010,
+    0x2fc1_2fc1,
+    0xca45_1a4e,
+    0xe0f5_e1e2,
+    0x7371_7368,
+];
+
+const TYPE: u32 = 0o170_000;
+
+/// What tells one state of a file from another. Times are nanoseconds since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatTuple {
+    /// The file system.
+    pub dev: u64,
+    /// The inode in it.
+    pub ino: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Last change of the content, which a program can set.
+    pub mtime_ns: i128,
+    /// Last change of content or inode, which none can.
+    pub ctime_ns: i128,
+    /// Type and permissions.
+    pub mode: u32,
+    /// Names of the inode.
+    pub nlink: u64,
+}
+
+impl From<&Metadata> for StatTuple {
+    fn from(metadata: &Metadata) -> Self {
+        let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        Self {
+            dev: metadata.dev(),
+            ino: metadata.ino(),
+            size: metadata.size(),
+            mtime_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+            mode: metadata.mode(),
+            nlink: metadata.nlink(),
+        }
+    }
+}
+
+impl StatTuple {
+    /// Whether it is a regular file.
+    pub fn is_file(&self) -> bool {
+        self.mode & TYPE == 0o100_000
+    }
+
+    /// Whether it is a directory.
+    pub fn is_directory(&self) -> bool {
+        self.mode & TYPE == 0o040_000
+    }
+
+    /// Whether it is a symlink.
+    pub fn is_symlink(&self) -> bool {
+        self.mode & TYPE == 0o120_000
+    }
+
+    /// Whether anyone may execute it.
+    pub fn is_executable(&self) -> bool {
+        self.mode & 0o111 != 0
+    }
+
+    /// Whether both are the same inode with the same permissions, whatever happened inside it.
+    pub fn is_same_inode(&self, other: &Self) -> bool {
+        (self.dev, self.ino, self.mode) == (other.dev, other.ino, other.mode)
+    }
+
+    /// Whether a later change would show, if the file was read at `read_at`: the rule of "racy git". A
+    /// time ahead of ours (a clock set back) never settles, except an mtime, which can be set at will.
+    pub(super) fn is_settled(&self, read_at: i128, granule: i128) -> bool {
+        let ctime_settled = read_at >= self.ctime_ns + granule;
+        let mtime_settled = read_at >= self.mtime_ns + granule || self.mtime_ns > read_at;
+        ctime_settled && mtime_settled
+    }
+}
+
+/// The clock granule of the file system that holds `path`; the coarse one where that cannot be known.
+pub(super) fn granule_of(path: &Path) -> i128 {
+    let local = statfs(path).is_ok_and(|found| LOCAL_FILE_SYSTEMS.contains(&found.filesystem_type().0));
+    if local { LOCAL_GRANULE } else { REMOTE_GRANULE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settles_one_granule_after_the_last_change() {
+        let check = |mtime_ns, ctime_ns, read_at, settled| {
+            let stat = StatTuple {
+                dev: 1,
+                ino: 1,
+                size: 1,
+                mtime_ns,
+                ctime_ns,
+                mode: 0,
+                nlink: 1,
+            };
+            assert_eq!(
+                stat.is_settled(read_at, 20),
+                settled,
+                "{mtime_ns} {ctime_ns} {read_at}"
+            );
+        };
+        check(100, 100, 120, true);
+        check(100, 100, 119, false);
+        // `touch -r` sets an old mtime, never an old ctime.
+        check(0, 100, 119, false);
+        check(110, 100, 120, false);
+        // A source tree dated tomorrow is not read again for ever.
+        check(900, 100, 120, true);
+        check(100, 900, 120, false);
+    }
+}

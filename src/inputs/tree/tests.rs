@@ -1,0 +1,159 @@
+//! The memory against a real file system.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use super::*;
+
+fn bytes(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_bytes().to_vec()
+}
+
+fn directory() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().canonicalize().unwrap();
+    (directory, path)
+}
+
+fn digest(tree: &Tree, path: &Path) -> ContentDigest {
+    let path = bytes(path);
+    let now = tree.stat(&path).unwrap().unwrap();
+    tree.content(&path, &now).unwrap().digest
+}
+
+#[test]
+fn a_digest_is_of_the_bytes_and_follows_them() {
+    let (_guard, root) = directory();
+    let file = root.join("a.h");
+    let tree = Tree::new();
+    for text in ["one", "two", "three"] {
+        fs::write(&file, text).unwrap();
+        assert_eq!(digest(&tree, &file), *blake3::hash(text.as_bytes()).as_bytes());
+    }
+}
+
+#[test]
+fn equal_size_and_mtime_do_not_fool_it() {
+    let (_guard, root) = directory();
+    let (file, other) = (root.join("a.h"), root.join("b.h"));
+    let tree = Tree::new();
+    fs::write(&file, "one").unwrap();
+    let mtime = fs::metadata(&file).unwrap().modified().unwrap();
+    let first = digest(&tree, &file);
+    fs::write(&other, "two").unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&other)
+        .unwrap()
+        .set_modified(mtime)
+        .unwrap();
+    fs::rename(&other, &file).unwrap();
+    assert_ne!(digest(&tree, &file), first);
+    // In place, as `touch -r` after an edit.
+    fs::write(&file, "one").unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_modified(mtime)
+        .unwrap();
+    assert_eq!(digest(&tree, &file), first);
+}
+
+#[test]
+fn references_are_known_by_content() {
+    let (_guard, root) = directory();
+    let tree = Tree::new();
+    let scanned = |name: &str| {
+        let path = root.join(name);
+        fs::write(&path, "#include <x.h>\n").unwrap();
+        let path = bytes(&path);
+        let now = tree.stat(&path).unwrap().unwrap();
+        tree.scanned(&path, &now).unwrap().1
+    };
+    let (first, second) = (scanned("a.h"), scanned("b.h"));
+    assert_eq!(first.includes.len(), 1);
+    assert!(Arc::ptr_eq(&first, &second));
+}
+
+#[test]
+fn verified_bytes_are_the_digests_bytes_or_none() {
+    let (_guard, root) = directory();
+    let file = root.join("a.h");
+    fs::write(&file, "one").unwrap();
+    let tree = Tree::new();
+    let digest = digest(&tree, &file);
+    assert_eq!(tree.read_verified(&bytes(&file), &digest), Some(b"one".to_vec()));
+    fs::write(&file, "two").unwrap();
+    assert_eq!(tree.read_verified(&bytes(&file), &digest), None);
+    fs::remove_file(&file).unwrap();
+    assert_eq!(tree.read_verified(&bytes(&file), &digest), None);
+}
+
+#[test]
+fn listings_follow_the_directory() {
+    let (_guard, root) = directory();
+    fs::write(root.join("a.h"), "").unwrap();
+    fs::create_dir(root.join("d")).unwrap();
+    symlink("a.h", root.join("l")).unwrap();
+    let tree = Tree::new();
+    let listing = tree.listing(&bytes(&root)).unwrap().listing;
+    let expected = [
+        ("a.h", EntryKind::File),
+        ("d", EntryKind::Directory),
+        ("l", EntryKind::Symlink),
+    ];
+    let expected = expected.map(|(name, kind)| (name.as_bytes().to_vec(), kind));
+    assert_eq!(listing.names, expected.into_iter().collect());
+    assert!(!listing.has_precompiled);
+    fs::write(root.join("a.h.gch"), "").unwrap();
+    assert!(tree.listing(&bytes(&root)).unwrap().listing.has_precompiled);
+}
+
+#[test]
+fn what_is_no_regular_file_is_not_read() {
+    let (_guard, root) = directory();
+    let fifo = root.join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    symlink("/dev/null", root.join("link")).unwrap();
+    let tree = Tree::new();
+    let check = |path: &Path| {
+        let path = bytes(path);
+        let now = tree.stat(&path).unwrap().unwrap();
+        tree.content(&path, &now).unwrap_err()
+    };
+    assert!(matches!(check(&fifo), TreeError::NotRegular { .. }));
+    assert!(matches!(
+        check(Path::new("/dev/null")),
+        TreeError::NotRegular { .. }
+    ));
+    assert!(matches!(
+        check(Path::new("/proc/self/status")),
+        TreeError::NotRegular { .. }
+    ));
+    assert!(matches!(check(&root.join("link")), TreeError::File(_)));
+}
+
+#[test]
+fn a_name_that_is_not_there_is_no_error() {
+    let (_guard, root) = directory();
+    fs::write(root.join("a.h"), "").unwrap();
+    let tree = Tree::new();
+    for name in ["b.h", "a.h/b.h", &"x".repeat(300)] {
+        assert_eq!(tree.stat(&bytes(&root.join(name))).unwrap(), None, "{name}");
+    }
+}
+
+#[test]
+fn a_directory_with_too_many_names_is_refused() {
+    let (_guard, root) = directory();
+    let target = root.join("0");
+    fs::write(&target, "").unwrap();
+    for number in 1..=LISTING_NAMES {
+        // Links are cheaper than files; ext4 allows 65,000 to one inode.
+        fs::hard_link(&target, root.join(number.to_string())).unwrap();
+    }
+    let error = Tree::new().listing(&bytes(&root)).unwrap_err();
+    assert!(matches!(error, TreeError::DirectoryTooLarge { .. }));
+}

@@ -1,0 +1,317 @@
+//! Asks a compiler driver about itself: dialect, version, programs, search directories.
+//!
+//! Never judges a command line and never reads the files it is told about.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::DiscoverError;
+use super::question::{Answer, Question, Run, RunError};
+use super::search_path::{DEFAULT_PATH, find_in_path};
+use crate::compile::Dialect;
+
+/// Characters kept of a version line.
+const MAX_VERSION_LENGTH: usize = 200;
+
+/// The variables that decide which programs and directories a driver uses (gcc manual "Environment
+/// Variables"; clang command guide "ENVIRONMENT"). Nothing else reaches it: `DEPENDENCIES_OUTPUT` would
+/// write files, `LD_PRELOAD` makes a compile local anyway.
+const STEERING_VARIABLES: [&str; 9] = [
+    "PATH",
+    "HOME",
+    "GCC_EXEC_PREFIX",
+    "COMPILER_PATH",
+    "LIBRARY_PATH",
+    "CPATH",
+    "C_INCLUDE_PATH",
+    "CPLUS_INCLUDE_PATH",
+    "SDKROOT",
+];
+
+/// Macros of compilers that define `__GNUC__` without being gcc: their tools are found in other ways.
+const FOREIGN_MACROS: [&str; 5] = [
+    "__INTEL_COMPILER",
+    "__NVCOMPILER",
+    "__PGI",
+    "__EDG__",
+    "__TINYC__",
+];
+
+/// A compiler and the environment it is asked in.
+pub(super) struct Driver<'a> {
+    compiler: &'a Path,
+    environment: Vec<(OsString, OsString)>,
+    run: &'a Run<'a>,
+}
+
+impl<'a> Driver<'a> {
+    /// A driver at the absolute path `compiler`, in the client's environment `env`.
+    pub(super) fn new(compiler: &'a Path, env: &[(Vec<u8>, Vec<u8>)], run: &'a Run<'a>) -> Self {
+        let steering = |name: &[u8]| STEERING_VARIABLES.iter().any(|known| known.as_bytes() == name);
+        let mut environment: Vec<_> = env
+            .iter()
+            .filter(|(name, _)| steering(name))
+            .map(|(name, value)| {
+                (
+                    OsString::from_vec(name.clone()),
+                    OsString::from_vec(value.clone()),
+                )
+            })
+            .collect();
+        environment.push(("LC_ALL".into(), "C".into()));
+        Self {
+            compiler,
+            environment,
+            run,
+        }
+    }
+
+    pub(super) fn compiler(&self) -> &Path {
+        self.compiler
+    }
+
+    /// Asks the compiler with `arguments`.
+    pub(super) fn ask(&self, arguments: &[&str]) -> Result<Answer, RunError> {
+        (self.run)(&Question {
+            program: self.compiler.to_owned(),
+            arguments: arguments.iter().map(OsString::from).collect(),
+            environment: self.environment.clone(),
+            directory: "/".into(),
+        })
+    }
+
+    /// The first line of the answer to a `-print-…` or `-dump…` option, `None` if there is none.
+    pub(super) fn line(&self, option: &str) -> Result<Option<OsString>, RunError> {
+        let answer = self.ask(&[option])?;
+        let line = answer
+            .stdout
+            .split(|&byte| byte == b'\n')
+            .next()
+            .unwrap_or_default();
+        Ok((answer.success && !line.is_empty()).then(|| OsStr::from_bytes(line).to_owned()))
+    }
+
+    /// The same as a path; `None` also if it is relative, which is how drivers say "not found".
+    pub(super) fn path(&self, option: &str) -> Result<Option<PathBuf>, RunError> {
+        Ok(self
+            .line(option)?
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute()))
+    }
+
+    /// By whose rules the compiler reads its command line, judged by the macros it defines; names lie (`cc`).
+    pub(super) fn dialect(&self) -> Result<Dialect, DiscoverError> {
+        let answer = self.ask(&["-E", "-dM", "-x", "c", "/dev/null"])?;
+        dialect_of(&answer.stdout).ok_or_else(|| DiscoverError::UnknownDialect {
+            compiler: self.compiler.to_owned(),
+            message: first_line(&answer.stderr),
+        })
+    }
+
+    /// The first line of `--version`, for people.
+    pub(super) fn version(&self) -> Result<String, RunError> {
+        Ok(first_line(&self.ask(&["--version"])?.stdout))
+    }
+
+    /// The program the compiler runs as `name`: where `-print-prog-name` says, or for a bare name the first
+    /// along the client's `PATH`, because the compiler leaves it to `execvp`. `None` if there is none.
+    pub(super) fn program(&self, name: &str) -> Result<Option<PathBuf>, DiscoverError> {
+        let Some(answer) = self.line(&format!("-print-prog-name={name}"))? else {
+            return Ok(None);
+        };
+        if answer.as_bytes().contains(&b'/') {
+            return Ok(Some(PathBuf::from(answer)).filter(|path| path.is_absolute() && path.is_file()));
+        }
+        self.along_path(&answer)
+    }
+
+    fn along_path(&self, name: &OsStr) -> Result<Option<PathBuf>, DiscoverError> {
+        let variable = self.environment.iter().find(|(name, _)| name == "PATH");
+        let path = variable.map_or(OsStr::new(DEFAULT_PATH), |(_, value)| value);
+        for element in std::env::split_paths(path) {
+            if !element.is_absolute() {
+                return Err(DiscoverError::RelativePath {
+                    program: name.to_owned(),
+                    element,
+                });
+            }
+            if let Some(program) = find_in_path(name, element.as_os_str(), Path::new("/"), &|_| false) {
+                return Ok(Some(program));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the compiler says with `-v` while it preprocesses nothing as `language` (`c`, `c++`): its
+    /// directories and configuration files. Empty if it cannot compile the language.
+    pub(super) fn verbose(&self, language: &str) -> Result<Vec<u8>, RunError> {
+        let answer = self.ask(&["-v", "-E", "-x", language, "/dev/null"])?;
+        Ok(if answer.success { answer.stderr } else { Vec::new() })
+    }
+
+    /// The existing directories of `-print-search-dirs` (gcc and clang: `install`, `programs`, `libraries`).
+    pub(super) fn search_directories(&self) -> Result<Vec<PathBuf>, RunError> {
+        Ok(search_directories(&self.ask(&["-print-search-dirs"])?.stdout))
+    }
+}
+
+/// The dialect told by a list of `#define` lines.
+fn dialect_of(macros: &[u8]) -> Option<Dialect> {
+    let defines = |wanted: &str| {
+        macros.split(|&byte| byte == b'\n').any(|line| {
+            let mut words = line.split(|&byte| byte == b' ');
+            words.next() == Some(b"#define") && words.next() == Some(wanted.as_bytes())
+        })
+    };
+    if FOREIGN_MACROS.iter().any(|name| defines(name)) {
+        None
+    } else if defines("__clang__") {
+        Some(Dialect::Clang)
+    } else {
+        defines("__GNUC__").then_some(Dialect::Gcc)
+    }
+}
+
+/// The first line of `text` for people: lossy, bounded.
+pub(super) fn first_line(text: &[u8]) -> String {
+    let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    String::from_utf8_lossy(line)
+        .trim()
+        .chars()
+        .take(MAX_VERSION_LENGTH)
+        .collect()
+}
+
+/// The rest of each line of `text` that starts with `prefix`, as a path.
+pub(super) fn paths_after<'a>(text: &'a [u8], prefix: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
+    text.split(|&byte| byte == b'\n')
+        .filter_map(move |line| line.strip_prefix(prefix.as_bytes()))
+        .map(|rest| PathBuf::from(OsStr::from_bytes(rest)))
+}
+
+/// The include directories of a `-v` text, in order and as spelled.
+pub(super) fn include_directories(verbose: &[u8]) -> Vec<PathBuf> {
+    let framework = b" (framework directory)";
+    verbose
+        .split(|&byte| byte == b'\n')
+        .skip_while(|line| !line.ends_with(b" search starts here:"))
+        .take_while(|line| *line != b"End of search list.")
+        .filter_map(|line| line.strip_prefix(b" "))
+        .map(|line| line.strip_suffix(framework).unwrap_or(line))
+        .map(|directory| PathBuf::from(OsStr::from_bytes(directory)))
+        .collect()
+}
+
+fn search_directories(answer: &[u8]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for line in answer.split(|&byte| byte == b'\n') {
+        let list = ["install: ", "programs: =", "libraries: ="]
+            .iter()
+            .find_map(|heading| line.strip_prefix(heading.as_bytes()));
+        let directories = list
+            .into_iter()
+            .flat_map(|list| std::env::split_paths(OsStr::from_bytes(list)));
+        found.extend(directories.filter(|directory| directory.is_absolute() && directory.is_dir()));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn the_dialect_comes_from_the_macros() {
+        let check = |macros: &[&str], expected: Option<Dialect>| {
+            let text: String = macros.iter().map(|name| format!("#define {name} 1\n")).collect();
+            assert_eq!(dialect_of(text.as_bytes()), expected, "{macros:?}");
+        };
+        check(&["__GNUC__"], Some(Dialect::Gcc));
+        check(&["__GNUC__", "__clang__"], Some(Dialect::Clang));
+        check(&["__clang__"], Some(Dialect::Clang));
+        check(&["__GNUC__", "__EDG__", "__INTEL_COMPILER"], None);
+        check(&["__TINYC__", "__GNUC__"], None);
+        check(&["__clang_major__", "__GNUC_MINOR__"], None);
+        check(&[], None);
+    }
+
+    #[test]
+    fn include_directories_keep_their_spelling() {
+        let verbose = b"ignoring nonexistent directory \"/include\"\n\
+            #include \"...\" search starts here:\n /quoted\n#include <...> search starts here:\n \
+            /usr/bin/../lib/gcc/include\n /Library (framework directory)\nEnd of search list.\n /not/one\n";
+        let expected = ["/quoted", "/usr/bin/../lib/gcc/include", "/Library"].map(PathBuf::from);
+        assert_eq!(include_directories(verbose), expected);
+        assert!(include_directories(b"cc1: error\n").is_empty());
+    }
+
+    #[test]
+    fn search_directories_are_those_that_exist() {
+        let answer =
+            b"install: /usr/lib/../lib/\nprograms: =/usr/bin/:/absent/bin/\nlibraries: =relative:/usr\n";
+        assert_eq!(
+            search_directories(answer),
+            ["/usr/lib/../lib/", "/usr/bin/", "/usr"].map(PathBuf::from)
+        );
+    }
+
+    #[test]
+    fn only_steering_variables_reach_the_compiler() {
+        let asked = RefCell::new(Vec::new());
+        let run = |question: &Question| {
+            asked.borrow_mut().push(question.clone());
+            Ok(Answer {
+                success: true,
+                stdout: b"cc 1.0\nmore\n".to_vec(),
+                stderr: vec![],
+            })
+        };
+        let env = [
+            ("PATH", "/usr/bin"),
+            ("DEPENDENCIES_OUTPUT", "/x"),
+            ("LC_ALL", "de_DE"),
+            ("CPATH", "/i"),
+        ]
+        .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+        assert_eq!(
+            Driver::new(Path::new("/usr/bin/cc"), &env, &run)
+                .version()
+                .unwrap(),
+            "cc 1.0"
+        );
+        let expected = [("PATH", "/usr/bin"), ("CPATH", "/i"), ("LC_ALL", "C")]
+            .map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        assert_eq!(asked.borrow()[0].environment, expected);
+    }
+
+    #[test]
+    fn a_bare_name_is_looked_up_along_the_clients_path() {
+        let check = |answer: &str, path: &str| {
+            let run = |_: &Question| {
+                Ok(Answer {
+                    success: true,
+                    stdout: format!("{answer}\n").into(),
+                    stderr: vec![],
+                })
+            };
+            let env = [(b"PATH".to_vec(), path.as_bytes().to_vec())];
+            Driver::new(Path::new("/usr/bin/cc"), &env, &run)
+                .program("as")
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(check("sh", "/absent:/bin"), Ok(Some("/bin/sh".into())));
+        assert_eq!(check("/bin/sh", ""), Ok(Some("/bin/sh".into())));
+        assert_eq!(check("no-such-program", "/bin"), Ok(None));
+        assert_eq!(check("/absent/as", "/bin"), Ok(None));
+        assert_eq!(
+            check("sh", "/bin:."),
+            Ok(Some("/bin/sh".into())),
+            "found before the relative element"
+        );
+        let error = "sh is searched for in the relative PATH element .".to_owned();
+        assert_eq!(check("sh", ".:/bin"), Err(error));
+    }
+}

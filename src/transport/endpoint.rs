@@ -1,0 +1,324 @@
+//! UDP endpoints and connections whose peer is known: certificate checked, hello exchanged.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quicc_certs::Identity;
+use quicc_protocol::close;
+use quicc_protocol::version::{Hello, PREFIX};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{EndpointConfig, RecvStream, SendStream, TokioRuntime, VarInt};
+use rustls::pki_types::CertificateDer;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{FrameError, TransportError, tuning};
+
+/// Unfinished handshakes kept; more are dropped until some finish.
+const HANDSHAKES: usize = 1024;
+/// Bytes buffered for one connection that is not accepted yet, and for all of them.
+const HANDSHAKE_BUFFER: u64 = 64 << 10;
+const HANDSHAKE_BUFFERS: u64 = 16 << 20;
+/// Time given to farewells when an endpoint closes.
+const FAREWELL: Duration = Duration::from_millis(300);
+
+/// The control stream of a connection.
+#[derive(Debug)]
+pub struct Control {
+    /// Towards the peer.
+    pub send: SendStream,
+    /// From the peer.
+    pub receive: RecvStream,
+}
+
+/// A connection to a peer whose certificate was checked and whose hello was understood.
+#[derive(Debug)]
+pub struct Peer {
+    /// Who, by certificate.
+    pub identity: Identity,
+    /// SHA-256 of the certificate's public key.
+    pub certificate_spki: [u8; 32],
+    /// What it said of itself.
+    pub hello: Hello,
+    /// The connection.
+    pub connection: quinn::Connection,
+    /// Its first stream, behind the hellos.
+    pub control: Control,
+}
+
+/// A UDP socket that connects and, given a server configuration, accepts.
+#[derive(Debug)]
+pub struct Endpoint {
+    main: quinn::Endpoint,
+    client: quinn::ClientConfig,
+    /// For targets of the other address family, made when first needed.
+    other_family: Mutex<Option<quinn::Endpoint>>,
+}
+
+fn configuration(source: impl std::error::Error + Send + Sync + 'static) -> TransportError {
+    TransportError::Configuration {
+        source: Box::new(source),
+    }
+}
+
+impl Endpoint {
+    /// Binds `address`. Without a server configuration nothing is accepted.
+    pub fn bind(
+        address: SocketAddr,
+        server: Option<rustls::ServerConfig>,
+        client: rustls::ClientConfig,
+    ) -> Result<Self, TransportError> {
+        let server = server.map(server_config).transpose()?;
+        let client = QuicClientConfig::try_from(client).map_err(configuration)?;
+        let mut client = quinn::ClientConfig::new(Arc::new(client));
+        client.transport_config(tuning::transport());
+        let main = bind_quinn(address, server)?;
+        Ok(Self {
+            main,
+            client,
+            other_family: Mutex::new(None),
+        })
+    }
+
+    /// The address bound, with the port the kernel chose.
+    pub fn local_address(&self) -> Result<SocketAddr, TransportError> {
+        self.main.local_addr().map_err(|source| TransportError::Bind {
+            address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            source,
+        })
+    }
+
+    /// Connects to the peer `expected` at `address`, within [`tuning::HANDSHAKE_TIMEOUT`].
+    pub async fn connect(
+        &self,
+        address: SocketAddr,
+        expected: &Identity,
+        hello: &Hello,
+    ) -> Result<Peer, TransportError> {
+        let endpoint = self.for_target(address)?;
+        let connect = async {
+            let connecting = endpoint
+                .connect_with(self.client.clone(), address, &expected.server_name())
+                .map_err(|source| connect_error(expected, address, source))?;
+            let connection = connecting
+                .await
+                .map_err(|source| connect_error(expected, address, source))?;
+            let (found, certificate_spki) = peer_identity(&connection)?;
+            if &found != expected {
+                connection.close(VarInt::from_u32(close::NOT_ALLOWED), b"another peer was meant");
+                return Err(TransportError::WrongPeer {
+                    expected: expected.clone(),
+                    found,
+                });
+            }
+            let (mut send, mut receive) = connection
+                .open_bi()
+                .await
+                .map_err(|source| connect_error(expected, address, source))?;
+            let peer_hello = exchange(&connection, &mut send, &mut receive, hello).await?;
+            let control = Control { send, receive };
+            Ok(Peer {
+                identity: found,
+                certificate_spki,
+                hello: peer_hello,
+                connection,
+                control,
+            })
+        };
+        within_handshake(&format!("{expected} at {address}"), connect).await
+    }
+
+    fn for_target(&self, target: SocketAddr) -> Result<quinn::Endpoint, TransportError> {
+        let own = self.local_address()?;
+        if own.is_ipv4() == target.is_ipv4() {
+            return Ok(self.main.clone());
+        }
+        let mut other = self.other_family.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(endpoint) = &*other {
+            return Ok(endpoint.clone());
+        }
+        let any: SocketAddr = if target.is_ipv4() {
+            (Ipv4Addr::UNSPECIFIED, 0).into()
+        } else {
+            (Ipv6Addr::UNSPECIFIED, 0).into()
+        };
+        Ok(other.insert(bind_quinn(any, None)?).clone())
+    }
+
+    /// The next connection that asks; `None` when the endpoint is closed.
+    pub async fn accept(&self) -> Option<Arriving> {
+        self.main.accept().await.map(Arriving)
+    }
+
+    /// Closes every connection and waits a moment for the farewells to leave.
+    pub async fn close(&self) {
+        let other = self
+            .other_family
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        for endpoint in [Some(self.main.clone()), other].into_iter().flatten() {
+            endpoint.close(VarInt::from_u32(close::ENDING), b"ending");
+            let _ = tokio::time::timeout(FAREWELL, endpoint.wait_idle()).await;
+        }
+    }
+}
+
+/// A connection that asks to be accepted.
+#[derive(Debug)]
+pub struct Arriving(quinn::Incoming);
+
+impl Arriving {
+    /// Where it comes from.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.0.remote_address()
+    }
+
+    /// Finishes the handshake and the hellos, within [`tuning::HANDSHAKE_TIMEOUT`]. To be awaited in a task of its
+    /// own: a slow peer must not hold up the next.
+    pub async fn finish(self, hello: &Hello) -> Result<Peer, TransportError> {
+        let address = self.0.remote_address();
+        let handshake = async {
+            let failed = |source: quinn::ConnectionError| TransportError::Connect {
+                peer: address.to_string(),
+                source: Box::new(source),
+            };
+            let connection = self.0.accept().map_err(failed)?.await.map_err(failed)?;
+            let (identity, certificate_spki) = peer_identity(&connection)?;
+            let (mut send, mut receive) = connection.accept_bi().await.map_err(failed)?;
+            let peer_hello = exchange(&connection, &mut send, &mut receive, hello).await?;
+            let control = Control { send, receive };
+            Ok(Peer {
+                identity,
+                certificate_spki,
+                hello: peer_hello,
+                connection,
+                control,
+            })
+        };
+        within_handshake(&address.to_string(), handshake).await
+    }
+}
+
+async fn within_handshake<T>(
+    peer: &str,
+    handshake: impl Future<Output = Result<T, TransportError>>,
+) -> Result<T, TransportError> {
+    let waited = tuning::HANDSHAKE_TIMEOUT;
+    let silent = |_| TransportError::Silent {
+        peer: peer.to_owned(),
+        waited,
+    };
+    tokio::time::timeout(waited, handshake).await.map_err(silent)?
+}
+
+fn connect_error(
+    peer: &Identity,
+    address: SocketAddr,
+    source: impl std::error::Error + Send + Sync + 'static,
+) -> TransportError {
+    TransportError::Connect {
+        peer: format!("{peer} at {address}"),
+        source: Box::new(source),
+    }
+}
+
+/// Says our hello, hears theirs and agrees on a version; without one the connection is closed.
+async fn exchange(
+    connection: &quinn::Connection,
+    send: &mut SendStream,
+    receive: &mut RecvStream,
+    ours: &Hello,
+) -> Result<Hello, TransportError> {
+    let broken = |source: std::io::Error| FrameError::Broken { source };
+    send.write_all(&ours.encode())
+        .await
+        .map_err(|error| broken(error.into()))?;
+    let heard = async {
+        let mut prefix = [0; PREFIX];
+        receive
+            .read_exact(&mut prefix)
+            .await
+            .map_err(|error| broken(std::io::Error::other(error)))?;
+        let mut body = vec![0; Hello::body_length(prefix)?];
+        receive
+            .read_exact(&mut body)
+            .await
+            .map_err(|error| broken(std::io::Error::other(error)))?;
+        let theirs = Hello::decode_body(&body)?;
+        ours.agree(&theirs)?;
+        Ok(theirs)
+    };
+    let result: Result<Hello, TransportError> = heard.await;
+    if let Err(TransportError::Hello(error)) = &result {
+        connection.close(VarInt::from_u32(close::VERSION), error.to_string().as_bytes());
+    }
+    result
+}
+
+fn peer_identity(connection: &quinn::Connection) -> Result<(Identity, [u8; 32]), TransportError> {
+    let chain = connection
+        .peer_identity()
+        .and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let named = chain
+        .as_deref()
+        .and_then(|chain| chain.first())
+        .ok_or_else(|| "no certificate was shown".to_owned())
+        .and_then(|leaf| {
+            let identity = Identity::from_certificate(leaf).map_err(|error| error.to_string())?;
+            let spki = quicc_certs::spki_hash(leaf).map_err(|error| error.to_string())?;
+            Ok((identity, spki))
+        });
+    named.map_err(|reason| {
+        connection.close(
+            VarInt::from_u32(close::NOT_ALLOWED),
+            b"certificate names no identity",
+        );
+        TransportError::Identity {
+            source: reason.into(),
+        }
+    })
+}
+
+fn server_config(server: rustls::ServerConfig) -> Result<quinn::ServerConfig, TransportError> {
+    let crypto = QuicServerConfig::try_from(server).map_err(configuration)?;
+    let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    server
+        .transport_config(tuning::transport())
+        .max_incoming(HANDSHAKES)
+        .incoming_buffer_size(HANDSHAKE_BUFFER)
+        .incoming_buffer_size_total(HANDSHAKE_BUFFERS);
+    Ok(server)
+}
+
+fn bind_quinn(
+    address: SocketAddr,
+    server: Option<quinn::ServerConfig>,
+) -> Result<quinn::Endpoint, TransportError> {
+    let bound = bind_socket(address).and_then(|socket| {
+        let config = EndpointConfig::default();
+        quinn::Endpoint::new(config, server, socket, Arc::new(TokioRuntime))
+    });
+    bound.map_err(|source| TransportError::Bind { address, source })
+}
+
+fn bind_socket(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    // The kernel clamps silently to net.core.rmem_max and wmem_max; Linux reports twice what it granted.
+    let _ = socket.set_recv_buffer_size(tuning::SOCKET_BUFFER);
+    let _ = socket.set_send_buffer_size(tuning::SOCKET_BUFFER);
+    let granted = socket.recv_buffer_size()? / 2;
+    if granted < tuning::SOCKET_BUFFER {
+        tracing::debug!(
+            granted,
+            wanted = tuning::SOCKET_BUFFER,
+            "small UDP receive buffer; raise net.core.rmem_max and net.core.wmem_max on a fast, long link"
+        );
+    }
+    socket.bind(&address.into())?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}

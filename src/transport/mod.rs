@@ -1,0 +1,79 @@
+//! QUIC between peers: endpoints, connections, frames on streams, and whether a peer is still there.
+//!
+//! The only module that configures quinn. Knows envelopes and bodies, never what messages mean.
+
+pub mod endpoint;
+pub mod frame;
+pub mod liveness;
+pub mod resolve;
+pub mod tuning;
+
+pub use endpoint::{Arriving, Control, Endpoint, Peer};
+pub use frame::{Frame, FrameError};
+
+use std::net::SocketAddr;
+
+use quicc_certs::Identity;
+
+/// Why a connection could not be made or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The local UDP socket could not be had.
+    #[error("cannot bind UDP {address}")]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the kernel answered.
+        source: std::io::Error,
+    },
+    /// The TLS configuration does not fit QUIC.
+    #[error("the TLS configuration cannot be used for QUIC")]
+    Configuration {
+        /// What rustls or quinn objects to.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A host name has no address.
+    #[error("cannot resolve {host}")]
+    Resolve {
+        /// `host:port` as configured.
+        host: String,
+        /// What the resolver answered.
+        source: std::io::Error,
+    },
+    /// No connection came about.
+    #[error("cannot connect to {peer}")]
+    Connect {
+        /// Whom, and where.
+        peer: String,
+        /// What went wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Nothing finished within the bound.
+    #[error("no answer from {peer} within {} ms", waited.as_millis())]
+    Silent {
+        /// Whom.
+        peer: String,
+        /// The bound.
+        waited: std::time::Duration,
+    },
+    /// The peer shows another identity than the one expected.
+    #[error("expected {expected}, the certificate says {found}")]
+    WrongPeer {
+        /// Whom we meant.
+        expected: Identity,
+        /// Who answered.
+        found: Identity,
+    },
+    /// The peer's certificate carries no usable identity.
+    #[error("the peer's certificate names no quicc identity")]
+    Identity {
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The peer speaks no common version or no quicc at all.
+    #[error(transparent)]
+    Hello(#[from] quicc_protocol::version::HelloError),
+    /// The connection broke while something was sent or awaited.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+}

@@ -1,0 +1,14 @@
+//! The short-lived process a build runs in place of a compiler: asks the agent, writes outputs, or becomes the
+//! compiler.
+//!
+//! The hot path: no runtime, no TLS, no command-line parser. It never decides whether a compile may travel.
+
+pub mod channel;
+pub mod compiler;
+pub mod ledger;
+pub mod publish;
+pub mod start;
+
+mod call;
+
+pub use call::{Call, run};

@@ -1,0 +1,135 @@
+//! Outputs into place with the compiler's own semantics: whole or not at all, mode 0666 less the umask, a
+//! read-only or hard-linked predecessor replaced, never written through.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use quicc_protocol::message::run::After;
+use quicc_protocol::message::wrapper::OutputFile;
+
+use crate::host::files::{FileError, PathContext, temporary_beside};
+
+/// An output ready to be renamed into place.
+#[derive(Debug)]
+struct Staged {
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+/// Writes all outputs beside their places first, then moves them: an error before the moves leaves everything as
+/// it was.
+pub fn publish(cwd: &Path, outputs: &[OutputFile], contents: &[Vec<u8>]) -> Result<(), FileError> {
+    let mut staged = Vec::with_capacity(outputs.len());
+    let result = stage_all(cwd, outputs, contents, &mut staged).and_then(|()| {
+        staged
+            .iter()
+            .try_for_each(|file| std::fs::rename(&file.temporary, &file.path).context("write", &file.path))
+    });
+    if result.is_err() {
+        for file in &staged {
+            let _ = std::fs::remove_file(&file.temporary);
+        }
+        return result;
+    }
+    for output in outputs.iter().filter(|output| output.after == After::Absent) {
+        let path = cwd.join(OsStr::from_bytes(&output.path));
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).context("remove", &path);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn stage_all(
+    cwd: &Path,
+    outputs: &[OutputFile],
+    contents: &[Vec<u8>],
+    staged: &mut Vec<Staged>,
+) -> Result<(), FileError> {
+    let mut contents = contents.iter();
+    for output in outputs {
+        let After::Written { executable } = output.after else {
+            continue;
+        };
+        let path = cwd.join(OsStr::from_bytes(&output.path));
+        let temporary = temporary_beside(&path);
+        let bytes = contents.next().map_or(&[][..], Vec::as_slice);
+        staged.push(Staged {
+            temporary: temporary.clone(),
+            path,
+        });
+        write_new(&temporary, bytes, if executable { 0o777 } else { 0o666 })?;
+    }
+    Ok(())
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .and_then(|mut file| file.write_all(bytes))
+        .context("write", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    fn written(path: &str) -> OutputFile {
+        OutputFile {
+            path: path.into(),
+            after: After::Written { executable: false },
+        }
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn predecessors_are_replaced_not_written_through() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("a.o"), "old").unwrap();
+        std::fs::hard_link(at("a.o"), at("linked.o")).unwrap();
+        std::fs::set_permissions(at("a.o"), PermissionsExt::from_mode(0o444)).unwrap();
+        std::fs::write(at("gone.d"), "old").unwrap();
+        let gone = OutputFile {
+            path: b"gone.d".to_vec(),
+            after: After::Absent,
+        };
+        publish(directory.path(), &[written("a.o"), gone], &[b"new".to_vec()]).unwrap();
+        assert_eq!(std::fs::read(at("a.o")).unwrap(), b"new");
+        assert_eq!(std::fs::read(at("linked.o")).unwrap(), b"old");
+        assert_ne!(
+            std::fs::metadata(at("a.o")).unwrap().ino(),
+            std::fs::metadata(at("linked.o")).unwrap().ino()
+        );
+        assert_eq!(names(directory.path()), ["a.o", "linked.o"]);
+    }
+
+    #[test]
+    fn a_failure_leaves_everything_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("a.o"), "old").unwrap();
+        let outputs = [written("a.o"), written("missing/a.d")];
+        let error = publish(directory.path(), &outputs, &[b"new".to_vec(), Vec::new()]).unwrap_err();
+        assert!(error.to_string().contains("missing/"), "{error}");
+        assert_eq!(names(directory.path()), ["a.o"]);
+        assert_eq!(std::fs::read(directory.path().join("a.o")).unwrap(), b"old");
+    }
+}

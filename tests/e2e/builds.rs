@@ -1,0 +1,131 @@
+//! Whole builds by real build tools.
+
+use std::process::Stdio;
+
+use crate::support::World;
+
+const MAKEFILE: &str = "CFLAGS = -O1 -g -MMD -Wall\nobjects = main.o one.o two.o\n\
+program: $(objects)\n\t$(CC) -o $@ $(objects)\n-include $(objects:.o=.d)\n";
+const CMAKE: &str = "cmake_minimum_required(VERSION 3.18)\nproject(p C CXX)\n\
+add_executable(program main.c one.c two.c three.cc)\n";
+
+fn project() -> World {
+    fill(World::new())
+}
+
+fn fill(world: World) -> World {
+    world.write("two.h", "int two(void);\n");
+    world.write("main.c", "#include <stdio.h>\n#include \"two.h\"\nint one(void);\nint main(void) { printf(\"%d\\n\", one() + two()); return 0; }\n");
+    world.write(
+        "one.c",
+        "#include \"two.h\"\nint one(void) { int unused; return two(); }\n",
+    );
+    world.write(
+        "two.c",
+        "#include \"two.h\"\n#include <string.h>\nint two(void) { return (int)strlen(\"ab\"); }\n",
+    );
+    world.write(
+        "three.cc",
+        "#include <vector>\nint three() { return std::vector<int>{1, 2}.size(); }\n",
+    );
+    world.write("Makefile", MAKEFILE);
+    world.write("CMakeLists.txt", CMAKE);
+    world
+}
+
+#[test]
+fn make_builds_in_the_source_directory() {
+    let world = project();
+    // One job at a time, so that the messages come in one order.
+    let summary = world.compare("make -s clean 2>/dev/null; rm -f *.o *.d program", "make -s");
+    assert_eq!(
+        (summary.remote(), summary.fallbacks()),
+        (3, 0),
+        "{summary:?} {}",
+        world.agent_log()
+    );
+    world.write("two.h", "int two(void); /* edited */\n");
+    let (output, summary) = world.run("make -s -j4 && ./program");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "4\n",
+        "{}",
+        world.explain(&output)
+    );
+    assert_eq!(summary.remote(), 3, "{summary:?}");
+}
+
+#[test]
+fn an_unprivileged_user_builds_alike() {
+    let world = fill(World::of_user(64_322));
+    let summary = world.compare("rm -f *.o *.d program", "make -s");
+    assert_eq!(
+        (summary.remote(), summary.fallbacks()),
+        (3, 0),
+        "{summary:?} {}",
+        world.agent_log()
+    );
+}
+
+#[test]
+fn cmake_and_ninja_build_and_the_tree_works_on_without_quicc() {
+    let world = project();
+    let (output, summary) =
+        world.run("cmake -S . -B build -G Ninja >/dev/null && ninja -C build >/dev/null && build/program");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "4\n",
+        "{}",
+        world.explain(&output)
+    );
+    assert_eq!(
+        (summary.remote(), summary.fallbacks()),
+        (4, 0),
+        "{summary:?} {}",
+        world.agent_log()
+    );
+    world.stop_agent();
+    world.write("one.c", "int two(void);\nint one(void) { return 40 + two(); }\n");
+    let output = world
+        .command("sh")
+        .args(["-c", "ninja -C build >/dev/null && build/program"])
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "44\n",
+        "{}",
+        world.explain(&output)
+    );
+}
+
+#[test]
+fn a_pipe_ends_with_its_build_though_the_agent_stays() {
+    let world = project();
+    let mut command = world.command("sh");
+    command.args([
+        "-c",
+        &format!("{} run -- make -s 2>&1 | cat >/dev/null", crate::support::QUICC),
+    ]);
+    command.stdout(Stdio::piped());
+    // `output` waits for the end of every copy of the pipe, an agent's too if it held one.
+    assert!(command.output().unwrap().status.success());
+    assert!(world.exists("program"));
+    assert!(
+        world.quicc(&["agent", "status"]).status.success(),
+        "the agent outlives the build"
+    );
+}
+
+#[test]
+fn the_exit_code_is_the_commands() {
+    let world = project();
+    for (script, code) in [
+        ("exit 7", Some(7)),
+        ("make -s nonsense 2>/dev/null", Some(2)),
+        ("kill -9 $$", Some(137)),
+    ] {
+        let (output, _) = world.run(script);
+        assert_eq!(output.status.code(), code, "{script}");
+    }
+}

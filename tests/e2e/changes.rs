@@ -1,0 +1,92 @@
+//! Files that change while a build runs or between builds: the easy designs make a wrong object here.
+
+use crate::support::{Summary, World};
+
+const USE: &str = "#include \"value.h\"\nint value = VALUE;\n";
+
+fn world() -> World {
+    let world = World::new();
+    world.write("use.c", USE);
+    for (directory, value) in [("second", "2"), ("third", "3")] {
+        world.write(
+            &format!("{directory}/value.h"),
+            &format!("#define VALUE {value}\n"),
+        );
+    }
+    std::fs::create_dir(world.at("first")).unwrap();
+    world
+}
+
+/// Compiles `use.c` between steps of a script, all in one run, and compares with the same steps done locally.
+fn check(steps: &[&str]) -> Summary {
+    let mut script = String::new();
+    for (index, step) in steps.iter().enumerate() {
+        script +=
+            &format!("{step}\ngcc -Ifirst -Isecond -Ithird -c use.c -o {index}.o || echo failed {index}\n");
+    }
+    let world = world();
+    let reset = "rm -rf *.o first second third; mkdir first second third; \
+                 echo '#define VALUE 2' > second/value.h; echo '#define VALUE 3' > third/value.h";
+    assert!(world.local(reset).status.success());
+    let summary = world.compare(reset, &script);
+    assert_eq!(summary.fallbacks(), 0, "{summary:?}");
+    summary
+}
+
+#[test]
+fn a_header_that_appears_earlier_in_the_path_is_found() {
+    let summary = check(&[
+        "",
+        "echo '#define VALUE 1' > first/value.h",
+        "rm first/value.h",
+        "rm second/value.h",
+    ]);
+    assert_eq!(summary.remote(), 4, "{summary:?}");
+}
+
+#[test]
+fn a_renamed_header_is_found_or_missed_as_locally() {
+    let summary = check(&[
+        "",
+        "mv second/value.h first/value.h",
+        "mv first first.old",
+        "rm -r first.old third",
+    ]);
+    assert_eq!(summary.remote(), 3, "the last has no header: {summary:?}");
+}
+
+#[test]
+fn an_edit_within_one_clock_tick_and_with_old_times_is_seen() {
+    check(&[
+        "",
+        "echo '#define VALUE 7' > second/value.h",
+        "touch -d '2001-01-01' second/value.h",
+        "echo '#define VALUE 8' > second/value.h; touch -d '2001-01-01' second/value.h",
+        "echo '#define VALUE 9' > new.h; touch -r second/value.h new.h; mv new.h second/value.h",
+    ]);
+}
+
+#[test]
+fn a_symlink_that_turns_is_followed() {
+    check(&[
+        "echo '#define VALUE 5' > five.h; echo '#define VALUE 6' > six.h; ln -s ../five.h first/value.h",
+        "ln -sf ../six.h first/value.h",
+        "rm first/value.h; mkdir first/value.h",
+        "rmdir first first 2>/dev/null; rmdir first/value.h first; ln -s third first",
+    ]);
+}
+
+#[test]
+fn two_equal_files_stay_two_inodes() {
+    let world = World::new();
+    for (directory, value) in [("a", 1), ("b", 2)] {
+        world.write(&format!("{directory}/same.h"), "#include \"r.h\"\n");
+        world.write(&format!("{directory}/r.h"), &format!("int r{value} = {value};\n"));
+    }
+    world.write("u.c", "#include \"a/same.h\"\n#include \"b/same.h\"\n");
+    let script = "touch -d 2001-01-01 a/same.h b/same.h; for c in gcc clang; do $c -g -c u.c -o $c.o; done";
+    let summary = world.compare("rm -f *.o", script);
+    assert_eq!(summary.remote(), 2, "{summary:?}");
+    let linked = "rm b/same.h; ln a/same.h b/same.h; for c in gcc clang; do $c -g -c u.c -o $c.o; done";
+    world.compare("rm -f *.o", linked);
+}

@@ -1,0 +1,21 @@
+//! Real processes, real compilers, real QUIC: what a user sees.
+
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod builds;
+mod chains;
+mod changes;
+mod farm;
+mod faults;
+mod isolation;
+mod units;
