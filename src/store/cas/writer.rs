@@ -10,6 +10,10 @@ use quicc_protocol::BlobDigest;
 use super::{CasError, Shared, create};
 use crate::host::files::PathContext;
 
+/// Bytes of room taken at once while a blob is written: bounds both what a slow peer holds unused and how often
+/// the account is locked.
+const RESERVATION_STEP: u64 = 1 << 20;
+
 /// A blob on its way in. Dropped without [`Writer::commit`], it leaves nothing.
 #[derive(Debug)]
 pub struct Writer {
@@ -17,6 +21,10 @@ pub struct Writer {
     digest: BlobDigest,
     size: u64,
     written: u64,
+    /// Bytes of room taken for it so far.
+    reserved: u64,
+    /// Whether the file stands under the blob's name.
+    placed: bool,
     hasher: blake3::Hasher,
     pub(super) file: Option<File>,
     path: PathBuf,
@@ -30,6 +38,8 @@ impl Write for Writer {
                 "more bytes than were announced",
             ));
         }
+        self.reserve(bytes.len() as u64)
+            .map_err(|error| io::Error::new(io::ErrorKind::StorageFull, error))?;
         let Some(file) = &mut self.file else {
             return Err(io::Error::from(io::ErrorKind::BrokenPipe));
         };
@@ -45,25 +55,47 @@ impl Write for Writer {
 }
 
 impl Writer {
-    /// Takes a reservation of `size` bytes over and begins the file at `path`.
+    /// Begins the file at `path`.
     pub(super) fn begin(
         shared: Arc<Shared>,
         digest: BlobDigest,
         size: u64,
         path: PathBuf,
     ) -> Result<Self, CasError> {
-        // From here on the drop gives the reservation back.
-        let mut writer = Self {
+        let file = create(&path).context("create", &path)?;
+        Ok(Self {
             shared,
             digest,
             size,
             written: 0,
+            reserved: 0,
+            placed: false,
             hasher: blake3::Hasher::new(),
-            file: None,
+            file: Some(file),
             path,
-        };
-        writer.file = Some(create(&writer.path).context("create", &writer.path)?);
-        Ok(writer)
+        })
+    }
+
+    /// Takes room for `bytes` more, in steps of 1 MiB; blobs that were not used for long give way. Writing does
+    /// so by itself; who asks first learns [`CasError::NoRoom`] apart from failures of the disk.
+    pub fn reserve(&mut self, bytes: u64) -> Result<(), CasError> {
+        let needed = self.written.saturating_add(bytes).min(self.size);
+        if needed <= self.reserved {
+            return Ok(());
+        }
+        let step = (needed - self.reserved)
+            .max(RESERVATION_STEP)
+            .min(self.size - self.reserved);
+        let mut state = self.shared.shelf.state();
+        let victims = state.ledger.reserve(step).map_err(|source| CasError::NoRoom {
+            digest: self.digest,
+            source,
+        })?;
+        state.evicted.extend(&victims);
+        drop(state);
+        self.reserved += step;
+        self.shared.remover.evicted(victims);
+        Ok(())
     }
 
     /// Puts the blob in its place, provided the bytes written are those of its digest.
@@ -73,17 +105,18 @@ impl Writer {
             return Err(CasError::WrongContent { digest: self.digest });
         }
         self.file = None;
-        let target = self.shared.path(&self.digest);
-        let mut ledger = self.shared.ledger();
-        if ledger.contains(&self.digest) {
-            ledger.touch(&self.digest);
+        let target = self.shared.shelf.path(&self.digest);
+        let mut state = self.shared.shelf.state();
+        if state.ledger.contains(&self.digest) {
+            state.ledger.touch(&self.digest);
             return Ok(());
         }
         rename_into(&self.path, &target).context("store", &target)?;
-        ledger.release(self.size);
-        ledger.insert(self.digest, self.size);
-        // What the reservation promised is now the item's: the drop below finds neither file nor promise.
-        self.size = 0;
+        state.evicted.remove(&self.digest);
+        state.ledger.release(self.reserved);
+        state.ledger.insert(self.digest, self.size);
+        self.reserved = 0;
+        self.placed = true;
         Ok(())
     }
 }
@@ -104,7 +137,9 @@ fn rename_into(source: &Path, target: &Path) -> io::Result<()> {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.file = None;
-        let _ = fs::remove_file(&self.path);
-        self.shared.ledger().release(self.size);
+        if !self.placed {
+            self.shared.remover.abandoned(std::mem::take(&mut self.path));
+        }
+        self.shared.shelf.state().ledger.release(self.reserved);
     }
 }
