@@ -1,7 +1,7 @@
 //! `quicc`: a wrapper when called like a compiler, a stage of the sandbox when started by a builder, otherwise a
 //! command with subcommands.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,10 +12,13 @@ use quicc::{cli, sandbox};
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let called_as = arguments.next().unwrap_or_default();
-    let rest: Vec<_> = arguments.collect();
+    let mut rest: Vec<_> = arguments.collect();
     let own_name = Path::new(&called_as)
         .file_name()
         .is_some_and(|name| name.as_bytes().starts_with(b"quicc"));
+    if own_name {
+        skip_repeated(&mut rest);
+    }
     if !own_name && !is_reexecuted(&called_as) {
         return wrapper::run(&Call {
             name: called_as,
@@ -33,6 +36,13 @@ fn main() -> ExitCode {
         .into(),
         _ => cli::run(rest).into(),
     }
+}
+
+/// Drops further mentions of quicc: a launcher set by `quicc run` may meet a compiler spelled `quicc gcc`.
+fn skip_repeated(arguments: &mut Vec<OsString>) {
+    let is_quicc = |word: &OsString| Path::new(word).file_name() == Some(OsStr::new("quicc"));
+    let repeated = arguments.iter().take_while(|word| is_quicc(word)).count();
+    arguments.drain(..repeated);
 }
 
 /// Whether we were started as `/proc/self/exe`, the way a program starts itself again.

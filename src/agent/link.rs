@@ -11,7 +11,7 @@ use quicc_protocol::message::blob::{BlobBatch, BlobsWanted, Body};
 use quicc_protocol::message::lease::LeaseGrant;
 use quicc_protocol::message::refusal::{Refusal, RefusalCode};
 use quicc_protocol::message::run::{DeclaredOutput, LeasePresented, Outcome, RunRequest};
-use quicc_protocol::message::table::{TableOpen, TableRecord, TableRecords};
+use quicc_protocol::message::table::{EntryKind, TableOpen, TableRecord, TableRecords};
 use quicc_protocol::{BlobDigest, close, limits};
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
@@ -23,8 +23,8 @@ use crate::inputs::tree::Tree;
 use crate::transport::frame::{self, Frame};
 use crate::transport::{FrameError, Peer, liveness};
 
-/// Records in one message; a poisoned directory name is some 20 bytes, a file some 70.
-const RECORDS_PER_MESSAGE: usize = 2000;
+/// Encoded bytes of records gathered into one message; a record alone is at most as much again.
+const RECORD_BYTES_PER_MESSAGE: usize = 512 << 10;
 /// Uncompressed bytes gathered into one blob stream, unless a single blob is larger.
 const BATCH_BYTES: u64 = 4 << 20;
 /// Blob streams being read, compressed and sent at once: their memory is this many batches.
@@ -211,15 +211,8 @@ impl Link {
                 };
                 frame::send(&mut send, &open).await.ok()?;
                 while let Some(records) = queue.recv().await {
-                    for part in records.chunks(RECORDS_PER_MESSAGE) {
-                        frame::send(
-                            &mut send,
-                            &TableRecords {
-                                records: part.to_vec(),
-                            },
-                        )
-                        .await
-                        .ok()?;
+                    for records in split_records(records) {
+                        frame::send(&mut send, &TableRecords { records }).await.ok()?;
                     }
                 }
                 let _ = send.finish();
@@ -539,6 +532,51 @@ async fn send_batch(
     Ok(())
 }
 
+/// Records by message: in order, each message within its limit.
+fn split_records(records: Vec<TableRecord>) -> Vec<Vec<TableRecord>> {
+    let mut messages = vec![Vec::new()];
+    let mut bytes = 0;
+    for record in records {
+        let size = record_bytes(&record);
+        if bytes + size > RECORD_BYTES_PER_MESSAGE && bytes > 0 {
+            messages.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += size;
+        if let Some(message) = messages.last_mut() {
+            message.push(record);
+        }
+    }
+    messages
+}
+
+/// At least the bytes a record takes on the wire.
+fn record_bytes(record: &TableRecord) -> usize {
+    /// Ids, digest, times and lengths of any record, or of a name in one.
+    const REST: usize = 80;
+    const REST_OF_NAME: usize = 8;
+    match record {
+        TableRecord::Define { name, kind, .. } => {
+            let target = if let EntryKind::Symlink { target } = kind {
+                target.len()
+            } else {
+                0
+            };
+            REST + name.len() + target
+        }
+        TableRecord::Remove { .. } => REST,
+        TableRecord::Poison { names, .. } => {
+            REST + names
+                .iter()
+                .map(|(name, _)| name.len() + REST_OF_NAME)
+                .sum::<usize>()
+        }
+        TableRecord::Cure { names, .. } => {
+            REST + names.iter().map(|name| name.len() + REST_OF_NAME).sum::<usize>()
+        }
+    }
+}
+
 fn read_batch(tree: &Tree, batch: &[(BlobDigest, PathBuf)]) -> Result<Vec<(Body, Vec<u8>)>, RunError> {
     use std::os::unix::ffi::OsStrExt;
     batch
@@ -568,5 +606,33 @@ impl Drop for RunStream {
             let _ = self.send.reset(VarInt::from_u32(close::CANCELLED));
             let _ = self.receive.stop(VarInt::from_u32(close::CANCELLED));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quicc_protocol::message::table::PoisonKind;
+
+    #[test]
+    fn a_flood_of_names_travels_in_messages_of_legal_size() {
+        let names = |count: usize| {
+            (0..count)
+                .map(|n| (format!("{n:0>255}").into_bytes(), PoisonKind::Link))
+                .collect()
+        };
+        let records = vec![
+            TableRecord::Poison {
+                parent: 1,
+                names: names(1000)
+            };
+            40
+        ];
+        let messages = split_records(records.clone());
+        assert_eq!(messages.concat(), records);
+        for records in messages {
+            assert!(TableRecords { records }.to_frame().len() <= limits::RUN_PAYLOAD);
+        }
+        assert_eq!(split_records(Vec::new()).concat(), []);
     }
 }

@@ -14,6 +14,7 @@ use quicc_protocol::message::wrapper::CompileRequest;
 use super::compilers::{Compilers, KnownToolchain};
 use super::farm::Slot;
 use super::link::{Action, Link, Returned, RunError, Sources, Traffic};
+use super::loader_path;
 use super::outputs::{self, Located};
 use super::table::{Object, State, Table, TableError};
 use crate::compile::{self, Invocation, Plan, Surroundings, Verdict};
@@ -59,16 +60,24 @@ pub struct Prepared {
 }
 
 /// What a command line means. `Err(None)`: no compile at all.
-pub fn judge(compilers: &Compilers, request: &CompileRequest) -> Result<Candidate, Option<LocalReason>> {
+pub fn judge(
+    compilers: &Compilers,
+    tree: &Tree,
+    request: &CompileRequest,
+) -> Result<Candidate, Option<LocalReason>> {
     let compiler = Path::new(OsStr::from_bytes(&request.compiler));
     let toolchain = compilers.toolchain(compiler, &request.env).map_err(|problem| {
         tracing::info!(compiler = %compiler.display(), problem, "this compiler stays here");
         Some("unknown-compiler".to_owned())
     })?;
+    let mut env = request.env.clone();
+    env.retain(|(name, value)| {
+        name != b"LD_LIBRARY_PATH" || !loader_path::is_harmless(tree, value, &toolchain.files)
+    });
     let invocation = Invocation {
         argv: request.argv.clone(),
         cwd: request.cwd.clone(),
-        env: request.env.clone(),
+        env,
     };
     let mut files = ClientFiles(Path::new(OsStr::from_bytes(&request.cwd)));
     match compile::judge(&invocation, toolchain.toolchain.dialect, &mut files) {
@@ -160,7 +169,9 @@ fn logical_cwd(request: &CompileRequest) -> Option<Vec<u8>> {
 
 /// What a closure may hold that only this machine can answer.
 fn refuse_untravelled(closure: &Closure) -> Result<(), LocalReason> {
-    let reason = if closure.time_macros.date_or_time || closure.time_macros.timestamp {
+    let reason = if closure.objects.keys().any(|path| is_machine_made(path)) {
+        "special-directory"
+    } else if closure.time_macros.date_or_time || closure.time_macros.timestamp {
         "time-macros"
     } else if closure.macro_incbin {
         "computed-incbin"
@@ -170,6 +181,15 @@ fn refuse_untravelled(closure: &Closure) -> Result<(), LocalReason> {
         return Ok(());
     };
     Err(reason.to_owned())
+}
+
+/// Whether a path lies where every machine has files of its own making: sandboxes mount theirs there, and the
+/// client's would be hidden.
+fn is_machine_made(path: &[u8]) -> bool {
+    [&b"/dev"[..], b"/proc", b"/sys"].iter().any(|top| {
+        path.strip_prefix(*top)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    })
 }
 
 fn assemble(
@@ -303,5 +323,20 @@ fn poison_kind(stat: &StatTuple) -> PoisonKind {
         PoisonKind::Directory
     } else {
         PoisonKind::Link
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_machine_makes_for_itself_does_not_travel() {
+        for path in ["/dev", "/dev/shm/x/a.h", "/proc/self", "/sys/a"] {
+            assert!(is_machine_made(path.as_bytes()), "{path}");
+        }
+        for path in ["/device/a.h", "/home/dev/a.h", "/"] {
+            assert!(!is_machine_made(path.as_bytes()), "{path}");
+        }
     }
 }

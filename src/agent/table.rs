@@ -13,6 +13,9 @@ use quicc_protocol::message::table::{EntryKind, FileTime, PoisonKind, TableRecor
 
 use crate::inputs::tree::{self, Listing, StatTuple};
 
+/// Names in one record: with the longest names it is still a small part of a message.
+const NAMES_PER_RECORD: usize = 1000;
+
 /// What a path is on the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
@@ -312,13 +315,16 @@ impl Table {
             .extend(poisoned.iter().map(|(name, _)| name.clone()));
         names.reconciled = Some(Arc::clone(listing));
         self.directories.insert(directory.to_vec(), names);
-        if !cured.is_empty() {
-            records.push(TableRecord::Cure { parent, names: cured });
+        for names in cured.chunks(NAMES_PER_RECORD) {
+            records.push(TableRecord::Cure {
+                parent,
+                names: names.to_vec(),
+            });
         }
-        if !poisoned.is_empty() {
+        for names in poisoned.chunks(NAMES_PER_RECORD) {
             records.push(TableRecord::Poison {
                 parent,
-                names: poisoned,
+                names: names.to_vec(),
             });
         }
     }

@@ -56,7 +56,7 @@ pub async fn run(
     let shared = Arc::clone(units);
     let prepare = move || {
         let (request, local) = compile_here(&shared, &asked, language)?;
-        let candidate = remote::judge(&shared.compilers, &request).ok()?;
+        let candidate = remote::judge(&shared.compilers, &shared.tree, &request).ok()?;
         let prepared =
             remote::prepare(&shared.compilers, &shared.tree, &request, &candidate, Tier::Scan).ok()?;
         Some((prepared, local))

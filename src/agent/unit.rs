@@ -127,7 +127,7 @@ impl Units {
     pub async fn decide(self: &Arc<Self>, request: Arc<CompileRequest>, traffic: &Arc<Traffic>) -> Decision {
         let asked = Arc::clone(&request);
         let judged = self
-            .blocking(move |units| remote::judge(&units.compilers, &asked))
+            .blocking(move |units| remote::judge(&units.compilers, &units.tree, &asked))
             .await;
         let candidate = match judged {
             Some(Ok(candidate)) => Arc::new(candidate),
@@ -210,10 +210,8 @@ impl Units {
                 RefusalCode::Busy => Failed::Again("builder-busy"),
                 RefusalCode::Stale | RefusalCode::UnknownTable => Failed::Again("builder-stale"),
                 RefusalCode::LimitExceeded => Failed::Finally(Decision::fallback("limit-exceeded")),
-                RefusalCode::Draining
-                | RefusalCode::NotAllowed
-                | RefusalCode::Internal
-                | RefusalCode::Unsupported => {
+                RefusalCode::Unsupported => Failed::Finally(Decision::local("builder-unsupported")),
+                RefusalCode::Draining | RefusalCode::NotAllowed | RefusalCode::Internal => {
                     self.farm.avoid(link);
                     Failed::Again("builder-refuses")
                 }

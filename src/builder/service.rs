@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use quicc_protocol::version::Hello;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::BuilderConfig;
 use super::admission::Admission;
 use super::authority::Authority;
 use super::condition::{Condition, Patience};
-use super::connection;
+use super::connection::{self, Tasks};
 use super::registration;
 use super::views::Views;
 use crate::host::files::{FileError, PathContext};
-use crate::host::task::{self, Task};
+use crate::host::task;
 use crate::sandbox::{self, SandboxError};
 use crate::store::discard::{Discarder, OwnedDirectory, discard};
 use crate::store::{Cas, CasError};
@@ -28,6 +29,8 @@ use crate::transport::Endpoint;
 pub const CONNECTIONS: usize = 1024;
 /// How long running actions may go on when the builder is told to end.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// How long connections may take to end once they are closed.
+const END_WITHIN: Duration = Duration::from_secs(5);
 /// Outcomes in memory that clients have not read, beyond those of running actions: so many per slot.
 const OUTCOMES_PER_SLOT: usize = 2;
 /// What [`Hello::role`] says of a builder.
@@ -140,21 +143,24 @@ impl Builder {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), BuilderError> {
         let shared = Arc::new(self.share(endpoint));
-        let _registration = task::spawn("registration", registration::register(Arc::clone(&shared)));
-        let mut connections: Vec<Task<()>> = Vec::new();
+        let mut registration = Tasks::default();
+        registration.keep(task::spawn(
+            "registration",
+            registration::register(Arc::clone(&shared)),
+        ));
+        let mut connections = Tasks::default();
         let mut shutdown = pin!(shutdown);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
                 arriving = shared.endpoint.accept() => {
                     let arriving = arriving.ok_or(BuilderError::EndpointClosed)?;
-                    connections.retain(|task| !task.is_finished());
-                    if connections.len() >= CONNECTIONS {
+                    if connections.count() >= CONNECTIONS {
                         tracing::warn!(address = %arriving.remote_address(), "refused: too many connections");
                         continue;
                     }
                     let shared = Arc::clone(&shared);
-                    connections.push(task::spawn("client", async move {
+                    connections.keep(task::spawn("client", async move {
                         let address = arriving.remote_address();
                         match arriving.finish(&shared.hello()).await {
                             Ok(peer) => connection::serve(shared, peer).await,
@@ -165,8 +171,12 @@ impl Builder {
             }
         }
         shared.drain().await;
-        drop(connections);
+        registration.end().await;
         shared.endpoint.close().await;
+        // Without their connections all end at once; only the disk may hold one up.
+        if timeout(END_WITHIN, connections.finished()).await.is_err() {
+            tracing::warn!("some connections did not end");
+        }
         Ok(())
     }
 

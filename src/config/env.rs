@@ -12,6 +12,9 @@ pub const QUICC_CONFIG: &str = "QUICC_CONFIG";
 pub const QUICC_LEDGER: &str = "QUICC_LEDGER";
 /// Set for a compiler run here that holds a local slot: wrappers it calls need none.
 pub const QUICC_LOCAL: &str = "QUICC_LOCAL";
+/// Set for a compiler run here or asked about itself: the compilers around the call, joined as in `PATH`. A script
+/// or program that stands in for a compiler and calls our link again means the next compiler, never itself.
+pub const QUICC_CALLERS: &str = "QUICC_CALLERS";
 /// Set to anything but the empty string: every wrapper runs the compiler and asks nobody.
 pub const QUICC_DISABLE: &str = "QUICC_DISABLE";
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use crate::config::env;
 use crate::host::process::command;
 
 /// Time one question may take; a cold 230 MB clang on a slow disk needs about two seconds.
@@ -91,6 +92,9 @@ fn ask_within(question: &Question, limit: Duration) -> Result<Answer, RunError> 
     let mut child = command(&question.program, &question.directory)
         .args(&question.arguments)
         .envs(question.environment.iter().map(|(name, value)| (name, value)))
+        // A program that stands in for a compiler and calls our link must not come back here with its own question.
+        .env(env::QUICC_DISABLE, "1")
+        .env(env::QUICC_CALLERS, &question.program)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

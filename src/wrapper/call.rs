@@ -60,6 +60,8 @@ pub fn run(call: &Call) -> u8 {
         Some(paths) => OurFiles::find(&paths.links(), &paths.installed()),
         None => OurFiles::find(&PathBuf::new(), &PathBuf::new()),
     };
+    let callers = env::read(env::QUICC_CALLERS).unwrap_or_default();
+    let ours = ours.with_callers(&callers);
     let search = env::read("PATH").unwrap_or_default();
     let Some(compiler) = compiler::resolve(&call.name, &search, &cwd, &ours) else {
         return complain(&call.name, "command not found", NOT_FOUND);
@@ -69,6 +71,7 @@ pub fn run(call: &Call) -> u8 {
         compiler,
         ours,
         search,
+        callers,
         cwd,
     };
     let Some(paths) = paths.filter(|_| env::read(env::QUICC_DISABLE).is_none()) else {
@@ -87,6 +90,7 @@ struct Session<'a> {
     compiler: Compiler,
     ours: OurFiles,
     search: OsString,
+    callers: OsString,
     cwd: PathBuf,
 }
 
@@ -148,7 +152,8 @@ impl Session<'_> {
     /// The environment the compiler would have without quicc.
     fn environment(&self) -> Vec<(OsString, OsString)> {
         let mut variables = env::all();
-        variables.retain(|(name, _)| name != env::QUICC_LEDGER && name != env::QUICC_LOCAL);
+        let ours = [env::QUICC_LEDGER, env::QUICC_LOCAL, env::QUICC_CALLERS];
+        variables.retain(|(name, _)| !ours.iter().any(|own| name == own));
         for (name, value) in &mut variables {
             if name == "PATH" {
                 *value = self.ours.strip(&self.search);
@@ -188,6 +193,16 @@ impl Session<'_> {
         }
     }
 
+    /// The compilers around whatever our compiler calls: those around us, and it.
+    fn callers_of_compiler(&self) -> OsString {
+        let mut callers = self.callers.clone();
+        if !callers.is_empty() {
+            callers.push(":");
+        }
+        callers.push(&self.compiler.path);
+        callers
+    }
+
     /// Replaces this process by the compiler. The token's socket stays open in it.
     fn become_compiler(&self, token: Option<&UnixStream>) -> u8 {
         if let Some(stream) = token {
@@ -197,7 +212,8 @@ impl Session<'_> {
         command
             .arg0(&self.compiler.argv0)
             .args(&self.call.arguments)
-            .envs(self.environment());
+            .envs(self.environment())
+            .env(env::QUICC_CALLERS, self.callers_of_compiler());
         if token.is_some() || env::read(env::QUICC_LOCAL).is_some() {
             command.env(env::QUICC_LOCAL, "1");
         }

@@ -27,6 +27,18 @@ impl OurFiles {
         }
     }
 
+    /// The same with the compilers in `callers`, joined as in `PATH`, that this call runs in: to resolve to one of
+    /// them would begin it again without end.
+    pub fn with_callers(mut self, callers: &OsStr) -> Self {
+        let identify = |path: &[u8]| {
+            let metadata = std::fs::metadata(OsStr::from_bytes(path)).ok()?;
+            Some((metadata.dev(), metadata.ino()))
+        };
+        let callers = callers.as_bytes().split(|&byte| byte == b':');
+        self.inodes.extend(callers.filter_map(identify));
+        self
+    }
+
     /// No file is ours: our links count as the programs they stand for.
     pub fn none() -> Self {
         Self {
@@ -35,7 +47,7 @@ impl OurFiles {
         }
     }
 
-    /// Whether following `metadata`'s path ends in quicc itself.
+    /// Whether following `metadata`'s path ends in quicc itself or in a compiler that called it.
     pub fn contains(&self, metadata: &Metadata) -> bool {
         self.inodes.contains(&(metadata.dev(), metadata.ino()))
     }
@@ -75,21 +87,43 @@ pub fn resolve(name: &OsStr, path: &OsStr, cwd: &Path, ours: &OurFiles) -> Optio
     }
     let file_name = Path::new(name).file_name()?;
     let found = search(file_name, path, cwd, ours)?;
-    let argv0 = if bare {
+    // A driver called by its bare name looks for its own directory along `PATH` (gcc: make_relative_prefix): that
+    // must not lead it to a file we passed over.
+    let argv0 = if bare && !found.others_before {
         name.to_owned()
     } else {
-        found.clone().into_os_string()
+        found.path.clone().into_os_string()
     };
-    Some(Compiler { path: found, argv0 })
+    Some(Compiler {
+        path: found.path,
+        argv0,
+    })
 }
 
-fn search(name: &OsStr, path: &OsStr, cwd: &Path, ours: &OurFiles) -> Option<PathBuf> {
+struct Found {
+    path: PathBuf,
+    /// Whether the compiler's own `PATH`, which lacks our links directory, leads to one of our files first.
+    others_before: bool,
+}
+
+fn search(name: &OsStr, path: &OsStr, cwd: &Path, ours: &OurFiles) -> Option<Found> {
+    let mut others_before = false;
     path.as_bytes().split(|&byte| byte == b':').find_map(|directory| {
         // An empty element of PATH is the working directory (POSIX, "Other Environment Variables").
         let candidate = cwd.join(OsStr::from_bytes(directory)).join(name);
         let metadata = std::fs::metadata(&candidate).ok()?;
         let runs = metadata.is_file() && metadata.permissions().mode() & 0o111 != 0;
-        (runs && !ours.contains(&metadata)).then_some(candidate)
+        if !runs {
+            return None;
+        }
+        if ours.contains(&metadata) {
+            others_before |= directory != ours.links.as_os_str().as_bytes();
+            return None;
+        }
+        Some(Found {
+            path: candidate,
+            others_before,
+        })
     })
 }
 
@@ -149,6 +183,20 @@ mod tests {
         );
         assert_eq!(world.resolve("clang"), None, "only our own link has this name");
         assert_eq!(world.resolve("/nonexistent/gcc"), None);
+    }
+
+    #[test]
+    fn a_compiler_that_called_us_is_passed_over() {
+        let mut world = World::new();
+        let second = world.at("other/gcc");
+        std::fs::write(&second, "next").unwrap();
+        std::fs::set_permissions(&second, PermissionsExt::from_mode(0o755)).unwrap();
+        let callers = std::env::join_paths([world.at("gone"), world.at("bin/gcc")]).unwrap();
+        world.ours = world.ours.with_callers(&callers);
+        let spelled = second.clone().into_os_string().into_string().unwrap();
+        assert_eq!(world.resolve("gcc"), Some((second.clone(), spelled)));
+        world.ours = world.ours.with_callers(second.as_os_str());
+        assert_eq!(world.resolve("gcc"), None);
     }
 
     #[test]

@@ -2,12 +2,11 @@
 //! happens when parts of it break.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::support::{QUICC, World};
+use crate::support::{QUICC, Role, World};
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -127,33 +126,6 @@ fn readme() -> Section {
         }
     }
     found
-}
-
-/// A role that runs until it is killed.
-struct Role(Child);
-
-impl Role {
-    /// Starts and waits until it says that it is ready.
-    fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        assert_eq!(line, "ready\n");
-        Self(child)
-    }
-
-    fn kill(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Drop for Role {
-    fn drop(&mut self) {
-        self.kill();
-    }
 }
 
 /// The farm of README with both its builders.

@@ -4,6 +4,7 @@
     missing_docs,
     clippy::disallowed_methods,
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::print_stdout,
     reason = "a test"
 )]
@@ -12,6 +13,7 @@
 mod support;
 
 mod builds;
+mod chains;
 mod changes;
 mod farm;
 mod faults;

@@ -6,6 +6,7 @@
     missing_docs,
     clippy::disallowed_methods,
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::print_stdout,
     reason = "a test"
 )]

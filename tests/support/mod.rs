@@ -5,21 +5,141 @@
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
+    clippy::expect_used,
     reason = "tests start real processes"
 )]
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
 
 /// The program under test.
 pub const QUICC: &str = env!("CARGO_BIN_EXE_quicc");
+
+/// Bound on what should take a second; only tells slow from never on a loaded machine.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// Looks again and again until `look` finds something.
+pub fn await_event<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(started.elapsed() < LONG, "{what} did not come");
+        std::thread::yield_now();
+    }
+}
+
+/// A role of a farm that runs until it is killed.
+pub struct Role(Child);
+
+impl Role {
+    /// Starts and waits until it says that it is ready.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert_eq!(line, "ready\n");
+        Self(child)
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// UDP ports of loopback that nobody held a moment ago, each another.
+pub fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
+    let sockets = [(); COUNT].map(|()| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    sockets.map(|socket| socket.local_addr().unwrap().port())
+}
+
+/// The files of a farm on loopback: certificates of `scheduler`, `b1` and `me`, and the configurations
+/// `scheduler.conf` and `builder.conf`. Nothing runs yet.
+pub struct FarmFiles {
+    world: World,
+    scheduler: u16,
+}
+
+impl Default for FarmFiles {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FarmFiles {
+    pub fn new() -> Self {
+        let world = World::new();
+        let certgen = |arguments: &str| {
+            let arguments: Vec<_> = arguments.split(' ').collect();
+            let output = world.quicc(&arguments);
+            assert!(output.status.success(), "{output:?}");
+        };
+        certgen("certgen init");
+        for (role, name) in [("scheduler", "scheduler"), ("builder", "b1"), ("client", "me")] {
+            certgen(&format!("certgen issue --role {role} --name {name}"));
+        }
+        let [scheduler, builder] = free_ports();
+        let own = |role: &str, name: &str| {
+            format!("ca = 'ca.pem'\ncertificate = '{role}-{name}.pem'\nkey = '{role}-{name}.key'\n")
+        };
+        let address = format!("public_addr = '127.0.0.1:{scheduler}'\n");
+        world.write("scheduler.conf", &(address + &own("scheduler", "scheduler")));
+        let text = format!(
+            "cache_dir = 'cache'\npublic_addr = '127.0.0.1:{builder}'\n\
+             scheduler_url = 'quicc://127.0.0.1:{scheduler}'\n"
+        );
+        world.write("builder.conf", &(text + &own("builder", "b1")));
+        Self { world, scheduler }
+    }
+
+    /// Where the files are, and where the roles run.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Has the agent of `world` use this farm as the client `me`.
+    pub fn join(&self, world: &World) {
+        let at = |name: &str| self.world.at(name).display().to_string();
+        let text = format!(
+            "[dist]\nscheduler_url = 'quicc://127.0.0.1:{}'\nca = '{}'\ncertificate = '{}'\nkey = '{}'\n",
+            self.scheduler,
+            at("ca.pem"),
+            at("client-me.pem"),
+            at("client-me.key")
+        );
+        std::fs::create_dir_all(world.home()).unwrap();
+        std::fs::write(world.home().join("config"), text).unwrap();
+    }
+
+    /// Starts `quicc ROLE` in the foreground.
+    pub fn start(&self, role: &str) -> Role {
+        let mut command = self.world.command(QUICC);
+        command
+            .args([role, "--config", &format!("{role}.conf")])
+            .stderr(Stdio::null());
+        Role::start(command)
+    }
+}
 
 /// One user's world.
 pub struct World {
@@ -147,6 +267,12 @@ impl World {
     /// The script without quicc.
     pub fn local(&self, script: &str) -> Output {
         self.command("sh").args(["-c", script]).output().unwrap()
+    }
+
+    /// What `quicc agent status` says; an agent must run.
+    pub fn status(&self) -> Value {
+        let output = self.quicc(&["agent", "status"]);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", self.explain(&output)))
     }
 
     pub fn agent_log(&self) -> String {
