@@ -8,9 +8,11 @@
 
 use std::hint::black_box;
 use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput};
+use quicc::host::process;
 use quicc::store::Cas;
 use quicc::transport::frame;
 use quicc_protocol::BlobDigest;
@@ -43,7 +45,7 @@ fn digests(criterion: &mut Criterion) {
 }
 
 fn packing(criterion: &mut Criterion) {
-    let object = machine_code();
+    let object = object_of_gxx();
     let (body, _) = frame::pack(&object);
     println!(
         "an object of {} bytes is packed into {}",
@@ -57,11 +59,21 @@ fn packing(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A megabyte such as compilers write: a part of this very program.
-fn machine_code() -> Vec<u8> {
-    let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-    let start = program.len().saturating_sub(MEGABYTE) / 2;
-    program[start..].iter().take(MEGABYTE).copied().collect()
+/// A megabyte of what g++ writes with `-g` for a unit that includes `<regex>`.
+fn object_of_gxx() -> Vec<u8> {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::fs::write(at("a.cc"), "#include <regex>\nstd::regex expression(\"a\");\n").unwrap();
+    let status = process::command(Path::new("/usr/bin/g++"), directory.path())
+        .args(["-g", "-c", "a.cc", "-o", "a.o"])
+        .env("PATH", "/usr/bin:/bin")
+        .status()
+        .unwrap_or_else(|error| panic!("cannot run /usr/bin/g++: {error}; apt-get install g++"));
+    assert!(status.success(), "g++ {status}");
+    let mut object = std::fs::read(at("a.o")).unwrap();
+    assert!(object.len() >= MEGABYTE, "g++ writes {} bytes", object.len());
+    object.truncate(MEGABYTE);
+    object
 }
 
 fn storing(criterion: &mut Criterion) {

@@ -8,6 +8,7 @@
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::unwrap_used,
+    clippy::expect_used,
     reason = "a benchmark prints, and ends when its ground is missing"
 )]
 
