@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use quicc_protocol::limits;
 use quicc_protocol::message::Message;
 use quicc_protocol::message::wrapper::{
     AgentDrains, AgentQuestion, AgentStatus, CompileDone, CompileRequest, Published, Question, RunLocally,
     StillWorking, VERSION,
 };
+use quicc_protocol::{codec, limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::link::Traffic;
 use super::status::{BuilderUse, Status};
@@ -46,6 +46,8 @@ pub struct Service {
     active: AtomicUsize,
     became_idle: Notify,
     stop: Notify,
+    /// Whether the socket has given up its name: another agent may have taken it.
+    unnamed: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +94,7 @@ impl Service {
             active: AtomicUsize::new(0),
             became_idle: Notify::new(),
             stop: Notify::new(),
+            unnamed: watch::Sender::new(false),
         })
     }
 
@@ -121,7 +124,8 @@ impl Service {
             }
         }
         let _ = std::fs::remove_file(&socket);
-        drop(listener);
+        self.unnamed.send_replace(true);
+        conversations.extend(connected_already(listener).map(|stream| self.spawn_conversation(stream)));
         let finish = async {
             for conversation in conversations {
                 let _ = conversation.await;
@@ -168,21 +172,23 @@ impl Service {
         if first.is::<AgentQuestion>() {
             return self.answer(&first.open()?, &mut writer).await;
         }
-        let request: CompileRequest = match first.open() {
-            Ok(request) => request,
-            // Another version's request may not decode; it is told so all the same.
-            Err(FrameError::Decode(_)) => {
-                return frame::send(&mut writer, &AgentDrains { version: VERSION }).await;
-            }
-            Err(error) => return Err(error),
-        };
-        if request.version != VERSION {
-            // Give up the name first: the wrapper looks for another agent as soon as it reads the answer.
-            self.stop.notify_one();
-            return frame::send(&mut writer, &AgentDrains { version: VERSION }).await;
+        if first.is::<CompileRequest>()
+            && let Some(version) = claimed_version(&first.payload)
+            && version != VERSION
+        {
+            return self.give_way(&mut writer).await;
         }
+        let request: CompileRequest = first.open()?;
         let foreign = self.foreign_reason(peer.as_ref().map(|peer| (peer.uid(), peer.pid())));
         self.compile(Arc::new(request), foreign, reader, writer).await
+    }
+
+    /// Makes room for an agent of the wrapper's version. The wrapper looks for it as soon as it is told, so the
+    /// socket's name is given up first.
+    async fn give_way(&self, writer: &mut OwnedWriteHalf) -> Result<(), FrameError> {
+        self.stop.notify_one();
+        let _ = self.unnamed.subscribe().wait_for(|unnamed| *unnamed).await;
+        frame::send(writer, &AgentDrains { version: VERSION }).await
     }
 
     /// Why a wrapper's files are not this agent's: another user, mount namespace or root directory.
@@ -308,6 +314,27 @@ impl Service {
     }
 }
 
+/// Wrappers that connected before the socket gave up its name and were not accepted yet: closing the listener would
+/// cut them off.
+fn connected_already(listener: UnixListener) -> impl Iterator<Item = UnixStream> {
+    let listener = listener.into_std().ok();
+    std::iter::from_fn(move || {
+        // Does not block: the listener comes from a runtime.
+        let (stream, _) = listener.as_ref()?.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        UnixStream::from_std(stream).ok()
+    })
+}
+
+/// The version at the beginning of a request whose further fields another version may have changed.
+fn claimed_version(payload: &[u8]) -> Option<u32> {
+    // The lengths a varint of 32 bits may have.
+    [1, 3, 5].into_iter().find_map(|length| {
+        let number = payload.get(..length)?;
+        codec::decode("a version", number, length).ok()
+    })
+}
+
 /// Runs `work`, telling the wrapper now and then that it lives; `None` when the wrapper is gone.
 async fn while_wanted<T>(
     work: impl Future<Output = T>,
@@ -352,4 +379,21 @@ pub fn bind(socket: &Path) -> std::io::Result<UnixListener> {
         _ => {}
     }
     UnixListener::bind(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_whatever_follows_it() {
+        for version in [0, 1, 250, 251, 65_535, 65_536, u32::MAX] {
+            let mut payload = codec::encode(&version);
+            assert_eq!(claimed_version(&payload), Some(version));
+            payload.extend([0xff; 9]);
+            assert_eq!(claimed_version(&payload), Some(version));
+        }
+        assert_eq!(claimed_version(&[]), None);
+        assert_eq!(claimed_version(&[252, 1]), None);
+    }
 }
