@@ -32,6 +32,8 @@ const UPLOADS: usize = 4;
 /// Blobs of an action not believed to be held are sent unasked up to this many bytes in all: one edited source
 /// and a header or two. More is announced first; a cold agent often meets a warm builder.
 const UNASKED_BYTES: u64 = 256 << 10;
+/// Times a builder may ask for each blob of an action, on average: it may have evicted what it was sent.
+const ASKED_PER_BLOB: usize = 8;
 /// Raced digests a slow action may lag behind before it counts as raced itself.
 const RACED_REMEMBERED: usize = 64;
 /// Priorities of streams, higher first: the table and the request carry what others wait for.
@@ -353,6 +355,7 @@ impl Link {
         sources: &Sources,
         traffic: &Arc<Traffic>,
     ) -> Result<Returned, RunError> {
+        let mut may_ask = ASKED_PER_BLOB * sources.len();
         loop {
             let frame = frame::receive(&mut stream.receive, limits::RUN_PAYLOAD)
                 .await?
@@ -360,6 +363,9 @@ impl Link {
             traffic.add_down(frame.payload.len() as u64);
             if frame.is::<BlobsWanted>() {
                 let wanted: BlobsWanted = frame.open()?;
+                may_ask = may_ask
+                    .checked_sub(wanted.digests.len().max(1))
+                    .ok_or_else(|| malformed("blobs are asked for without end"))?;
                 self.upload(wanted.digests, sources, traffic).await?;
             } else if frame.is::<Refusal>() {
                 let refusal: Refusal = frame.open()?;
@@ -432,8 +438,7 @@ impl Link {
         let mut room = 0;
         for digest in digests {
             let Some((path, size)) = sources.get(&digest) else {
-                let text = "a blob was asked for that the action does not name";
-                return Err(RunError::Refused(Refusal::new(RefusalCode::Malformed, text)));
+                return Err(malformed("a blob was asked for that the action does not name"));
             };
             if *size > room
                 || batches
@@ -476,6 +481,10 @@ impl Link {
         }
         Ok(())
     }
+}
+
+fn malformed(rule: &str) -> RunError {
+    RunError::Refused(Refusal::new(RefusalCode::Malformed, rule))
 }
 
 /// A batch to send. It is sent to its end even if the action that asked is cancelled: others may wait for it.

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::fcntl::Flock;
-use quicc_protocol::limits;
 use quicc_protocol::message::Message;
 use quicc_protocol::message::wrapper::{
     AgentDrains, AgentQuestion, AgentStatus, CompileDone, CompileRequest, Published, Question, RunLocally,
     StillWorking, VERSION,
 };
+use quicc_protocol::{codec, limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -130,7 +130,7 @@ impl Service {
             }
         }
         self.give_up_socket();
-        drop(listener);
+        conversations.extend(connected_already(listener).map(|stream| self.spawn_conversation(stream)));
         let finish = async {
             for conversation in conversations {
                 let _ = conversation.await;
@@ -188,19 +188,14 @@ impl Service {
         if first.is::<AgentQuestion>() {
             return self.answer(&first.open()?, &mut writer).await;
         }
-        let request: CompileRequest = match first.open() {
-            Ok(request) => request,
-            // Another version's request may not decode; it is told so all the same.
-            Err(FrameError::Decode(_)) => {
-                self.retire();
-                return frame::send(&mut writer, &AgentDrains { version: VERSION }).await;
-            }
-            Err(error) => return Err(error),
-        };
-        if request.version != VERSION {
+        if first.is::<CompileRequest>()
+            && let Some(version) = claimed_version(&first.payload)
+            && version != VERSION
+        {
             self.retire();
             return frame::send(&mut writer, &AgentDrains { version: VERSION }).await;
         }
+        let request: CompileRequest = first.open()?;
         let pid = peer.as_ref().and_then(tokio::net::unix::UCred::pid);
         let foreign = self.foreign_reason(peer.as_ref().map(|peer| (peer.uid(), peer.pid())));
         self.compile(Arc::new(request), (foreign, pid), reader, writer)
@@ -335,6 +330,27 @@ impl Service {
     }
 }
 
+/// Wrappers that connected before the socket gave up its name and were not accepted yet: closing the listener would
+/// cut them off.
+fn connected_already(listener: UnixListener) -> impl Iterator<Item = UnixStream> {
+    let listener = listener.into_std().ok();
+    std::iter::from_fn(move || {
+        // Does not block: the listener comes from a runtime.
+        let (stream, _) = listener.as_ref()?.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        UnixStream::from_std(stream).ok()
+    })
+}
+
+/// The version at the beginning of a request whose further fields another version may have changed.
+fn claimed_version(payload: &[u8]) -> Option<u32> {
+    // The lengths a varint of 32 bits may have.
+    [1, 3, 5].into_iter().find_map(|length| {
+        let number = payload.get(..length)?;
+        codec::decode("a version", number, length).ok()
+    })
+}
+
 /// Runs `work`, telling the wrapper now and then that it lives; `None` when the wrapper is gone.
 async fn while_wanted<T>(
     work: impl Future<Output = T>,
@@ -444,5 +460,17 @@ mod tests {
         assert!(start_of(own).is_some_and(|start| start > 0));
         assert_eq!(start_of(own), start_of(own));
         assert_eq!(start_of(i32::MAX), None);
+    }
+
+    #[test]
+    fn a_version_is_read_whatever_follows_it() {
+        for version in [0, 1, 250, 251, 65_535, 65_536, u32::MAX] {
+            let mut payload = codec::encode(&version);
+            assert_eq!(claimed_version(&payload), Some(version));
+            payload.extend([0xff; 9]);
+            assert_eq!(claimed_version(&payload), Some(version));
+        }
+        assert_eq!(claimed_version(&[]), None);
+        assert_eq!(claimed_version(&[252, 1]), None);
     }
 }

@@ -87,6 +87,15 @@ impl BuilderConfig {
             limits: sandbox_limits(&ActionLimits::default()),
         }
     }
+
+    /// The same with its files below `cache_dir`.
+    pub fn in_cache(self, cache_dir: PathBuf) -> Self {
+        Self {
+            build_dir: cache_dir.join("jobs"),
+            cache_dir,
+            ..self
+        }
+    }
 }
 
 fn sandbox_limits(limits: &ActionLimits) -> Limits {

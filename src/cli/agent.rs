@@ -206,7 +206,7 @@ async fn reach_farm(paths: &Paths) -> (Option<Reached>, String, Option<String>) 
             ..
         }) => {
             let cache = cache_dir.unwrap_or_else(|| paths.cache.join("embedded"));
-            let started = embedded::start_in_any(&cache).await.map(|farm| {
+            let started = embedded::start(cache).await.map(|farm| {
                 let embedded::EmbeddedFarm {
                     access,
                     endpoint,

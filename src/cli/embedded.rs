@@ -10,16 +10,19 @@ use quicc_protocol::version::ALPN;
 use rustls::pki_types::CertificateDer;
 
 use crate::agent::farm::FarmAccess;
-use crate::builder::{self, BuilderConfig};
+use crate::builder::{self, Builder, BuilderConfig, BuilderError};
 use crate::host::task::{self, Task};
 use crate::host::{clock, text};
 use crate::scheduler::service::{self as scheduler, SchedulerConfig};
+use crate::store::CasError;
 use crate::transport::Endpoint;
 
 /// An agent that runs longer has its farm's certificates expire; it then works locally and is restarted.
 const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Between two offers of the builder.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Directories tried: agents of one user that drain while others take their place.
+const CACHES: u32 = 4;
 /// The certificates' names.
 const CLUSTER: &str = "embedded";
 
@@ -34,27 +37,8 @@ pub(crate) struct EmbeddedFarm {
     pub(crate) roles: [Task<()>; 2],
 }
 
-/// Cache directories tried: an agent that drains keeps its own until its last unit is done.
-const CACHES: usize = 3;
-
-/// Starts a farm in `cache`, or beside it while that is in use. The error is the first one.
-pub(crate) async fn start_in_any(cache: &Path) -> Result<EmbeddedFarm, String> {
-    let mut first = None;
-    for number in 0..CACHES {
-        let mut directory = cache.as_os_str().to_owned();
-        if number > 0 {
-            directory.push(format!("-{number}"));
-        }
-        match start(PathBuf::from(directory)).await {
-            Ok(farm) => return Ok(farm),
-            Err(problem) => first = first.or(Some(problem)),
-        }
-    }
-    Err(first.unwrap_or_default())
-}
-
 /// Starts a farm whose builder keeps its files in `cache`.
-async fn start(cache: PathBuf) -> Result<EmbeddedFarm, String> {
+pub(crate) async fn start(cache: PathBuf) -> Result<EmbeddedFarm, String> {
     let cluster: Name = CLUSTER.parse().map_err(|error| text::chain(&error))?;
     let certificates =
         ephemeral_farm(&cluster, LIFETIME, clock::unix_seconds()).map_err(|error| text::chain(&error))?;
@@ -73,9 +57,7 @@ async fn start(cache: PathBuf) -> Result<EmbeddedFarm, String> {
         builder_address,
         cache,
     );
-    let builder = builder::prepare(config)
-        .await
-        .map_err(|error| text::chain(&error))?;
+    let builder = prepare(config).await.map_err(|error| text::chain(&error))?;
     let scheduler_config = SchedulerConfig {
         cluster: cluster.clone(),
         heartbeat: HEARTBEAT,
@@ -104,6 +86,26 @@ async fn start(cache: PathBuf) -> Result<EmbeddedFarm, String> {
         endpoint: agent_endpoint,
         roles: [scheduler, builder],
     })
+}
+
+/// A builder in the first of [`CACHES`] directories that no draining predecessor keeps.
+async fn prepare(config: BuilderConfig) -> Result<Builder, BuilderError> {
+    let mut number = 1;
+    loop {
+        match builder::prepare(config.clone().in_cache(nth_cache(&config.cache_dir, number))).await {
+            Err(BuilderError::Cas(CasError::InUse { .. })) if number < CACHES => number += 1,
+            prepared => return prepared,
+        }
+    }
+}
+
+fn nth_cache(first: &Path, number: u32) -> PathBuf {
+    if number == 1 {
+        return first.to_owned();
+    }
+    let mut name = first.as_os_str().to_owned();
+    name.push(format!("-{number}"));
+    name.into()
 }
 
 fn endpoint(ca: &CertificateDer<'_>, credentials: &Credentials, serves: bool) -> Result<Endpoint, String> {

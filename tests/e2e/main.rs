@@ -19,3 +19,4 @@ mod farm;
 mod faults;
 mod isolation;
 mod units;
+mod versions;

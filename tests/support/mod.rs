@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -115,6 +115,11 @@ impl FarmFiles {
     /// Where the files are, and where the roles run.
     pub fn world(&self) -> &World {
         &self.world
+    }
+
+    /// Where the scheduler is configured to be.
+    pub fn scheduler(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.scheduler).into()
     }
 
     /// Has the agent of `world` use this farm as the client `me`.
@@ -273,6 +278,10 @@ impl World {
     pub fn status(&self) -> Value {
         let output = self.quicc(&["agent", "status"]);
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", self.explain(&output)))
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.home().join("state/agent.sock")
     }
 
     pub fn agent_log(&self) -> String {
