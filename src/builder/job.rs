@@ -50,15 +50,9 @@ impl Job {
                 if still.needs(&ids) != Needs::Nothing {
                     return Err(refusals::stale());
                 }
-                layout::lay(
-                    still,
-                    directory.path(),
-                    &request.cwd,
-                    &request.outputs,
-                    builder.job_owner,
-                )
-                .map(|layout| (layout, still.tree.stamp()))
-                .map_err(|error| not_laid(&error))
+                layout::lay(still, directory.path(), &request.outputs, builder.job_owner)
+                    .map(|layout| (layout, still.tree.stamp()))
+                    .map_err(|error| not_laid(&error))
             })?;
             let plan = plan(&view.mirror, &layout, request, &builder.config.limits);
             Ok(Self {
