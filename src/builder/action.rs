@@ -110,9 +110,9 @@ async fn perform(
         .map_err(refusals::not_admitted)?;
     let view = inputs::table(client, &request).await?;
     inputs::fetch(client, &view.mirror, &ids, send).await?;
-    let job = Job::lay(client, view, request, ids).await?;
+    let job = Job::lay(client, view, request, ids, slot).await?;
     let report = job.run(client).await?;
-    let packed = job.finish(client, report).await?;
+    let (packed, slot) = job.finish(client, report).await?;
     let permit = Arc::clone(&builder.outcomes).acquire_owned().await;
     // The client may start its next action as soon as it has read this one: its slot is free by then.
     drop(slot);

@@ -1,4 +1,5 @@
-//! The part of an action that touches this machine: directories, sandbox, outputs.
+//! The part of an action that touches this machine: directories, sandbox, outputs. Work that cannot be cut short
+//! takes the action's slot with it: a cancelled action gives its slot back when its work has really ended.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -9,6 +10,7 @@ use quicc_protocol::identifiers::EntryId;
 use quicc_protocol::message::refusal::{Refusal, RefusalCode};
 use quicc_protocol::message::run::RunRequest;
 
+use super::admission::HeldSlot;
 use super::collect::{self, CollectError};
 use super::connection::{Client, blocking};
 use super::layout::{self, Layout, LayoutError};
@@ -30,15 +32,17 @@ pub(super) struct Job {
     plan: Plan,
     /// Holds the directories, and removes them.
     _directory: OwnedDirectory,
+    slot: HeldSlot,
 }
 
 impl Job {
-    /// Lays the action's directories on its view.
+    /// Lays the action's directories on its view. It keeps `slot` until [`Self::finish`].
     pub(super) async fn lay(
         client: &Arc<Client>,
         view: Use,
         request: RunRequest,
         mut ids: Vec<EntryId>,
+        slot: HeldSlot,
     ) -> Result<Self, Refusal> {
         ids.extend(request.outputs.iter().map(|output| output.directory));
         let builder = Arc::clone(&client.builder);
@@ -62,6 +66,7 @@ impl Job {
                 layout,
                 plan,
                 _directory: directory,
+                slot,
             })
         });
         laying.await.map_err(|_| refusals::ending())?
@@ -86,18 +91,23 @@ impl Job {
             })
     }
 
-    /// Reads and compresses what the run left.
-    pub(super) async fn finish(self, client: &Arc<Client>, report: Report) -> Result<Packed, Refusal> {
+    /// Reads and compresses what the run left; gives the slot back for whoever holds the result in memory.
+    pub(super) async fn finish(
+        self,
+        client: &Arc<Client>,
+        report: Report,
+    ) -> Result<(Packed, HeldSlot), Refusal> {
         let file_limit = client.builder.config.limits.file_bytes;
         let finishing = blocking(move || {
             let collected = collect::collect(&self.layout, file_limit).map_err(|error| match &error {
                 CollectError::TooLarge => refusals::limit_exceeded(),
                 CollectError::File(_) => refusals::internal("outputs cannot be read", &error),
             })?;
-            outcome::pack(&report, collected, self.mirror_changed()).map_err(|limit| {
+            let packed = outcome::pack(&report, collected, self.mirror_changed()).map_err(|limit| {
                 tracing::info!(?limit, "an action ran into a limit");
                 refusals::limit_exceeded()
-            })
+            })?;
+            Ok((packed, self.slot))
         });
         finishing.await.map_err(|_| refusals::ending())?
     }
