@@ -194,7 +194,7 @@ async fn an_action_that_no_longer_has_a_stream_is_dead() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn limits_and_missing_compilers_are_refusals() {
+async fn limits_missing_compilers_and_missing_directories_are_refusals() {
     let world = World::new().await;
     let mut client = world.ready_client("alice").await;
     let endless = client.request(
@@ -213,6 +213,9 @@ async fn limits_and_missing_compilers_are_refusals() {
     let mut foreign = client.request("", &[]);
     foreign.program = b"/bin/foreign".to_vec();
     assert_eq!(client.run(&foreign).await.refusal(), RefusalCode::Unsupported);
+    let mut nowhere = client.request("exit 0", &[]);
+    nowhere.cwd = b"/work/absent".to_vec();
+    assert_eq!(client.run(&nowhere).await.refusal(), RefusalCode::Unsupported);
 }
 
 #[tokio::test(flavor = "multi_thread")]
