@@ -33,7 +33,11 @@ pub(super) async fn receive(
     for (number, body) in batch.bodies.iter().enumerate() {
         let kept = keep(client, &mut stream, body).await;
         match kept {
-            Ok(()) => client.wanted.arrived(&body.digest),
+            Ok(()) => {
+                client.wanted.arrived(&body.digest);
+                client.builder.condition.notify();
+                put_in_place(client, body).await?;
+            }
             Err(Loss::Stream(error)) if impatient::is_stall(&error) => {
                 tracing::warn!(client = %client.owner.identity, "a blob stream stalled");
                 return Err(StreamEnd::Stop(close::CANCELLED));
@@ -42,6 +46,7 @@ pub(super) async fn receive(
             Err(Loss::Blob(error)) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a blob cannot be kept");
                 client.wanted.failed(&body.digest);
+                client.builder.condition.notify();
             }
             Err(Loss::Batch(error)) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "blobs cannot be kept");
@@ -52,7 +57,6 @@ pub(super) async fn receive(
                 return Err(StreamEnd::Stop(close::CANCELLED));
             }
         }
-        client.builder.condition.notify();
     }
     Ok(())
 }
@@ -92,16 +96,17 @@ async fn keep(client: &Arc<Client>, stream: &mut Impatient<'_, RecvStream>, body
     if let Some(error) = counted.refused {
         return Err(Loss::Blob(error));
     }
-    let (client, digest) = (Arc::clone(client), body.digest);
-    let committed = blocking(move || {
-        writer.map_or(Ok(()), Writer::commit)?;
-        client.builder.views.arrived(&digest);
-        Ok(())
-    });
-    match committed.await {
+    match blocking(move || writer.map_or(Ok(()), Writer::commit)).await {
         Ok(committed) => committed.map_err(Loss::Blob),
         Err(_) => Err(Loss::Batch(io::Error::other("the builder is ending"))),
     }
+}
+
+/// Fills the client's files that wait for a blob. Actions that wait for it were told already and may be first.
+async fn put_in_place(client: &Arc<Client>, body: &Body) -> Result<(), StreamEnd> {
+    let (client, digest) = (Arc::clone(client), body.digest);
+    let filled = blocking(move || client.builder.views.arrived(&client.owner, &digest));
+    Ok(filled.await?)
 }
 
 /// Passes bytes on to the store, or to nowhere, and counts them: whoever waits sees progress.

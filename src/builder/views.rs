@@ -190,19 +190,19 @@ impl Views {
             .is_some_and(|known| known.stream.is_some())
     }
 
-    /// Fills what waits for a blob in any view. Blocks on the disk.
-    pub fn arrived(&self, digest: &BlobDigest) {
-        let mirrors: Vec<(ViewId, Arc<Mirror>)> = self
+    /// Fills what waits for a blob in the views of `owner`. Those of others have their own actions fill them: no
+    /// client waits for another's disk work. Blocks on the disk.
+    pub fn arrived(&self, owner: &Owner, digest: &BlobDigest) {
+        let waiting: Vec<(ViewId, Arc<Mirror>)> = self
             .inner()
             .views
             .iter()
+            .filter(|(_, known)| known.owner == *owner && known.mirror.may_await(digest))
             .map(|(view, known)| (*view, Arc::clone(&known.mirror)))
             .collect();
-        for (view, mirror) in mirrors {
-            if mirror.awaits(digest) {
-                mirror.materialise(digest);
-                self.account(view, &mirror);
-            }
+        for (view, mirror) in waiting {
+            mirror.materialise(digest);
+            self.account(view, &mirror);
         }
     }
 

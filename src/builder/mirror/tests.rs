@@ -4,6 +4,7 @@ use super::*;
 use crate::store::discard::Discarder;
 use proptest::prelude::*;
 use quicc_protocol::message::table::{EntryKind, FileTime};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt;
 
@@ -406,6 +407,58 @@ fn a_table_told_again_is_applied_once() {
         fs::read_dir(world.mirror.root()).unwrap().count(),
         99 + tree::MOUNT_POINTS.len()
     );
+}
+
+#[test]
+fn a_go_is_bounded_in_records_and_names() {
+    let many = |parent, names: usize| TableRecord::Poison {
+        parent,
+        names: vec![(b"n".to_vec(), PoisonKind::Link); names],
+    };
+    let check = |names: &[usize], expected: &[usize]| {
+        let records: Vec<_> = names.iter().map(|&names| many(ROOT, names)).collect();
+        let lengths: Vec<_> = goes(&records).map(<[_]>::len).collect();
+        assert_eq!(lengths, expected, "{names:?}");
+    };
+    check(&[], &[]);
+    check(&[1; 70], &[32, 32, 6]);
+    check(&[NAMES_AT_ONCE, 1, NAMES_AT_ONCE], &[1, 1, 1]);
+    check(&[NAMES_AT_ONCE - 1, 1, 0, 1], &[3, 1]);
+    check(&[5 * NAMES_AT_ONCE, 1, 1], &[1, 2]);
+}
+
+#[test]
+fn a_record_of_very_many_names_is_applied_whole() {
+    let world = World::new(1 << 30);
+    let names: Vec<_> = (0..2 * NAMES_AT_ONCE + 3)
+        .map(|name| name.to_string().into_bytes())
+        .collect();
+    let poison = names
+        .iter()
+        .map(|name| (name.clone(), PoisonKind::Link))
+        .collect();
+    world.apply(&[
+        define(1, ROOT, "d", directory()),
+        TableRecord::Poison {
+            parent: 1,
+            names: poison,
+        },
+    ]);
+    assert_equal_to_table(&world.mirror);
+    assert_eq!(fs::read_dir(world.path("d")).unwrap().count(), names.len());
+    world.apply(&[TableRecord::Cure { parent: 1, names }]);
+    assert_eq!(fs::read_dir(world.path("d")).unwrap().count(), 0);
+    assert_eq!(*world.mirror.position().borrow(), 3);
+}
+
+#[test]
+fn who_may_await_a_blob_is_known_while_the_disk_is_busy() {
+    let world = World::new(1 << 20);
+    world.apply(&[define(1, ROOT, "a", file(b"late"))]);
+    world.mirror.while_still(|_| {
+        assert!(world.mirror.may_await(&BlobDigest::of(b"late")));
+        assert!(!world.mirror.may_await(&BlobDigest::of(b"other")));
+    });
 }
 
 /// Every name of the tree on disk is what the table says, and nothing else is there.

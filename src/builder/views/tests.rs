@@ -167,7 +167,7 @@ fn views_are_bounded() {
 }
 
 #[test]
-fn a_blob_reaches_every_view_that_waits() {
+fn a_blob_reaches_every_view_of_its_owner_that_waits() {
     let world = World::new(1 << 20);
     let feeds: Vec<_> = (1..=2)
         .map(|number| world.open(number, 1, None).unwrap())
@@ -188,14 +188,22 @@ fn a_blob_reaches_every_view_that_waits() {
             same_inode_as: None,
         },
     };
-    for feed in &feeds {
+    let bob = owner("bob", 2);
+    let foreign = world.views.open(&bob, view(3), 1, None).unwrap();
+    for feed in feeds.iter().chain([&foreign]) {
         feed.mirror().apply(0, &[record(digest)]).unwrap();
     }
     let mut writer = world.cas.insert_writer(digest, 4).unwrap();
     writer.write_all(b"late").unwrap();
     writer.commit().unwrap();
-    world.views.arrived(&digest);
+    let content = |feed: &Feed| std::fs::read(feed.mirror().root().join("f")).unwrap_or_default();
+    foreign
+        .mirror()
+        .while_still(|_| world.views.arrived(&owner("alice", 1), &digest));
     for feed in &feeds {
-        assert_eq!(std::fs::read(feed.mirror().root().join("f")).unwrap(), b"late");
+        assert_eq!(content(feed), b"late");
     }
+    assert_eq!(content(&foreign), b"", "its own actions see to it");
+    world.views.arrived(&bob, &digest);
+    assert_eq!(content(&foreign), b"late");
 }
