@@ -374,6 +374,27 @@ fn the_sandbox_finds_its_mount_points() {
 }
 
 #[test]
+fn what_the_sandbox_mounts_over_is_never_in_place() {
+    let world = World::new(1 << 20);
+    world.store(b"x");
+    world.apply(&[
+        define(1, ROOT, "dev", directory()),
+        define(2, 1, "shm", directory()),
+        define(3, 2, "a.h", file(b"x")),
+        define(4, ROOT, "src", directory()),
+        define(5, 4, "dev", directory()),
+        define(6, 5, "a.h", file(b"x")),
+        poison(2, "b.h", PoisonKind::Link),
+    ]);
+    for covered in [2, 3] {
+        assert_eq!(world.mirror.needs(&[1, covered, 6]), Needs::Covered(covered));
+    }
+    assert_eq!(world.mirror.needs(&[1, 4, 5, 6]), Needs::Nothing);
+    world.apply(&[define(7, 4, "b.h", file(b"x"))]);
+    assert_eq!(world.mirror.needs(&[7]), Needs::Nothing, "the table goes on");
+}
+
+#[test]
 fn a_dropped_mirror_leaves_nothing_and_positions_count_records() {
     let world = World::new(1 << 20);
     let position = world.mirror.position();
