@@ -24,15 +24,14 @@ use crate::host::files::{FileError, PathContext};
 use crate::store::discard::{OwnedDirectory, discard};
 use crate::store::{Cas, CasError};
 
+use self::usage::Usage;
 use self::waiting::Waiting;
 
 pub use self::still::{Needs, Still};
 
 mod still;
+mod usage;
 mod waiting;
-
-/// Files are counted against the quota in blocks, as file systems keep them.
-const BLOCK: u64 = 4096;
 
 /// Records applied, or files filled, in one go; between two goes, actions get a look at the mirror.
 const RECORDS_AT_ONCE: usize = 32;
@@ -77,7 +76,7 @@ pub struct Mirror {
     root: PathBuf,
     staging: Staging,
     cas: Cas,
-    /// Most bytes of its files.
+    /// Bytes it may take when it is given more.
     limit: u64,
     /// Held by whoever applies records, from the first to the last, so that those of two streams never mix.
     turn: Mutex<()>,
@@ -87,7 +86,7 @@ pub struct Mirror {
     /// the state held.
     waiting: Waiting,
     position: watch::Sender<u64>,
-    /// Of its files; kept beside the state for those who must not wait for the disk.
+    /// Taken of the disk; kept beside the state for those who must not wait for the disk.
     bytes: AtomicU64,
     broken: AtomicBool,
 }
@@ -99,11 +98,12 @@ struct State {
     filled: BTreeSet<EntryId>,
     /// Directories whose time is to be set again.
     dirty: BTreeSet<EntryId>,
-    bytes: u64,
+    usage: Usage,
 }
 
 impl Mirror {
-    /// An empty mirror in an empty `directory`, with at most `limit` bytes of files taken from `cas`.
+    /// An empty mirror in an empty `directory`, whose files are taken from `cas`; they stay
+    /// poison beyond `limit` bytes, names included.
     pub fn create(directory: OwnedDirectory, cas: Cas, limit: u64) -> Result<Self, MirrorError> {
         let root = directory.path().join("root");
         let staging = directory.path().join("staging");
@@ -220,7 +220,7 @@ impl Mirror {
         self.position.subscribe()
     }
 
-    /// Bytes of its files. Never waits.
+    /// Bytes it takes of the disk: blocks of files, and one for every other name. Never waits.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -261,10 +261,15 @@ impl Mirror {
     }
 
     fn apply_one(&self, state: &mut State, record: &TableRecord) -> Result<(), MirrorError> {
+        let directory = usage::directory_of(&state.tree, record);
+        let names = usage::names_in(&state.tree, directory);
+        let below = usage::names_below_displaced(&state.tree, record);
         let applied = state.tree.apply(record)?;
+        let names_now = usage::names_in(&state.tree, directory);
+        state.usage.named(names + below, names_now);
         for (id, file) in applied.gone {
             if state.filled.remove(&id) {
-                state.bytes = state.bytes.saturating_sub(blocks(file.size));
+                state.usage.emptied(file.size);
             }
             self.waiting.remove(&file.content, id);
         }
@@ -308,8 +313,7 @@ impl Mirror {
 
     /// Puts a file's bytes in its place; whether they are there now. What was there stays until then.
     fn fill(&self, state: &mut State, id: EntryId, file: &FileEntry) -> bool {
-        let size = blocks(file.size);
-        let room = state.bytes + size <= self.limit;
+        let room = state.usage.has_room(file.size, self.limit);
         if !room || (!self.cas.has(&file.content) && self.twin(state, id, file).is_none()) {
             return false;
         }
@@ -320,7 +324,7 @@ impl Mirror {
             );
             return false;
         }
-        state.bytes += size;
+        state.usage.filled(file.size);
         state.filled.insert(id);
         self.waiting.remove(&file.content, id);
         true
@@ -354,7 +358,7 @@ impl Mirror {
 
     /// Ends a change: publishes the size, gives directories in which something was placed their client's time back.
     fn settle(&self, state: &mut State) {
-        self.bytes.store(state.bytes, Ordering::Relaxed);
+        self.bytes.store(state.usage.bytes(), Ordering::Relaxed);
         for id in std::mem::take(&mut state.dirty) {
             let modified = state.tree.directory(id).and_then(|directory| directory.modified);
             if let Some(modified) = modified {
@@ -382,10 +386,6 @@ fn goes(mut records: &[TableRecord]) -> impl Iterator<Item = &[TableRecord]> {
         records = rest;
         (!go.is_empty()).then_some(go)
     })
-}
-
-fn blocks(size: u64) -> u64 {
-    size.div_ceil(BLOCK).max(1) * BLOCK
 }
 
 #[cfg(test)]

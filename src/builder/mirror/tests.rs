@@ -1,5 +1,6 @@
 //! Records on one side, a real directory tree on the other.
 
+use super::usage::BLOCK;
 use super::*;
 use crate::store::discard::Discarder;
 use proptest::prelude::*;
@@ -336,7 +337,7 @@ fn what_has_no_room_stays_poison_until_there_is_some() {
     ]);
     assert_eq!(
         (world.kind("2"), world.kind("3"), world.mirror.bytes()),
-        ('f', 'L', 2 * BLOCK)
+        ('f', 'L', 3 * BLOCK)
     );
     world.apply(&[TableRecord::Remove { id: 1 }]);
     world.mirror.materialise(&BlobDigest::of(b"3"));
@@ -482,13 +483,46 @@ fn who_may_await_a_blob_is_known_while_the_disk_is_busy() {
     });
 }
 
+#[test]
+fn every_name_takes_a_block_and_large_files_more() {
+    let world = World::new(1 << 20);
+    let large = vec![0; 2 * BLOCK as usize + 1];
+    world.store(&large);
+    let check = |record: TableRecord, blocks: u64| {
+        world.apply(&[record.clone()]);
+        assert_eq!(world.mirror.bytes(), blocks * BLOCK, "{record:?}");
+    };
+    check(define(1, ROOT, "d", directory()), 1);
+    check(define(2, 1, "e", directory()), 2);
+    check(define(3, 2, "link", link(b"x")), 3);
+    check(poison(2, "p", PoisonKind::Directory), 4);
+    check(poison(2, "p", PoisonKind::Link), 4);
+    check(define(4, 2, "large", file(&large)), 7);
+    check(define(5, 2, "late", file(b"late")), 8);
+    check(poison(1, "e", PoisonKind::Link), 2);
+    check(define(6, 1, "large", file(&large)), 5);
+    let twice = vec![(b"large".to_vec(), PoisonKind::Link); 2];
+    check(
+        TableRecord::Poison {
+            parent: 1,
+            names: twice,
+        },
+        3,
+    );
+    check(poison(ROOT, "dev", PoisonKind::Link), 3);
+    check(TableRecord::Remove { id: 2 }, 3);
+    check(TableRecord::Remove { id: 1 }, 0);
+}
+
 /// Every name of the tree on disk is what the table says, and nothing else is there.
 fn assert_equal_to_table(mirror: &Mirror) {
     let state = mirror.state();
     let mut directories = vec![ROOT];
+    let mut blocks = 0;
     while let Some(id) = directories.pop() {
         let path = mirror.root().join(state.tree.path(id));
         let names = &state.tree.directory(id).unwrap().names;
+        blocks += names.len() as u64;
         for (name, child) in names {
             let letter = kind(&path.join(std::str::from_utf8(name).unwrap()));
             let expected = match child {
@@ -509,6 +543,7 @@ fn assert_equal_to_table(mirror: &Mirror) {
         let own = if id == ROOT { tree::MOUNT_POINTS.len() } else { 0 };
         assert_eq!(fs::read_dir(path).unwrap().count(), names.len() + own);
     }
+    assert_eq!(mirror.bytes(), blocks * BLOCK, "no file here is larger");
 }
 
 proptest! {
