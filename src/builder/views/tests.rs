@@ -150,6 +150,25 @@ fn idle_views_give_way_and_used_ones_stay() {
     );
 }
 
+#[tokio::test]
+async fn a_stream_that_lost_its_view_is_told() {
+    let world = World::new(4096);
+    let check = async |lost: &Feed| {
+        let told = tokio::time::timeout(std::time::Duration::from_secs(5), lost.superseded());
+        assert!(told.await.is_ok());
+    };
+    let first = world.open(1, 1, None).unwrap();
+    let resumed = world.open(1, 1, Some(0)).unwrap();
+    check(&first).await;
+    let anew = world.open(1, 2, None).unwrap();
+    check(&resumed).await;
+    world.fill(&anew, 1, b"x");
+    let other = world.open(2, 1, None).unwrap();
+    world.fill(&other, 1, b"x");
+    check(&anew).await;
+    assert!(other.is_current() && other.superseded.has_changed().is_ok());
+}
+
 #[test]
 fn views_are_bounded() {
     let world = World::new(1 << 20);
