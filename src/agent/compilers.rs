@@ -10,6 +10,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::compile::{Language, Plan};
 use crate::inputs::dependencies;
@@ -69,11 +72,32 @@ fn pick(env: &Environment, names: &[&str]) -> Vec<(Vec<u8>, Vec<u8>)> {
         .collect()
 }
 
-type Once<V> = Arc<OnceLock<Result<Arc<V>, String>>>;
+/// How long a failure is remembered: it may have been a passing one, a machine out of processes say.
+const FAILURE_REMEMBERED: Duration = Duration::from_secs(10);
+
+/// One answer, being asked for or had, and since when.
+#[derive(Debug)]
+struct Once<V> {
+    answer: OnceLock<Result<Arc<V>, String>>,
+    since: Instant,
+}
+
+impl<V> Once<V> {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            answer: OnceLock::new(),
+            since: Instant::now(),
+        })
+    }
+
+    fn is_worn(&self) -> bool {
+        matches!(self.answer.get(), Some(Err(_))) && self.since.elapsed() >= FAILURE_REMEMBERED
+    }
+}
 
 /// Answers by question; concurrent askers of one question wait for one answer.
 #[derive(Debug)]
-struct Memory<K, V>(Mutex<HashMap<K, Once<V>>>);
+struct Memory<K, V>(Mutex<HashMap<K, Arc<Once<V>>>>);
 
 impl<K: Hash + Eq, V> Memory<K, V> {
     fn new() -> Self {
@@ -86,9 +110,13 @@ impl<K: Hash + Eq, V> Memory<K, V> {
             if map.len() >= REMEMBERED {
                 map.clear();
             }
-            Arc::clone(map.entry(key).or_default())
+            let once = map.entry(key).or_insert_with(Once::new);
+            if once.is_worn() {
+                *once = Once::new();
+            }
+            Arc::clone(once)
         };
-        once.get_or_init(|| ask().map(Arc::new)).clone()
+        once.answer.get_or_init(|| ask().map(Arc::new)).clone()
     }
 }
 
@@ -108,6 +136,8 @@ struct SearchKey {
     cwd: Vec<u8>,
     env: Vec<(Vec<u8>, Vec<u8>)>,
     directories: Vec<Fingerprint>,
+    /// Directories that exist now and did not when the same was asked first.
+    appeared: Vec<Vec<u8>>,
 }
 
 /// Locale variables, and the toolchain's catalogues.
@@ -183,6 +213,26 @@ impl Compilers {
         cwd: &[u8],
         env: &Environment,
     ) -> Result<Arc<SearchList>, String> {
+        let found = self.ask_search_list(compiler, plan, cwd, env, Vec::new())?;
+        // A directory that was left out because it did not exist is searched once it does.
+        let at = Path::new(OsStr::from_bytes(cwd));
+        let exists = |path: &&Vec<u8>| at.join(OsStr::from_bytes(path)).exists();
+        let appeared: Vec<_> = found.ignored.iter().filter(exists).cloned().collect();
+        if appeared.is_empty() {
+            Ok(found)
+        } else {
+            self.ask_search_list(compiler, plan, cwd, env, appeared)
+        }
+    }
+
+    fn ask_search_list(
+        &self,
+        compiler: &Path,
+        plan: &Plan,
+        cwd: &[u8],
+        env: &Environment,
+        appeared: Vec<Vec<u8>>,
+    ) -> Result<Arc<SearchList>, String> {
         let mut variables = pick(env, &TOOL_VARIABLES);
         variables.extend(pick(env, &SEARCH_VARIABLES));
         let at = Path::new(OsStr::from_bytes(cwd));
@@ -201,6 +251,7 @@ impl Compilers {
             directories: named
                 .map(|path| fingerprint(&path).map(|(dev, ino, ..)| (dev, ino, 0, 0, 0, 0, 0)))
                 .collect(),
+            appeared,
         };
         self.searches.get(key, || {
             let mut arguments = plan.search_arguments.clone();

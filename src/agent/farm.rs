@@ -13,7 +13,7 @@ use quicc_protocol::limits;
 use quicc_protocol::message::lease::{LeaseDemand, LeaseGrant};
 use quicc_protocol::message::offer::LeaseEnd;
 use quicc_protocol::version::Hello;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::link::Link;
@@ -102,6 +102,9 @@ pub struct Farm {
     state: Mutex<State>,
     changed: Notify,
     demand: watch::Sender<u32>,
+    /// Leases that lost their connection: the scheduler may grant their slots anew.
+    returned: mpsc::UnboundedSender<LeaseId>,
+    returns: tokio::sync::Mutex<mpsc::UnboundedReceiver<LeaseId>>,
 }
 
 /// A slot on a builder, given back when dropped.
@@ -160,6 +163,8 @@ impl Farm {
             epoch: 0,
         };
         let (demand, _) = watch::channel(0);
+        let (returned, returns) = mpsc::unbounded_channel();
+        let returns = tokio::sync::Mutex::new(returns);
         let (state, changed) = (Mutex::new(state), Notify::new());
         Arc::new(Self {
             access,
@@ -169,11 +174,24 @@ impl Farm {
             state,
             changed,
             demand,
+            returned,
+            returns,
         })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives up leases whose slots cannot be used any more, and says so to the scheduler.
+    fn drop_leases(&self, state: &mut State, gone: impl Fn(&Lease) -> bool) {
+        state.leases.retain(|id, lease| {
+            let gone = gone(lease);
+            if gone {
+                let _ = self.returned.send(*id);
+            }
+            !gone
+        });
     }
 
     fn update_demand(&self, state: &State) {
@@ -198,11 +216,23 @@ impl Farm {
             .collect()
     }
 
+    /// Starts nothing more on a builder for a while; what runs there goes on.
+    pub fn spare(&self, link: &Link) {
+        let mut state = self.lock();
+        state.avoided.insert(link.name.clone(), Instant::now() + AVOIDED);
+        for (id, lease) in &mut state.leases {
+            if lease.link.name == link.name && lease.slots > 0 {
+                lease.slots = 0;
+                let _ = self.returned.send(*id);
+            }
+        }
+    }
+
     /// Keeps away from a builder for a while, and from its leases for good.
     pub fn avoid(&self, link: &Link) {
         let mut state = self.lock();
         state.avoided.insert(link.name.clone(), Instant::now() + AVOIDED);
-        state.leases.retain(|_, lease| lease.link.name != link.name);
+        self.drop_leases(&mut state, |lease| lease.link.name == link.name);
         state.links.remove(&link.name);
         drop(state);
         link.close();
@@ -324,24 +354,28 @@ impl Farm {
             crate::transport::liveness::watch(watched).await
         });
         let mut demand = self.demand.subscribe();
+        let mut returns = self.returns.lock().await;
         let telling = async {
             let mut told = None;
             loop {
                 let wanted = *demand.borrow_and_update();
                 let fell = told.is_some_and(|told| wanted < told);
-                if fell
-                    && tokio::time::timeout(DEMAND_LINGERS, demand.changed())
-                        .await
-                        .is_ok()
-                {
-                    continue;
-                }
-                if told != Some(wanted) {
+                if !fell && told != Some(wanted) {
                     told = Some(wanted);
                     frame::send(&mut control.send, &self.demand_message(wanted)).await?;
                 }
-                if demand.changed().await.is_err() {
-                    return Ok(());
+                tokio::select! {
+                    changed = demand.changed() => if changed.is_err() {
+                        return Ok(());
+                    },
+                    Some(lease) = returns.recv() => {
+                        let end = LeaseEnd { lease, extensions: Vec::new() };
+                        frame::send(&mut control.send, &end).await?;
+                    }
+                    () = tokio::time::sleep(DEMAND_LINGERS), if fell => {
+                        told = Some(wanted);
+                        frame::send(&mut control.send, &self.demand_message(wanted)).await?;
+                    }
                 }
             }
         };
@@ -462,7 +496,7 @@ impl Farm {
             link.closed().await;
             if let Some(farm) = farm.upgrade() {
                 let mut state = farm.lock();
-                state.leases.retain(|_, lease| lease.link.is_alive());
+                farm.drop_leases(&mut state, |lease| !lease.link.is_alive());
                 state.links.retain(|_, link| link.is_alive());
                 farm.update_demand(&state);
                 drop(state);

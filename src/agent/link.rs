@@ -5,26 +5,26 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use quicc_protocol::identifiers::{LeaseId, ViewId};
+use quicc_protocol::identifiers::{EntryId, LeaseId, ViewId};
 use quicc_protocol::message::Message;
 use quicc_protocol::message::blob::{BlobBatch, BlobsWanted, Body};
 use quicc_protocol::message::lease::LeaseGrant;
 use quicc_protocol::message::refusal::{Refusal, RefusalCode};
 use quicc_protocol::message::run::{DeclaredOutput, LeasePresented, Outcome, RunRequest};
-use quicc_protocol::message::table::{TableOpen, TableRecord, TableRecords};
+use quicc_protocol::message::table::{EntryKind, TableOpen, TableRecord, TableRecords};
 use quicc_protocol::{BlobDigest, close, limits};
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::table::{Cover, Table, TableError};
+use super::table::{Table, TableError};
 use crate::host::task::{self, Task};
 use crate::inputs::tree::Tree;
 use crate::transport::frame::{self, Frame};
 use crate::transport::{FrameError, Peer, liveness};
 
-/// Records in one message; a poisoned directory name is some 20 bytes, a file some 70.
-const RECORDS_PER_MESSAGE: usize = 2000;
+/// Encoded bytes of records gathered into one message; a record alone is at most as much again.
+const RECORD_BYTES_PER_MESSAGE: usize = 512 << 10;
 /// Uncompressed bytes gathered into one blob stream, unless a single blob is larger.
 const BATCH_BYTES: u64 = 4 << 20;
 /// Blob streams being read, compressed and sent at once: their memory is this many batches.
@@ -59,6 +59,17 @@ pub struct Action {
     pub umask: u32,
     /// Physical directory, name and present state of each declared output.
     pub outputs: Vec<(Vec<u8>, DeclaredOutput)>,
+}
+
+/// Where a table stood after a change, and what the change gave.
+#[derive(Debug)]
+pub struct Told<T> {
+    /// Which table of the view.
+    pub epoch: u64,
+    /// Records told.
+    pub position: u64,
+    /// The change's own result.
+    pub value: T,
 }
 
 /// What came back.
@@ -213,15 +224,8 @@ impl Link {
                 };
                 frame::send(&mut send, &open).await.ok()?;
                 while let Some(records) = queue.recv().await {
-                    for part in records.chunks(RECORDS_PER_MESSAGE) {
-                        frame::send(
-                            &mut send,
-                            &TableRecords {
-                                records: part.to_vec(),
-                            },
-                        )
-                        .await
-                        .ok()?;
+                    for records in split_records(records) {
+                        frame::send(&mut send, &TableRecords { records }).await.ok()?;
                     }
                 }
                 let _ = send.finish();
@@ -268,12 +272,12 @@ impl Link {
         Ok(())
     }
 
-    /// Changes the table under its lock, so that records leave in the order of their positions. A table whose
-    /// ids are used up is begun anew.
+    /// Changes the table under its lock, so that records leave in the order of their positions; they leave also
+    /// when the change failed midway. A table whose ids are used up is begun anew.
     pub fn tell<T>(
         &self,
-        change: impl Fn(&mut Table) -> Result<(Vec<TableRecord>, T), TableError>,
-    ) -> Result<(u64, T), TableError> {
+        change: impl Fn(&mut Table) -> Result<T, TableError>,
+    ) -> Result<Told<T>, TableError> {
         let mut telling = lock(&self.telling);
         let changed = match change(&mut telling.table) {
             Err(TableError::Full) => {
@@ -282,28 +286,37 @@ impl Link {
             }
             changed => changed,
         };
-        let (records, value) = changed?;
+        let (records, position) = telling.table.take_records();
         if !records.is_empty() {
             let _ = telling.records.send(records);
         }
-        Ok((telling.epoch, value))
+        Ok(Told {
+            epoch: telling.epoch,
+            position,
+            value: changed?,
+        })
     }
 
-    /// Runs an action whose closure `cover` describes, under `lease`. Dropping the future cancels it.
+    /// Runs an action whose closure was told, under `lease`. Dropping the future cancels it.
     pub async fn run(
         &self,
         lease: LeaseId,
         action: &Action,
-        (epoch, cover, outputs): (u64, &Cover, Vec<DeclaredOutput>),
+        told: Told<(Vec<EntryId>, Vec<DeclaredOutput>)>,
         sources: &Sources,
         traffic: &Arc<Traffic>,
     ) -> Result<Returned, RunError> {
+        let Told {
+            epoch,
+            position,
+            value: (entries, outputs),
+        } = told;
         let request = RunRequest {
             lease,
             view: self.view,
             epoch,
-            position: cover.position,
-            entries: quicc_protocol::identifiers::encode_ascending(&cover.entries),
+            position,
+            entries: quicc_protocol::identifiers::encode_ascending(&entries),
             program: action.program.clone(),
             argv: action.argv.clone(),
             cwd: action.cwd.clone(),
@@ -548,6 +561,51 @@ async fn send_batch(
     Ok(())
 }
 
+/// Records by message: in order, each message within its limit.
+fn split_records(records: Vec<TableRecord>) -> Vec<Vec<TableRecord>> {
+    let mut messages = vec![Vec::new()];
+    let mut bytes = 0;
+    for record in records {
+        let size = record_bytes(&record);
+        if bytes + size > RECORD_BYTES_PER_MESSAGE && bytes > 0 {
+            messages.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += size;
+        if let Some(message) = messages.last_mut() {
+            message.push(record);
+        }
+    }
+    messages
+}
+
+/// At least the bytes a record takes on the wire.
+fn record_bytes(record: &TableRecord) -> usize {
+    /// Ids, digest, times and lengths of any record, or of a name in one.
+    const REST: usize = 80;
+    const REST_OF_NAME: usize = 8;
+    match record {
+        TableRecord::Define { name, kind, .. } => {
+            let target = if let EntryKind::Symlink { target } = kind {
+                target.len()
+            } else {
+                0
+            };
+            REST + name.len() + target
+        }
+        TableRecord::Remove { .. } => REST,
+        TableRecord::Poison { names, .. } => {
+            REST + names
+                .iter()
+                .map(|(name, _)| name.len() + REST_OF_NAME)
+                .sum::<usize>()
+        }
+        TableRecord::Cure { names, .. } => {
+            REST + names.iter().map(|name| name.len() + REST_OF_NAME).sum::<usize>()
+        }
+    }
+}
+
 fn read_batch(tree: &Tree, batch: &[(BlobDigest, PathBuf)]) -> Result<Vec<(Body, Vec<u8>)>, RunError> {
     use std::os::unix::ffi::OsStrExt;
     batch
@@ -577,5 +635,33 @@ impl Drop for RunStream {
             let _ = self.send.reset(VarInt::from_u32(close::CANCELLED));
             let _ = self.receive.stop(VarInt::from_u32(close::CANCELLED));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quicc_protocol::message::table::PoisonKind;
+
+    #[test]
+    fn a_flood_of_names_travels_in_messages_of_legal_size() {
+        let names = |count: usize| {
+            (0..count)
+                .map(|n| (format!("{n:0>255}").into_bytes(), PoisonKind::Link))
+                .collect()
+        };
+        let records = vec![
+            TableRecord::Poison {
+                parent: 1,
+                names: names(1000)
+            };
+            40
+        ];
+        let messages = split_records(records.clone());
+        assert_eq!(messages.concat(), records);
+        for records in messages {
+            assert!(TableRecords { records }.to_frame().len() <= limits::RUN_PAYLOAD);
+        }
+        assert_eq!(split_records(Vec::new()).concat(), []);
     }
 }

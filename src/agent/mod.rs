@@ -5,6 +5,7 @@
 pub mod compilers;
 pub mod farm;
 pub mod link;
+pub mod loader_path;
 pub mod outputs;
 pub mod remote;
 pub mod service;

@@ -54,6 +54,10 @@ fn locate_one(cwd: &[u8], output: &Output) -> Result<Located, OddOutput> {
         .ok_or(OddOutput::NotRegular)?;
     let parent = path.parent().ok_or(OddOutput::NotRegular)?;
     let directory = parent.canonicalize().map_err(|_| OddOutput::Directory)?;
+    if directory == Path::new("/") {
+        // A sandbox cannot give a job the root directory.
+        return Err(OddOutput::Directory);
+    }
     access(&directory, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|_| OddOutput::Directory)?;
     let real = directory.join(name);
     let before = match std::fs::symlink_metadata(&real) {

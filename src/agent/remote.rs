@@ -14,6 +14,7 @@ use quicc_protocol::message::wrapper::CompileRequest;
 use super::compilers::{Compilers, KnownToolchain};
 use super::farm::Slot;
 use super::link::{Action, Link, Returned, RunError, Sources, Traffic};
+use super::loader_path;
 use super::outputs::{self, Located};
 use super::table::{Object, State, Table, TableError};
 use crate::compile::{self, Invocation, Plan, Surroundings, Verdict};
@@ -59,16 +60,24 @@ pub struct Prepared {
 }
 
 /// What a command line means. `Err(None)`: no compile at all.
-pub fn judge(compilers: &Compilers, request: &CompileRequest) -> Result<Candidate, Option<LocalReason>> {
+pub fn judge(
+    compilers: &Compilers,
+    tree: &Tree,
+    request: &CompileRequest,
+) -> Result<Candidate, Option<LocalReason>> {
     let compiler = Path::new(OsStr::from_bytes(&request.compiler));
     let toolchain = compilers.toolchain(compiler, &request.env).map_err(|problem| {
         tracing::info!(compiler = %compiler.display(), problem, "this compiler stays here");
         Some("unknown-compiler".to_owned())
     })?;
+    let mut env = request.env.clone();
+    env.retain(|(name, value)| {
+        name != b"LD_LIBRARY_PATH" || !loader_path::is_harmless(tree, value, &toolchain.files)
+    });
     let invocation = Invocation {
         argv: request.argv.clone(),
         cwd: request.cwd.clone(),
-        env: request.env.clone(),
+        env,
     };
     let mut files = ClientFiles(Path::new(OsStr::from_bytes(&request.cwd)));
     match compile::judge(&invocation, toolchain.toolchain.dialect, &mut files) {
@@ -86,12 +95,34 @@ struct ClientFiles<'a>(&'a Path);
 
 impl Surroundings for ClientFiles<'_> {
     fn read_response_file(&mut self, path: &[u8]) -> Option<Vec<u8>> {
-        std::fs::read(self.0.join(OsStr::from_bytes(path))).ok()
+        read_regular(&self.0.join(OsStr::from_bytes(path)))
     }
 
     fn exists(&mut self, path: &[u8]) -> bool {
         self.0.join(OsStr::from_bytes(path)).symlink_metadata().is_ok()
     }
+}
+
+/// The bytes of a regular file of bounded size; a FIFO is left to the compiler, whose reading of it is the only one.
+fn read_regular(path: &Path) -> Option<Vec<u8>> {
+    use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::File::options();
+    let file = options
+        .read(true)
+        .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .ok()?;
+    let limit = compile::MAX_EXPANDED_BYTES as u64;
+    if !file
+        .metadata()
+        .is_ok_and(|data| data.is_file() && data.len() <= limit)
+    {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// Finds all a candidate may read. Blocking.
@@ -160,7 +191,9 @@ fn logical_cwd(request: &CompileRequest) -> Option<Vec<u8>> {
 
 /// What a closure may hold that only this machine can answer.
 fn refuse_untravelled(closure: &Closure) -> Result<(), LocalReason> {
-    let reason = if closure.time_macros.date_or_time || closure.time_macros.timestamp {
+    let reason = if closure.objects.keys().any(|path| is_machine_made(path)) {
+        "special-directory"
+    } else if closure.time_macros.date_or_time || closure.time_macros.timestamp {
         "time-macros"
     } else if closure.macro_incbin {
         "computed-incbin"
@@ -170,6 +203,15 @@ fn refuse_untravelled(closure: &Closure) -> Result<(), LocalReason> {
         return Ok(());
     };
     Err(reason.to_owned())
+}
+
+/// Whether a path lies where every machine has files of its own making: sandboxes mount theirs there, and the
+/// client's would be hidden.
+fn is_machine_made(path: &[u8]) -> bool {
+    [&b"/dev"[..], b"/proc", b"/sys"].iter().any(|top| {
+        path.strip_prefix(*top)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    })
 }
 
 fn assemble(
@@ -236,12 +278,14 @@ fn fingerprint(toolchain: &KnownToolchain, plan: &Plan, closure: &Closure) -> Bl
 
 /// Runs a prepared compile on the slot's builder.
 pub async fn attempt(
+    tree: &Tree,
     prepared: &Prepared,
     slot: &Slot,
     is_ours: &(dyn Fn(&[u8], &[u8]) -> bool + Sync),
     traffic: &Arc<Traffic>,
 ) -> Result<Returned, RunError> {
-    let (epoch, (cover, outputs)) = slot.link.tell(|table| {
+    let told = slot.link.tell(|table| {
+        forget_absent(table, tree, &prepared.closure);
         let objects = prepared
             .states
             .iter()
@@ -250,16 +294,25 @@ pub async fn attempt(
             .closure
             .listed
             .iter()
-            .map(|(path, listed)| (path.as_slice(), &listed.listing));
-        let mut cover = table.cover(objects, listed, is_ours)?;
-        let outputs = declare(table, &prepared.action)?;
-        let records = std::mem::take(&mut cover.records);
-        Ok((records, (cover, outputs)))
+            .map(|(path, listed)| (path.as_slice(), listed));
+        let entries = table.cover(objects, listed, is_ours)?;
+        Ok((entries, declare(table, &prepared.action)?))
     })?;
-    let told = (epoch, &cover, outputs);
     slot.link
         .run(slot.lease, &prepared.action, told, &prepared.sources, traffic)
         .await
+}
+
+/// Takes back files that a lookup of the closure missed since they were told: also a lookup by absolute path, in a
+/// directory that is not listed, must miss them.
+fn forget_absent(table: &mut Table, tree: &Tree, closure: &Closure) {
+    for (directory, names) in &closure.absent {
+        for path in names.iter().map(|name| super::table::join(directory, name)) {
+            if table.id(&path).is_some() && matches!(tree.stat(&path), Ok(None)) {
+                table.forget(&path, None);
+            }
+        }
+    }
 }
 
 fn declare(table: &Table, action: &Action) -> Result<Vec<DeclaredOutput>, TableError> {
@@ -285,11 +338,10 @@ pub fn sweep(link: &Link, tree: &Tree) {
                 _ => Some((path.to_vec(), None)),
             })
             .collect();
-        let records = stale
-            .into_iter()
-            .flat_map(|(path, exists)| table.forget(&path, exists))
-            .collect();
-        Ok((records, ()))
+        for (path, exists) in stale {
+            table.forget(&path, exists);
+        }
+        Ok(())
     });
 }
 
@@ -303,5 +355,20 @@ fn poison_kind(stat: &StatTuple) -> PoisonKind {
         PoisonKind::Directory
     } else {
         PoisonKind::Link
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_machine_makes_for_itself_does_not_travel() {
+        for path in ["/dev", "/dev/shm/x/a.h", "/proc/self", "/sys/a"] {
+            assert!(is_machine_made(path.as_bytes()), "{path}");
+        }
+        for path in ["/device/a.h", "/home/dev/a.h", "/"] {
+            assert!(!is_machine_made(path.as_bytes()), "{path}");
+        }
     }
 }

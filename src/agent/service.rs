@@ -1,12 +1,14 @@
 //! The socket: who may ask, one conversation per wrapper, local tokens, idleness and the end.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::fcntl::Flock;
 use quicc_protocol::message::Message;
 use quicc_protocol::message::wrapper::{
     AgentDrains, AgentQuestion, AgentStatus, CompileDone, CompileRequest, Published, Question, RunLocally,
@@ -16,7 +18,7 @@ use quicc_protocol::{codec, limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 
 use super::link::Traffic;
 use super::status::{BuilderUse, Status};
@@ -30,6 +32,10 @@ const STILL_WORKING: Duration = Duration::from_secs(2);
 const WRAPPER_PATIENCE: Duration = Duration::from_secs(60);
 /// How long an ending agent lets running units finish.
 const DRAIN: Duration = Duration::from_secs(600);
+/// How long a local compile waits for a token; then it runs without one rather than not at all.
+const TOKEN_WAIT: Duration = Duration::from_secs(120);
+/// How often a local compiler's process is looked at.
+const PROCESS_LOOK: Duration = Duration::from_millis(250);
 /// Conversations at once; more wait in the socket's queue.
 const CONVERSATIONS: usize = 4096;
 
@@ -46,8 +52,7 @@ pub struct Service {
     active: AtomicUsize,
     became_idle: Notify,
     stop: Notify,
-    /// Whether the socket has given up its name: another agent may have taken it.
-    unnamed: watch::Sender<bool>,
+    claim: Mutex<Option<SocketClaim>>,
 }
 
 #[derive(Debug, Default)]
@@ -94,7 +99,7 @@ impl Service {
             active: AtomicUsize::new(0),
             became_idle: Notify::new(),
             stop: Notify::new(),
-            unnamed: watch::Sender::new(false),
+            claim: Mutex::new(None),
         })
     }
 
@@ -103,10 +108,11 @@ impl Service {
     pub async fn serve(
         self: Arc<Self>,
         listener: UnixListener,
-        socket: PathBuf,
+        claim: SocketClaim,
         idle: Option<Duration>,
         shutdown: impl Future<Output = ()>,
     ) {
+        *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = Some(claim);
         tokio::pin!(shutdown);
         let mut conversations: Vec<Task<()>> = Vec::new();
         loop {
@@ -123,8 +129,7 @@ impl Service {
                 () = tokio::time::sleep(Duration::from_secs(1)), if conversations.len() >= CONVERSATIONS => {}
             }
         }
-        let _ = std::fs::remove_file(&socket);
-        self.unnamed.send_replace(true);
+        self.give_up_socket();
         conversations.extend(connected_already(listener).map(|stream| self.spawn_conversation(stream)));
         let finish = async {
             for conversation in conversations {
@@ -132,6 +137,17 @@ impl Service {
             }
         };
         let _ = tokio::time::timeout(DRAIN, finish).await;
+    }
+
+    /// Lets another agent take this one's place.
+    fn give_up_socket(&self) {
+        drop(self.claim.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Starts nothing more. The name is given up first: a wrapper looks for another agent as soon as it hears of it.
+    fn retire(&self) {
+        self.give_up_socket();
+        self.stop.notify_one();
     }
 
     fn spawn_conversation(self: &Arc<Self>, stream: UnixStream) -> Task<()> {
@@ -176,19 +192,14 @@ impl Service {
             && let Some(version) = claimed_version(&first.payload)
             && version != VERSION
         {
-            return self.give_way(&mut writer).await;
+            self.retire();
+            return frame::send(&mut writer, &AgentDrains { version: VERSION }).await;
         }
         let request: CompileRequest = first.open()?;
+        let pid = peer.as_ref().and_then(tokio::net::unix::UCred::pid);
         let foreign = self.foreign_reason(peer.as_ref().map(|peer| (peer.uid(), peer.pid())));
-        self.compile(Arc::new(request), foreign, reader, writer).await
-    }
-
-    /// Makes room for an agent of the wrapper's version. The wrapper looks for it as soon as it is told, so the
-    /// socket's name is given up first.
-    async fn give_way(&self, writer: &mut OwnedWriteHalf) -> Result<(), FrameError> {
-        self.stop.notify_one();
-        let _ = self.unnamed.subscribe().wait_for(|unnamed| *unnamed).await;
-        frame::send(writer, &AgentDrains { version: VERSION }).await
+        self.compile(Arc::new(request), (foreign, pid), reader, writer)
+            .await
     }
 
     /// Why a wrapper's files are not this agent's: another user, mount namespace or root directory.
@@ -204,7 +215,7 @@ impl Service {
 
     async fn answer(&self, asked: &AgentQuestion, writer: &mut OwnedWriteHalf) -> Result<(), FrameError> {
         if asked.question == Question::Stop {
-            self.stop.notify_one();
+            self.retire();
         }
         let json = serde_json::to_string(&self.status()).unwrap_or_default();
         frame::send(writer, &AgentStatus { json }).await
@@ -241,7 +252,7 @@ impl Service {
     async fn compile(
         self: &Arc<Self>,
         request: Arc<CompileRequest>,
-        foreign: Option<&'static str>,
+        (foreign, pid): (Option<&'static str>, Option<i32>),
         mut reader: OwnedReadHalf,
         mut writer: OwnedWriteHalf,
     ) -> Result<(), FrameError> {
@@ -272,8 +283,9 @@ impl Service {
         let token = Arc::clone(&self.tokens);
         let needs_token = !request.inside_local_compile;
         let wait = async {
+            let token = tokio::time::timeout(TOKEN_WAIT, token.acquire_owned());
             if needs_token {
-                token.acquire_owned().await.ok()
+                token.await.ok().and_then(Result::ok)
             } else {
                 None
             }
@@ -293,8 +305,12 @@ impl Service {
             },
         )
         .await?;
-        // The compiler inherits the socket and closes it by ending.
-        let _ = reader.read(&mut [0; 1]).await;
+        // The compiler inherits the socket and closes it by ending, unless something it left behind keeps it.
+        let mut byte = [0; 1];
+        tokio::select! {
+            _ = reader.read(&mut byte) => {}
+            () = process_ended(pid) => {}
+        }
         Ok(())
     }
 
@@ -372,18 +388,79 @@ async fn hand_over(
     Ok(())
 }
 
-/// Binds the socket of an agent that holds the agent lock; a leftover of a killed agent is replaced.
-pub fn bind(socket: &Path) -> std::io::Result<UnixListener> {
-    match std::fs::remove_file(socket) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// Returns when a process has ended. Its number stays the same when it becomes the compiler.
+async fn process_ended(pid: Option<i32>) {
+    let Some(pid) = pid else {
+        return std::future::pending().await;
+    };
+    let begun = start_of(pid);
+    while begun.is_some() && start_of(pid) == begun {
+        tokio::time::sleep(PROCESS_LOOK).await;
     }
-    UnixListener::bind(socket)
+}
+
+/// When a living process began, in the kernel's count; proc_pid_stat(5), field 22. `None` for one that has ended,
+/// waited for or not.
+fn start_of(pid: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field, the name, may hold anything but ends with the last parenthesis.
+    let mut fields = text.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+/// The right to a socket's name: the agent lock and the file bound. Dropping it gives both up.
+#[derive(Debug)]
+pub struct SocketClaim {
+    path: PathBuf,
+    inode: (u64, u64),
+    _lock: Flock<File>,
+}
+
+impl SocketClaim {
+    /// Binds `path` for the agent that holds `lock`; a leftover of a killed agent is replaced.
+    pub fn bind(path: &Path, lock: Flock<File>) -> std::io::Result<(UnixListener, Self)> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        let data = std::fs::symlink_metadata(path)?;
+        Ok((
+            listener,
+            Self {
+                path: path.to_owned(),
+                inode: (data.dev(), data.ino()),
+                _lock: lock,
+            },
+        ))
+    }
+}
+
+impl Drop for SocketClaim {
+    fn drop(&mut self) {
+        let ours =
+            std::fs::symlink_metadata(&self.path).is_ok_and(|data| (data.dev(), data.ino()) == self.inode);
+        if ours {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_start() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert!(start_of(own).is_some_and(|start| start > 0));
+        assert_eq!(start_of(own), start_of(own));
+        assert_eq!(start_of(i32::MAX), None);
+    }
 
     #[test]
     fn a_version_is_read_whatever_follows_it() {

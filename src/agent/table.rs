@@ -11,7 +11,10 @@ use quicc_protocol::identifiers::{EntryId, ROOT};
 use quicc_protocol::limits;
 use quicc_protocol::message::table::{EntryKind, FileTime, PoisonKind, TableRecord};
 
-use crate::inputs::tree::{self, Listing, StatTuple};
+use crate::inputs::tree::{self, Listed, Listing, StatTuple};
+
+/// Names in one record: with the longest names it is still a small part of a message.
+const NAMES_PER_RECORD: usize = 1000;
 
 /// What a path is on the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,17 +38,6 @@ pub struct Object<'a> {
     pub stat: &'a StatTuple,
 }
 
-/// What an action names.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Cover {
-    /// Records to send first, in order.
-    pub records: Vec<TableRecord>,
-    /// The entries of the closure, ascending.
-    pub entries: Vec<EntryId>,
-    /// Position after the records.
-    pub position: u64,
-}
-
 /// Why a closure cannot be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
@@ -55,6 +47,9 @@ pub enum TableError {
     /// An object's parent directory is not part of the closure.
     #[error("a closure lacks the directory of one of its objects")]
     NoParent,
+    /// The builder was told a later state of something in the closure: the closure is to be found again.
+    #[error("a closure is older than what its builder was told")]
+    Outdated,
 }
 
 #[derive(Debug)]
@@ -67,7 +62,8 @@ struct Told {
 #[derive(Debug, Default)]
 struct DirectoryNames {
     poisoned: HashSet<Vec<u8>>,
-    reconciled: Option<Arc<Listing>>,
+    /// The last listing judged, and when its directory had changed.
+    reconciled: Option<(Arc<Listing>, i128)>,
 }
 
 /// One table: the ids of one epoch.
@@ -78,6 +74,8 @@ pub struct Table {
     inodes: HashMap<(u64, u64), Vec<u8>>,
     next: EntryId,
     position: u64,
+    /// Records not taken yet: they are to be sent whatever became of the closure they were made for.
+    pending: Vec<TableRecord>,
 }
 
 impl Default for Table {
@@ -95,33 +93,35 @@ impl Table {
             inodes: HashMap::new(),
             next: ROOT + 1,
             position: 0,
+            pending: Vec::new(),
         }
     }
 
     /// Makes the table hold `objects` (parents before children) and makes every other name of the `listed`
     /// directories fail loudly. A name for which `is_ours` holds was published by quicc: nothing looks it up
-    /// unless a reference names it, and then it is an object.
+    /// unless a reference names it, and then it is an object. Gives the entries of the closure, ascending.
     pub fn cover<'a>(
         &mut self,
         objects: impl Iterator<Item = Object<'a>>,
-        listed: impl Iterator<Item = (&'a [u8], &'a Arc<Listing>)>,
+        listed: impl Iterator<Item = (&'a [u8], &'a Listed)>,
         is_ours: &dyn Fn(&[u8], &[u8]) -> bool,
-    ) -> Result<Cover, TableError> {
-        let mut cover = Cover::default();
-        for object in objects {
-            if object.path != b"/" {
-                let id = self.tell(object, &mut cover.records)?;
-                cover.entries.push(id);
-            }
+    ) -> Result<Vec<EntryId>, TableError> {
+        let mut entries = Vec::new();
+        for object in objects.filter(|object| object.path != b"/") {
+            entries.push(self.tell(object)?);
         }
-        for (directory, listing) in listed {
-            self.reconcile(directory, listing, is_ours, &mut cover.records);
+        for (directory, listed) in listed {
+            self.reconcile(directory, listed, is_ours)?;
         }
-        cover.entries.sort_unstable();
-        cover.entries.dedup();
-        self.position += cover.records.len() as u64;
-        cover.position = self.position;
-        Ok(cover)
+        entries.sort_unstable();
+        entries.dedup();
+        Ok(entries)
+    }
+
+    /// The records made since the last call, in order, and the position after them.
+    pub fn take_records(&mut self) -> (Vec<TableRecord>, u64) {
+        self.position += self.pending.len() as u64;
+        (std::mem::take(&mut self.pending), self.position)
     }
 
     /// The id of a path, if it is told.
@@ -140,18 +140,13 @@ impl Table {
 
     /// Takes back a path that is no longer what was told; `exists` says whether the name is still there and must
     /// fail loudly.
-    pub fn forget(&mut self, path: &[u8], exists: Option<PoisonKind>) -> Vec<TableRecord> {
-        let mut records = Vec::new();
-        let Some(told) = self.drop_told(path) else {
-            return records;
-        };
-        records.push(TableRecord::Remove { id: told.id });
+    pub fn forget(&mut self, path: &[u8], exists: Option<PoisonKind>) {
+        let Some(told) = self.drop_told(path) else { return };
+        self.pending.push(TableRecord::Remove { id: told.id });
         let (directory, name) = split(path);
         if let (Some(parent), Some(kind)) = (self.id(directory), exists) {
-            records.push(TableRecord::Poison {
-                parent,
-                names: vec![(name.to_vec(), kind)],
-            });
+            let names = vec![(name.to_vec(), kind)];
+            self.pending.push(TableRecord::Poison { parent, names });
             self.directories
                 .entry(directory.to_vec())
                 .or_default()
@@ -160,18 +155,20 @@ impl Table {
         } else if let Some(names) = self.directories.get_mut(directory) {
             names.reconciled = None;
         }
-        self.position += records.len() as u64;
-        records
     }
 
-    fn tell(&mut self, object: Object<'_>, records: &mut Vec<TableRecord>) -> Result<EntryId, TableError> {
-        if let Some(told) = self.told.get_mut(object.path)
-            && is_same(told, object)
-        {
-            told.stat = *object.stat;
-            let id = told.id;
-            self.note_inode(object);
-            return Ok(id);
+    fn tell(&mut self, object: Object<'_>) -> Result<EntryId, TableError> {
+        if let Some(told) = self.told.get_mut(object.path) {
+            if is_same(told, object) {
+                told.stat = *object.stat;
+                let id = told.id;
+                self.note_inode(object);
+                return Ok(id);
+            }
+            // No program can set a change time: the later one is the later state.
+            if told.stat.ctime_ns > object.stat.ctime_ns {
+                return Err(TableError::Outdated);
+            }
         }
         if self.next >= limits::TABLE_ENTRIES {
             return Err(TableError::Full);
@@ -182,7 +179,7 @@ impl Table {
         let id = self.next;
         self.next += 1;
         let kind = self.kind(object);
-        records.push(TableRecord::Define {
+        self.pending.push(TableRecord::Define {
             id,
             parent,
             name: name.to_vec(),
@@ -270,21 +267,28 @@ impl Table {
     fn reconcile(
         &mut self,
         directory: &[u8],
-        listing: &Arc<Listing>,
+        listed: &Listed,
         is_ours: &dyn Fn(&[u8], &[u8]) -> bool,
-        records: &mut Vec<TableRecord>,
-    ) {
-        let Some(parent) = self.id(directory) else { return };
-        let known = self.directories.get(directory);
-        if known
+    ) -> Result<(), TableError> {
+        let Some(parent) = self.id(directory) else {
+            return Ok(());
+        };
+        let (listing, changed) = (&listed.listing, listed.stat.ctime_ns);
+        if let Some((last, last_changed)) = self
+            .directories
+            .get(directory)
             .and_then(|names| names.reconciled.as_ref())
-            .is_some_and(|last| Arc::ptr_eq(last, listing))
         {
-            return;
+            if Arc::ptr_eq(last, listing) {
+                return Ok(());
+            }
+            if *last_changed > changed {
+                return Err(TableError::Outdated);
+            }
         }
         for path in self.vanished(directory, listing) {
             if let Some(told) = self.drop_told(&path) {
-                records.push(TableRecord::Remove { id: told.id });
+                self.pending.push(TableRecord::Remove { id: told.id });
             }
         }
         let mut names = self.directories.remove(directory).unwrap_or_default();
@@ -310,17 +314,21 @@ impl Table {
         names
             .poisoned
             .extend(poisoned.iter().map(|(name, _)| name.clone()));
-        names.reconciled = Some(Arc::clone(listing));
+        names.reconciled = Some((Arc::clone(listing), changed));
         self.directories.insert(directory.to_vec(), names);
-        if !cured.is_empty() {
-            records.push(TableRecord::Cure { parent, names: cured });
-        }
-        if !poisoned.is_empty() {
-            records.push(TableRecord::Poison {
+        for names in cured.chunks(NAMES_PER_RECORD) {
+            self.pending.push(TableRecord::Cure {
                 parent,
-                names: poisoned,
+                names: names.to_vec(),
             });
         }
+        for names in poisoned.chunks(NAMES_PER_RECORD) {
+            self.pending.push(TableRecord::Poison {
+                parent,
+                names: names.to_vec(),
+            });
+        }
+        Ok(())
     }
 
     /// Told children of a directory whose names no longer exist.
@@ -379,7 +387,8 @@ pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+/// A directory's path and a name in it.
+pub fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     let mut path = directory.strip_suffix(b"/").unwrap_or(directory).to_vec();
     path.push(b'/');
     path.extend(name);
@@ -406,34 +415,51 @@ mod tests {
         State::File(BlobDigest::of(text.as_bytes()))
     }
 
-    fn listing(names: &[(&str, tree::EntryKind)]) -> Arc<Listing> {
+    fn listing(changed: i128, names: &[(&str, tree::EntryKind)]) -> Listed {
         let names = names
             .iter()
             .map(|(name, kind)| (name.as_bytes().to_vec(), *kind))
             .collect();
-        Arc::new(Listing {
+        let listing = Arc::new(Listing {
             names,
             ..Listing::default()
-        })
+        });
+        let stat = StatTuple {
+            ctime_ns: changed,
+            ..stat(0o040_755, 1, 1)
+        };
+        Listed {
+            stat,
+            settled: true,
+            listing,
+        }
     }
 
     struct World(Table);
 
     impl World {
-        fn cover(
+        fn try_cover(
             &mut self,
             objects: &[(&str, State, StatTuple)],
-            listed: &[(&str, &Arc<Listing>)],
-        ) -> (Vec<TableRecord>, Vec<EntryId>) {
+            listed: &[(&str, &Listed)],
+        ) -> Result<(Vec<TableRecord>, Vec<EntryId>), TableError> {
             let objects = objects.iter().map(|(path, state, stat)| Object {
                 path: path.as_bytes(),
                 state,
                 stat,
             });
-            let listed = listed.iter().map(|(path, listing)| (path.as_bytes(), *listing));
+            let listed = listed.iter().map(|(path, listed)| (path.as_bytes(), *listed));
             let ours = |_: &[u8], name: &[u8]| name.ends_with(b".o");
-            let cover = self.0.cover(objects, listed, &ours).unwrap();
-            (cover.records, cover.entries)
+            let entries = self.0.cover(objects, listed, &ours)?;
+            Ok((self.0.take_records().0, entries))
+        }
+
+        fn cover(
+            &mut self,
+            objects: &[(&str, State, StatTuple)],
+            listed: &[(&str, &Listed)],
+        ) -> (Vec<TableRecord>, Vec<EntryId>) {
+            self.try_cover(objects, listed).unwrap()
         }
     }
 
@@ -463,7 +489,7 @@ mod tests {
     fn unsent_names_are_poison_and_our_own_are_not() {
         let mut world = World(Table::new());
         let (plain, sub) = (tree::EntryKind::File, tree::EntryKind::Directory);
-        let names = listing(&[("a.h", plain), ("b.h", plain), ("sub", sub), ("x.o", plain)]);
+        let names = listing(5, &[("a.h", plain), ("b.h", plain), ("sub", sub), ("x.o", plain)]);
         let header = ("/s/a.h", file("a"), stat(0o100_644, 5, 2));
         let (records, _) = world.cover(&[directory(), header.clone()], &[("/s", &names)]);
         let expected = vec![
@@ -479,7 +505,7 @@ mod tests {
         );
         let (records, _) = world.cover(&[directory(), header.clone()], &[("/s", &names)]);
         assert_eq!(records, [], "a listing is judged once");
-        let fewer = listing(&[("sub", sub)]);
+        let fewer = listing(6, &[("sub", sub)]);
         let (records, _) = world.cover(&[directory()], &[("/s", &fewer)]);
         let cure = TableRecord::Cure {
             parent: 1,
@@ -499,6 +525,34 @@ mod tests {
         assert_eq!(world.0.id(b"/s/a.h"), None);
         let (records, _) = world.cover(&[directory(), header], &[]);
         assert_eq!(records.len(), 2, "all is told again under the new directory");
+    }
+
+    #[test]
+    fn an_older_state_never_follows_a_newer_one() {
+        let mut world = World(Table::new());
+        let at = |text: &str, changed| {
+            (
+                "/s/a.h",
+                file(text),
+                StatTuple {
+                    ctime_ns: changed,
+                    ..stat(0o100_644, 5, 2)
+                },
+            )
+        };
+        world.cover(&[directory(), at("new", 9)], &[]);
+        assert_eq!(
+            world.try_cover(&[directory(), at("old", 8)], &[]),
+            Err(TableError::Outdated)
+        );
+        world.cover(&[directory(), at("newer", 10)], &[]);
+        let (later, earlier) = (listing(9, &[("a.h", tree::EntryKind::File)]), listing(8, &[]));
+        world.cover(&[directory()], &[("/s", &later)]);
+        assert_eq!(
+            world.try_cover(&[directory()], &[("/s", &earlier)]),
+            Err(TableError::Outdated)
+        );
+        assert!(world.0.id(b"/s/a.h").is_some());
     }
 
     #[test]
@@ -558,8 +612,9 @@ mod tests {
         let mut world = World(Table::new());
         let header = ("/s/a.h", file("a"), stat(0o100_644, 5, 2));
         world.cover(&[directory(), header], &[]);
-        let records = world.0.forget(b"/s/a.h", Some(PoisonKind::Link));
+        world.0.forget(b"/s/a.h", Some(PoisonKind::Link));
+        let (records, position) = world.0.take_records();
         assert_eq!(records.len(), 2);
-        assert_eq!((world.0.id(b"/s/a.h"), world.0.position), (None, 4));
+        assert_eq!((world.0.id(b"/s/a.h"), position), (None, 4));
     }
 }

@@ -56,7 +56,7 @@ pub async fn run(
     let shared = Arc::clone(units);
     let prepare = move || {
         let (request, local) = compile_here(&shared, &asked, language)?;
-        let candidate = remote::judge(&shared.compilers, &request).ok()?;
+        let candidate = remote::judge(&shared.compilers, &shared.tree, &request).ok()?;
         let prepared =
             remote::prepare(&shared.compilers, &shared.tree, &request, &candidate, Tier::Scan).ok()?;
         Some((prepared, local))
@@ -66,7 +66,7 @@ pub async fn run(
         .ok()
         .flatten()
         .ok_or(None)?;
-    let returned = remote::attempt(&prepared, slot, &|_, _| false, traffic)
+    let returned = remote::attempt(&units.tree, &prepared, slot, &|_, _| false, traffic)
         .await
         .map_err(Some)?;
     let equal = returned.outcome.exit == Exit::Code(0) && returned.bodies.get(2) == Some(&local);

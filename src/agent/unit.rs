@@ -17,6 +17,7 @@ use super::compilers::Compilers;
 use super::farm::{Farm, NoSlot, Slot};
 use super::link::{Link, Returned, RunError, Traffic};
 use super::remote::{self, Candidate, LocalReason, Prepared, Tier};
+use super::table::TableError;
 use super::trust::{Trial, Trust};
 use crate::compile::Role;
 use crate::inputs::tree::Tree;
@@ -127,7 +128,7 @@ impl Units {
     pub async fn decide(self: &Arc<Self>, request: Arc<CompileRequest>, traffic: &Arc<Traffic>) -> Decision {
         let asked = Arc::clone(&request);
         let judged = self
-            .blocking(move |units| remote::judge(&units.compilers, &asked))
+            .blocking(move |units| remote::judge(&units.compilers, &units.tree, &asked))
             .await;
         let candidate = match judged {
             Some(Ok(candidate)) => Arc::new(candidate),
@@ -172,6 +173,8 @@ impl Units {
         self.require_trust(&slot, request, candidate, &prepared, traffic)
             .await?;
         self.sweep(&slot).await;
+        // A unit may have waited long for its slot; what it tells must not be old.
+        let prepared = self.require_valid(prepared).await?;
         let returned = self.attempt(&prepared, &slot, traffic).await?;
         drop(slot);
         self.judge_outcome(request, prepared, returned, traffic).await
@@ -186,7 +189,7 @@ impl Units {
         let is_ours = |directory: &[u8], name: &[u8]| {
             lock(&self.published).contains(&(directory.to_vec(), name.to_vec()))
         };
-        remote::attempt(prepared, slot, &is_ours, traffic)
+        remote::attempt(&self.tree, prepared, slot, &is_ours, traffic)
             .await
             .map_err(|error| self.classify(error, &slot.link))
     }
@@ -201,6 +204,7 @@ impl Units {
         match error {
             RunError::Lost => Failed::Again("builder-lost"),
             RunError::Raced { .. } => Failed::Again("inputs-changed"),
+            RunError::Table(TableError::Outdated) => Failed::Again("inputs-changed"),
             RunError::Table(_) => Failed::Finally(Decision::fallback("table")),
             RunError::Misbehaved { .. } => {
                 self.farm.avoid(link);
@@ -210,10 +214,12 @@ impl Units {
                 RefusalCode::Busy => Failed::Again("builder-busy"),
                 RefusalCode::Stale | RefusalCode::UnknownTable => Failed::Again("builder-stale"),
                 RefusalCode::LimitExceeded => Failed::Finally(Decision::fallback("limit-exceeded")),
-                RefusalCode::Draining
-                | RefusalCode::NotAllowed
-                | RefusalCode::Internal
-                | RefusalCode::Unsupported => {
+                RefusalCode::Unsupported => Failed::Finally(Decision::local("builder-unsupported")),
+                RefusalCode::Draining | RefusalCode::Internal => {
+                    self.farm.spare(link);
+                    Failed::Again("builder-refuses")
+                }
+                RefusalCode::NotAllowed => {
                     self.farm.avoid(link);
                     Failed::Again("builder-refuses")
                 }
@@ -309,16 +315,22 @@ impl Units {
         {
             return Err(Failed::Finally(Decision::local("terminal-diagnostics")));
         }
+        let prepared = self.require_valid(prepared).await?;
+        self.remember_published(&prepared);
+        Ok(done(&prepared, outcome.outputs, bodies, traffic))
+    }
+
+    /// Gives the compile back if it would still read the same files.
+    async fn require_valid(self: &Arc<Self>, prepared: Prepared) -> Result<Prepared, Failed> {
         let (validity, prepared) = self
             .blocking(move |units| (validate(&units.tree, &prepared.closure), prepared))
             .await
             .ok_or(Failed::Finally(Decision::fallback("internal")))?;
         if let Validity::Changed { path } = validity {
-            tracing::info!(path = %String::from_utf8_lossy(&path), "inputs changed while the unit compiled");
+            tracing::info!(path = %String::from_utf8_lossy(&path), "inputs changed since they were found");
             return Err(Failed::Again("inputs-changed"));
         }
-        self.remember_published(&prepared);
-        Ok(done(&prepared, outcome.outputs, bodies, traffic))
+        Ok(prepared)
     }
 
     fn remember_published(&self, prepared: &Prepared) {

@@ -31,7 +31,7 @@ pub struct BuilderConfig {
     pub slots: u32,
     /// Where blobs and mirrors are kept. Private to this builder.
     pub cache_dir: PathBuf,
-    /// Where actions write.
+    /// Where actions write: in a directory `quicc-jobs` of this one, which may be shared with other programs.
     pub build_dir: PathBuf,
     /// Bytes of blobs kept.
     pub cas_limit: u64,
@@ -56,7 +56,7 @@ impl BuilderConfig {
             scheduler_address: file.scheduler.to_string(),
             public_endpoint: file.public_addr.to_string(),
             slots: file.slots.unwrap_or_else(processors),
-            build_dir: build_dir.unwrap_or_else(|| file.cache_dir.join("jobs")),
+            build_dir: build_dir.unwrap_or_else(|| file.cache_dir.clone()),
             cache_dir: file.cache_dir.clone(),
             cas_limit: file.toolchain_cache_size,
             mirror_limit: file.mirror_cache_size,
@@ -79,7 +79,7 @@ impl BuilderConfig {
             scheduler_address,
             public_endpoint,
             slots: processors(),
-            build_dir: cache_dir.join("jobs"),
+            build_dir: cache_dir.clone(),
             cache_dir,
             cas_limit: TOOLCHAIN_CACHE_SIZE,
             mirror_limit: MIRROR_CACHE_SIZE,

@@ -118,11 +118,10 @@ pub(super) async fn serve(builder: Arc<Shared>, peer: Peer) {
     });
     let watched = connection.clone();
     let _liveness = task::spawn("liveness", async move { liveness::watch(watched).await });
+    let (mut messages, mut runs) = (Tasks::default(), Tasks::default());
     let (code, reason) = tokio::select! {
-        never = async { tokio::join!(take_messages(&client, &connection), take_runs(&client, &connection)) } => {
-            let _: ((), ()) = never;
-            (close::DONE, "the connection ended")
-        }
+        () = take_messages(&client, &connection, &mut messages) => (close::DONE, "the connection ended"),
+        () = take_runs(&client, &connection, &mut runs) => (close::DONE, "the connection ended"),
         ended = frame::receive(&mut control.receive, limits::CONTROL_PAYLOAD) => match ended {
             Ok(Some(frame)) if !frame.is_ignorable() => (close::PROTOCOL, "a message on the control stream"),
             _ => (close::DONE, "the client ended"),
@@ -130,12 +129,13 @@ pub(super) async fn serve(builder: Arc<Shared>, peer: Peer) {
     };
     tracing::info!(client = %identity, reason, "disconnected");
     connection.close(VarInt::from_u32(code), reason.as_bytes());
+    messages.end().await;
+    runs.end().await;
 }
 
 /// Takes unidirectional streams until the connection ends.
-async fn take_messages(client: &Arc<Client>, connection: &quinn::Connection) {
+async fn take_messages(client: &Arc<Client>, connection: &quinn::Connection, tasks: &mut Tasks) {
     let permits = Arc::new(Semaphore::new(STREAMS));
-    let mut tasks = Tasks::default();
     while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
         let Ok(mut stream) = connection.accept_uni().await else {
             return;
@@ -159,9 +159,8 @@ async fn take_messages(client: &Arc<Client>, connection: &quinn::Connection) {
 }
 
 /// Takes run streams until the connection ends.
-async fn take_runs(client: &Arc<Client>, connection: &quinn::Connection) {
+async fn take_runs(client: &Arc<Client>, connection: &quinn::Connection, tasks: &mut Tasks) {
     let permits = Arc::new(Semaphore::new(RUN_STREAMS));
-    let mut tasks = Tasks::default();
     while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
         let Ok((send, receive)) = connection.accept_bi().await else {
             return;
@@ -200,17 +199,37 @@ async fn take_message(client: &Arc<Client>, stream: &mut RecvStream) -> Result<(
 
 /// Tasks that end with their owner.
 #[derive(Debug, Default)]
-struct Tasks {
+pub(super) struct Tasks {
     running: Vec<Task<()>>,
     prune_at: usize,
 }
 
 impl Tasks {
-    fn keep(&mut self, task: Task<()>) {
+    pub(super) fn keep(&mut self, task: Task<()>) {
         if self.running.len() >= self.prune_at {
             self.running.retain(|task| !task.is_finished());
             self.prune_at = 2 * self.running.len() + 8;
         }
         self.running.push(task);
+    }
+
+    /// Ends them all and waits until none is left.
+    pub(super) async fn end(self) {
+        self.running.iter().for_each(Task::abort);
+        self.finished().await;
+    }
+
+    /// Waits until all have ended by themselves.
+    pub(super) async fn finished(self) {
+        for task in self.running {
+            // A task that was aborted, or panicked and said so, is over as well.
+            let _ = task.await;
+        }
+    }
+
+    /// How many have not ended.
+    pub(super) fn count(&mut self) -> usize {
+        self.running.retain(|task| !task.is_finished());
+        self.running.len()
     }
 }

@@ -9,19 +9,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirEntryExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use quicc_protocol::identifiers::{EntryId, ROOT};
 use quicc_protocol::message::run::{Before, DeclaredOutput};
 use quicc_protocol::message::table::{FileTime, PoisonKind};
 
+use self::held::Occupant;
+pub(super) use self::held::{Held, Opened};
 use super::mirror::Still;
 use super::place::{POISON_DIRECTORY_MODE, stamp_file, stamp_path};
 use super::tree::{Child, Directory, Kind, SCRATCH_NAME};
 use crate::host::files::{FileError, PathContext};
 use crate::sandbox::Bind;
+
+mod held;
 
 /// Bytes of a sentinel: unpredictable, so that no compiler writes them by chance or by intent.
 pub(super) const SENTINEL_BYTES: usize = 32;
@@ -55,7 +60,7 @@ pub struct Layout {
     pub protected: Vec<Bind>,
     /// The job's directory for temporary files.
     pub scratch: Bind,
-    /// Every directory of the job's own, on this machine.
+    /// Every directory of the job's own, each after the one it stands in.
     pub(super) directories: Vec<Laid>,
     /// The declared outputs, in order.
     pub(super) outputs: Vec<LaidOutput>,
@@ -64,17 +69,22 @@ pub struct Layout {
 /// A directory of the job's own.
 #[derive(Debug)]
 pub(super) struct Laid {
-    pub(super) path: PathBuf,
-    /// The same on the client.
+    pub(super) held: Held,
+    /// The directory of the job's own it stands in and its name there: a job can move it away. `None` for one that
+    /// stands where no job reaches.
+    pub(super) place: Option<(usize, OsString)>,
+    /// Its path on the client.
     pub(super) client_path: PathBuf,
-    /// The inode behind each name before the run.
-    pub(super) before: BTreeMap<OsString, u64>,
+    /// What was behind each name before the run.
+    pub(super) before: BTreeMap<OsString, Occupant>,
 }
 
 /// A declared output and its stand-in.
 #[derive(Debug)]
 pub(super) struct LaidOutput {
-    pub(super) path: PathBuf,
+    /// Its directory among [`Layout::directories`].
+    pub(super) directory: usize,
+    pub(super) name: OsString,
     pub(super) client_path: PathBuf,
     pub(super) sentinel: Option<Sentinel>,
 }
@@ -200,12 +210,13 @@ impl LayoutBuilder<'_> {
             source: path.clone(),
             target: self.client_path(top),
         });
-        let mut directories = vec![(top, path)];
-        while let Some((id, path)) = directories.pop() {
+        let mut directories = vec![(top, path, None)];
+        while let Some((id, path, place)) = directories.pop() {
             let directory = self.still.tree.directory(id).ok_or(LayoutError::Superseded)?;
             fs::create_dir(&path).context("create", &path)?;
             set_mode(&path, 0o755)?;
             self.give(&path)?;
+            let number = self.layout.directories.len();
             for (name, child) in &directory.names {
                 let is_output =
                     |output: &DeclaredOutput| output.directory == id && output.name.as_slice() == &name[..];
@@ -214,13 +225,15 @@ impl LayoutBuilder<'_> {
                 }
                 let target = path.join(OsStr::from_bytes(name));
                 if let Some(below) = self.lay_name(*child, &target)? {
-                    directories.push((below, target));
+                    let place = (number, OsStr::from_bytes(name).to_owned());
+                    directories.push((below, target, Some(place)));
                 }
             }
             self.layout.directories.push(Laid {
+                held: Held::open(&path)?,
+                place,
                 client_path: self.client_path(id),
                 before: BTreeMap::new(),
-                path,
             });
         }
         Ok(())
@@ -269,31 +282,31 @@ impl LayoutBuilder<'_> {
     fn finish(mut self) -> Result<Layout, LayoutError> {
         for output in self.outputs {
             let client_directory = self.client_path(output.directory);
-            let laid = self.layout.directories.iter();
+            let mut laid = self.layout.directories.iter();
             let directory = laid
-                .clone()
-                .find(|laid| laid.client_path == client_directory)
+                .position(|laid| laid.client_path == client_directory)
                 .ok_or(LayoutError::Superseded)?;
             let name = OsStr::from_bytes(&output.name);
-            let path = directory.path.join(name);
+            let path = self.layout.directories[directory].held.made_at().join(name);
             let sentinel = match output.before {
                 Before::Absent => None,
                 Before::Writable => Some(self.sentinel(&path, 0o644)?),
                 Before::ReadOnly => Some(self.sentinel(&path, 0o444)?),
             };
             self.layout.outputs.push(LaidOutput {
+                directory,
+                name: name.to_owned(),
                 client_path: client_directory.join(name),
-                path,
                 sentinel,
             });
         }
         for laid in &mut self.layout.directories {
-            laid.before = inodes(&laid.path)?;
+            laid.before = occupants(&laid.held)?;
             let id = self.still.tree.find(laid.client_path.as_os_str().as_bytes());
             let directory: Option<&Directory> = id.and_then(|id| self.still.tree.directory(id));
             if let Some(modified) = directory.and_then(|directory| directory.modified) {
                 // No compile is told apart by a directory's time: best effort.
-                let _ = stamp_path(&laid.path, modified);
+                let _ = stamp_path(laid.held.made_at(), modified);
             }
         }
         Ok(self.layout)
@@ -342,15 +355,13 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), FileError> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).context("set the mode of", path)
 }
 
-/// The inode behind each name of a directory.
-pub(super) fn inodes(directory: &Path) -> Result<BTreeMap<OsString, u64>, FileError> {
-    fs::read_dir(directory)
-        .and_then(|entries| {
-            entries
-                .map(|entry| entry.map(|entry| (entry.file_name(), entry.ino())))
-                .collect()
-        })
-        .context("list", directory)
+fn occupants(directory: &Held) -> Result<BTreeMap<OsString, Occupant>, FileError> {
+    let mut occupants = BTreeMap::new();
+    directory.list(|name, occupant| {
+        occupants.insert(name, occupant);
+        ControlFlow::Continue(())
+    })?;
+    Ok(occupants)
 }
 
 #[cfg(test)]

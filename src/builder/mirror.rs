@@ -24,6 +24,10 @@ use crate::host::files::{FileError, PathContext};
 use crate::store::discard::{OwnedDirectory, discard};
 use crate::store::{Cas, CasError};
 
+pub use self::still::{Needs, Still};
+
+mod still;
+
 /// Files are counted against the quota in blocks, as file systems keep them.
 const BLOCK: u64 = 4096;
 
@@ -60,17 +64,6 @@ pub enum MirrorError {
     },
 }
 
-/// What an action still needs of its entries.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Needs {
-    /// Nothing: every entry is in place.
-    Nothing,
-    /// These blobs' bytes, with their number.
-    Blobs(BTreeMap<BlobDigest, u64>),
-    /// Current entries: this one was superseded.
-    Current(EntryId),
-}
-
 /// One tree on disk and the table it follows.
 #[derive(Debug)]
 pub struct Mirror {
@@ -86,42 +79,6 @@ pub struct Mirror {
     /// Of its files; kept beside the state for those who must not wait for the disk.
     bytes: AtomicU64,
     broken: AtomicBool,
-}
-
-/// A mirror at rest.
-#[derive(Debug)]
-pub struct Still<'a> {
-    /// Its entries.
-    pub tree: &'a Tree,
-    /// Its directory on this machine.
-    pub root: &'a Path,
-    filled: &'a BTreeSet<EntryId>,
-}
-
-impl Still<'_> {
-    /// Whether a file has its bytes; without them it is poison.
-    pub fn is_filled(&self, id: EntryId) -> bool {
-        self.filled.contains(&id)
-    }
-
-    /// What these entries lack.
-    pub fn needs(&self, ids: &[EntryId]) -> Needs {
-        let mut blobs = BTreeMap::new();
-        for &id in ids {
-            match self.tree.node(id).map(|node| &node.kind) {
-                None => return Needs::Current(id),
-                Some(Kind::File(file)) if !self.is_filled(id) => {
-                    blobs.insert(file.content, file.size);
-                }
-                Some(_) => {}
-            }
-        }
-        if blobs.is_empty() {
-            Needs::Nothing
-        } else {
-            Needs::Blobs(blobs)
-        }
-    }
 }
 
 #[derive(Debug, Default)]

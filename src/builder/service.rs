@@ -1,33 +1,39 @@
 //! The builder at work: what all its connections share, from its start to its end.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quicc_protocol::version::Hello;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
+use self::jobs::JobDirectories;
 use super::BuilderConfig;
 use super::admission::Admission;
 use super::authority::Authority;
 use super::condition::{Condition, Patience};
-use super::connection;
+use super::connection::{self, Tasks};
 use super::registration;
 use super::views::Views;
 use crate::host::files::{FileError, PathContext};
-use crate::host::task::{self, Task};
+use crate::host::task;
 use crate::sandbox::{self, SandboxError};
-use crate::store::discard::{Discarder, OwnedDirectory, discard};
+use crate::store::discard::{Discarder, OwnedDirectory};
 use crate::store::{Cas, CasError};
 use crate::transport::Endpoint;
+
+mod jobs;
 
 /// Clients connected at once, unfinished handshakes included.
 pub const CONNECTIONS: usize = 1024;
 /// How long running actions may go on when the builder is told to end.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// How long connections may take to end once they are closed.
+const END_WITHIN: Duration = Duration::from_secs(5);
 /// Outcomes in memory that clients have not read, beyond those of running actions: so many per slot.
 const OUTCOMES_PER_SLOT: usize = 2;
 /// What [`Hello::role`] says of a builder.
@@ -42,6 +48,18 @@ pub enum BuilderError {
     /// A directory cannot be had.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Another builder has the place where actions write.
+    #[error("another builder uses {}; give each its own `build_dir`", directory.display())]
+    BuildDirectoryInUse {
+        /// The place.
+        directory: PathBuf,
+    },
+    /// Where actions are to write is something this builder did not make.
+    #[error("{} is no directory of this user's; move it away or choose another `build_dir`", directory.display())]
+    BuildDirectoryForeign {
+        /// What it should be.
+        directory: PathBuf,
+    },
     /// This machine makes no sandboxes.
     #[error("the builder cannot shut actions in")]
     Sandbox {
@@ -65,6 +83,7 @@ pub enum BuilderError {
 pub struct Builder {
     config: BuilderConfig,
     cas: Cas,
+    job_directories: JobDirectories,
     discarder: Arc<Discarder>,
 }
 
@@ -81,14 +100,20 @@ pub(super) struct Shared {
     pub(super) outcomes: Arc<Semaphore>,
     /// The user jobs run as, where that is not this process's.
     pub(super) job_owner: Option<(u32, u32)>,
-    discarder: Arc<Discarder>,
-    jobs: AtomicU64,
+    job_directories: JobDirectories,
     draining: AtomicBool,
 }
 
 /// Opens the store, removes what an earlier run left, and tries the sandbox.
 pub async fn prepare(config: BuilderConfig) -> Result<Builder, BuilderError> {
-    let (cas, discarder) = open_directories(&config)?;
+    fs::create_dir_all(&config.cache_dir).context("create", &config.cache_dir)?;
+    // The lock comes first: what follows removes what is another builder's otherwise.
+    let cas = Cas::open(&config.cache_dir, config.cas_limit)?;
+    let mirrors = mirrors(&config);
+    fs::create_dir_all(&mirrors).context("create", &mirrors)?;
+    jobs::remove_remains(&mirrors)?;
+    let discarder = Discarder::start().map_err(|source| BuilderError::Thread { source })?;
+    let job_directories = JobDirectories::open(&config.build_dir, Arc::clone(&discarder))?;
     let support = sandbox::probe(&config.executable).await?;
     tracing::info!(
         job_uid = ?support.job_uid,
@@ -98,37 +123,13 @@ pub async fn prepare(config: BuilderConfig) -> Result<Builder, BuilderError> {
     Ok(Builder {
         config,
         cas,
+        job_directories,
         discarder,
     })
 }
 
-fn open_directories(config: &BuilderConfig) -> Result<(Cas, Arc<Discarder>), BuilderError> {
-    fs::create_dir_all(&config.cache_dir).context("create", &config.cache_dir)?;
-    // The lock comes first: what follows removes what is another builder's otherwise.
-    let cas = Cas::open(&config.cache_dir, config.cas_limit)?;
-    for directory in [&mirrors(config), &config.build_dir] {
-        make_empty(directory)?;
-    }
-    let discarder = Discarder::start().map_err(|source| BuilderError::Thread { source })?;
-    Ok((cas, discarder))
-}
-
-fn mirrors(config: &BuilderConfig) -> std::path::PathBuf {
+fn mirrors(config: &BuilderConfig) -> PathBuf {
     config.cache_dir.join("mirrors")
-}
-
-/// A build directory may be one that others use too: only what builders make there is removed.
-fn make_empty(directory: &Path) -> Result<(), FileError> {
-    fs::create_dir_all(directory).context("create", directory)?;
-    for entry in fs::read_dir(directory).context("list", directory)? {
-        let entry = entry.context("list", directory)?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(".quicc-") || name.bytes().all(|byte| byte.is_ascii_digit()) {
-            discard(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 impl Builder {
@@ -140,21 +141,24 @@ impl Builder {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), BuilderError> {
         let shared = Arc::new(self.share(endpoint));
-        let _registration = task::spawn("registration", registration::register(Arc::clone(&shared)));
-        let mut connections: Vec<Task<()>> = Vec::new();
+        let mut registration = Tasks::default();
+        registration.keep(task::spawn(
+            "registration",
+            registration::register(Arc::clone(&shared)),
+        ));
+        let mut connections = Tasks::default();
         let mut shutdown = pin!(shutdown);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
                 arriving = shared.endpoint.accept() => {
                     let arriving = arriving.ok_or(BuilderError::EndpointClosed)?;
-                    connections.retain(|task| !task.is_finished());
-                    if connections.len() >= CONNECTIONS {
+                    if connections.count() >= CONNECTIONS {
                         tracing::warn!(address = %arriving.remote_address(), "refused: too many connections");
                         continue;
                     }
                     let shared = Arc::clone(&shared);
-                    connections.push(task::spawn("client", async move {
+                    connections.keep(task::spawn("client", async move {
                         let address = arriving.remote_address();
                         match arriving.finish(&shared.hello()).await {
                             Ok(peer) => connection::serve(shared, peer).await,
@@ -165,8 +169,12 @@ impl Builder {
             }
         }
         shared.drain().await;
-        drop(connections);
+        registration.end().await;
         shared.endpoint.close().await;
+        // Without their connections all end at once; only the disk may hold one up.
+        if timeout(END_WITHIN, connections.finished()).await.is_err() {
+            tracing::warn!("some connections did not end");
+        }
         Ok(())
     }
 
@@ -174,28 +182,23 @@ impl Builder {
         let Self {
             config,
             cas,
+            job_directories,
             discarder,
         } = self;
         let condition = Arc::new(Condition::new());
         let authority = Authority::new(config.identity.clone());
-        let views = Views::new(
-            mirrors(&config),
-            Arc::clone(&discarder),
-            cas.clone(),
-            config.mirror_limit,
-        );
+        let views = Views::new(mirrors(&config), discarder, cas.clone(), config.mirror_limit);
         Shared {
             admission: Admission::new(config.slots, authority, Arc::clone(&condition)),
             outcomes: Arc::new(Semaphore::new(OUTCOMES_PER_SLOT * config.slots as usize)),
             job_owner: sandbox::job_uid(),
-            jobs: AtomicU64::new(0),
+            job_directories,
             draining: AtomicBool::new(false),
             config,
             endpoint,
             cas,
             views,
             condition,
-            discarder,
         }
     }
 }
@@ -208,9 +211,7 @@ impl Shared {
 
     /// A directory for one action.
     pub(super) fn job_directory(&self) -> Result<OwnedDirectory, FileError> {
-        let number = self.jobs.fetch_add(1, Ordering::Relaxed);
-        self.discarder
-            .create(self.config.build_dir.join(number.to_string()))
+        self.job_directories.create()
     }
 
     /// Slots to tell the scheduler of: none once the builder is ending.
@@ -233,25 +234,5 @@ impl Shared {
         if waited.is_none() {
             tracing::warn!(running = self.admission.running(), "actions are cut off");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_builders_made_is_removed_at_the_start() {
-        let scratch = tempfile::tempdir().unwrap();
-        for name in ["17/out0", ".quicc-1-2-out0.tmp", "mine/17", "17x"] {
-            fs::create_dir_all(scratch.path().join(name)).unwrap();
-        }
-        make_empty(scratch.path()).unwrap();
-        let mut left: Vec<_> = fs::read_dir(scratch.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        left.sort_unstable();
-        assert_eq!(left, ["17x", "mine"]);
     }
 }

@@ -6,10 +6,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use quicc_protocol::BlobDigest;
 use quicc_protocol::identifiers::{EntryId, ROOT};
 use quicc_protocol::limits;
-use quicc_protocol::message::table::{EntryKind, FileTime, PoisonKind, TableRecord};
+use quicc_protocol::message::table::{EntryKind, PoisonKind, TableRecord};
+
+pub use self::entry::{Child, Directory, FileEntry, Kind, Node};
+
+mod entry;
 
 /// Names, entries and poison together, one view may have: bounds a builder's memory and inodes. A directory of
 /// 100,000 objects beside 5,000 headers is far below.
@@ -58,64 +61,6 @@ pub enum TreeError {
     Reserved,
 }
 
-/// A regular file of the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileEntry {
-    /// Its bytes.
-    pub content: BlobDigest,
-    /// Their number.
-    pub size: u64,
-    /// Whether any execute bit is set.
-    pub executable: bool,
-    /// Its modification time.
-    pub modified: FileTime,
-    /// Names the inode: the entry of this inode that was defined first.
-    pub inode: EntryId,
-}
-
-/// A directory of the client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Directory {
-    /// Its modification time; the root's is not known.
-    pub modified: Option<FileTime>,
-    /// What stands in it.
-    pub names: BTreeMap<Vec<u8>, Child>,
-    /// [`Tree::stamp`] after the last change in it.
-    pub changed: u64,
-}
-
-/// What a name of a directory is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Child {
-    /// An entry.
-    Entry(EntryId),
-    /// A name of the client that was not sent.
-    Poison(PoisonKind),
-}
-
-/// What an entry is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
-    /// A directory.
-    Directory(Directory),
-    /// A regular file.
-    File(FileEntry),
-    /// A symbolic link and its target.
-    Symlink(Vec<u8>),
-}
-
-/// A row of the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
-    /// The directory it stands in.
-    pub parent: EntryId,
-    /// Its name there.
-    pub name: Vec<u8>,
-    /// What it is.
-    pub kind: Kind,
-    depth: usize,
-}
-
 /// One name that is something else now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
@@ -161,16 +106,6 @@ impl Default for Tree {
             highest: ROOT,
             names: 0,
             stamp: 0,
-        }
-    }
-}
-
-impl Directory {
-    fn new(modified: Option<FileTime>) -> Self {
-        Self {
-            modified,
-            names: BTreeMap::new(),
-            changed: 0,
         }
     }
 }

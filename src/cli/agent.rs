@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use quicc_certs::Role;
@@ -16,7 +16,7 @@ use quicc_protocol::message::wrapper::{AgentQuestion, AgentStatus, Question, VER
 use super::report::Failure;
 use super::{daemon, embedded, peer, say};
 use crate::agent::farm::{Farm, FarmAccess};
-use crate::agent::service::{self, Service};
+use crate::agent::service::{Service, SocketClaim};
 use crate::agent::status::Status;
 use crate::agent::unit::Units;
 use crate::config::client::{self, ClientFile};
@@ -31,6 +31,9 @@ use crate::wrapper::channel;
 
 /// An agent with an embedded farm ends when nobody asked for so long.
 const IDLE: Duration = Duration::from_secs(300);
+/// How long a starting agent waits for one that has the lock and does not listen yet, and its pauses.
+const CLAIM: Duration = Duration::from_secs(4);
+const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 /// How long an agent may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(5);
 /// What an agent calls the farm it hosts itself.
@@ -91,6 +94,11 @@ pub(crate) fn start() -> Result<u8, Failure> {
         say(&format!("agent {pid} is running"));
         return Ok(0);
     }
+    // Somebody else may have been quicker.
+    if let Ok(status) = query(&paths) {
+        say(&format!("agent {} is running", status.pid));
+        return Ok(0);
+    }
     let log = log_file(&paths);
     Err(Failure::new("the agent did not start").with_hint(format!("see {}", log.display())))
 }
@@ -111,29 +119,49 @@ pub(crate) fn serve(detach: bool) -> Result<u8, Failure> {
             .create(directory)
             .context("create", directory)?;
     }
-    let lock_path = paths.state.join("agent.lock");
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&lock_path);
-    let lock = lock.context("open", &lock_path)?;
-    // A draining predecessor keeps its lock until its last unit is done and has given up the socket before that.
-    let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock);
-    if lock.is_err() && UnixStream::connect(&paths.socket).is_ok() {
-        return Err(Failure::new("an agent is running already"));
-    }
+    // Held until the process ends, by any number of draining agents: who waits for their end waits for it.
+    let running = Flock::lock(open_lock(&paths, "agent.running")?, FlockArg::LockSharedNonblock);
+    // The kernel gives it back at the very end.
+    std::mem::forget(running);
+    let lock = claim(&paths)?;
     let log = log_file(&paths);
     daemon::start_log(detach.then_some(&log).map(PathBuf::as_path))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(serve_until_told(&paths, detach));
+    let result = runtime.block_on(serve_until_told(&paths, lock, detach));
     // A blocking read of a file that never answers must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
-async fn serve_until_told(paths: &Paths, detach: bool) -> Result<u8, Failure> {
+fn open_lock(paths: &Paths, name: &str) -> Result<File, Failure> {
+    let path = paths.state.join(name);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path);
+    Ok(file.context("open", &path)?)
+}
+
+/// The right to be the agent. A retiring agent gives it up together with its socket, so whoever cannot have it waits
+/// for an agent to listen or to be gone.
+fn claim(paths: &Paths) -> Result<Flock<File>, Failure> {
+    let mut file = open_lock(paths, "agent.lock")?;
+    let until = Instant::now() + CLAIM;
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((file, _)) => file,
+        };
+        if UnixStream::connect(&paths.socket).is_ok() || Instant::now() >= until {
+            return Err(Failure::new("an agent is running already"));
+        }
+        std::thread::sleep(CLAIM_PAUSE);
+    }
+}
+
+async fn serve_until_told(paths: &Paths, lock: Flock<File>, detach: bool) -> Result<u8, Failure> {
     let view = ViewId(random_bytes()?);
     let tree = Arc::new(Tree::new());
     let trials = paths.state.join("trials");
@@ -150,11 +178,9 @@ async fn serve_until_told(paths: &Paths, detach: bool) -> Result<u8, Failure> {
         .as_ref()
         .map(|units| task::spawn("farm", Arc::clone(&units.farm).drive()));
     let service = Service::new(units, farm_name, problem);
-    let listener = service::bind(&paths.socket).context("bind", &paths.socket)?;
+    let (listener, socket) = SocketClaim::bind(&paths.socket, lock).context("bind", &paths.socket)?;
     daemon::say_ready(detach)?;
-    service
-        .serve(listener, paths.socket.clone(), idle, daemon::told_to_end())
-        .await;
+    service.serve(listener, socket, idle, daemon::told_to_end()).await;
     drop(driving);
     drop(kept);
     Ok(0)

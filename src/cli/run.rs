@@ -25,29 +25,63 @@ use crate::wrapper::start;
 /// Variables CMake reads at its first configuration for what stands before a compiler.
 const CMAKE_LAUNCHERS: [&str; 2] = ["CMAKE_C_COMPILER_LAUNCHER", "CMAKE_CXX_COMPILER_LAUNCHER"];
 
-/// Runs the build and returns its exit code.
+/// Runs the build and returns its exit code. Whatever fails of ours is told and leaves the build alone.
 pub(crate) fn run(command: &[OsString], summary: Option<&Path>) -> Result<u8, Failure> {
-    let paths = Paths::from_environment()?;
     let path = env::read("PATH").unwrap_or_default();
-    links::install(&paths, &path)?;
+    let (paths, ledger) = match prepare(&path) {
+        Ok(prepared) => prepared,
+        Err(failure) => {
+            tell(&format!("quicc: {failure}; the build runs without quicc"));
+            return Ok(exit_code(run_build(command, &path, Vec::new())?));
+        }
+    };
+    let started = Instant::now();
+    let status = run_build(
+        command,
+        &with_links(&path, &paths.links()),
+        variables(&paths, &ledger.0),
+    )?;
+    if let Err(failure) = report(&paths, &ledger, started.elapsed().as_secs_f64(), summary) {
+        tell(&format!("quicc: {failure}"));
+    }
+    Ok(exit_code(status))
+}
+
+/// Puts links, agent and ledger in place.
+fn prepare(path: &OsStr) -> Result<(Paths, Ledger), Failure> {
+    let paths = Paths::from_environment()?;
+    links::install(&paths, path)?;
     // A build that starts many wrappers at once finds the agent there; without one it runs locally and is told so.
     drop(start::connect_or_start(&paths));
     let ledger = Ledger::create(&paths)?;
-    let started = Instant::now();
-    let status = run_build(command, &paths, &path, &ledger.0)?;
+    Ok((paths, ledger))
+}
+
+/// What a build gets into its environment besides `PATH`.
+fn variables(paths: &Paths, ledger: &Path) -> Vec<(&'static str, PathBuf)> {
+    let unset = CMAKE_LAUNCHERS
+        .into_iter()
+        .filter(|launcher| env::read(launcher).is_none());
+    let launchers = unset.map(|launcher| (launcher, paths.installed()));
+    launchers
+        .chain([(env::QUICC_LEDGER, ledger.to_owned())])
+        .collect()
+}
+
+fn report(paths: &Paths, ledger: &Ledger, seconds: f64, summary: Option<&Path>) -> Result<(), Failure> {
     let counted = ledger.sum()?;
-    tell(&render(&counted, started.elapsed().as_secs_f64()));
+    tell(&render(&counted, seconds));
     if counted.remote == 0 && counted.local > 0 {
         tell(&format!(
             "quicc: nothing went remote: {}",
-            why_nothing(&paths, &counted)
+            why_nothing(paths, &counted)
         ));
     }
     if let Some(file) = summary {
         let json = serde_json::to_string(&counted)?;
         write_then_rename(file, json.as_bytes(), 0o666)?;
     }
-    Ok(exit_code(status))
+    Ok(())
 }
 
 /// The file in which wrappers count; removed when the build is over.
@@ -77,29 +111,22 @@ impl Drop for Ledger {
 
 fn run_build(
     command: &[OsString],
-    paths: &Paths,
     path: &OsStr,
-    ledger: &Path,
+    variables: Vec<(&'static str, PathBuf)>,
 ) -> Result<ExitStatus, Failure> {
     let [program, arguments @ ..] = command else {
         return Err(Failure::new("no command to run"));
     };
     let cwd = std::env::current_dir()?;
-    let wrapped_path = with_links(path, &paths.links());
-    let found = find(program, &wrapped_path, &cwd)
+    let found = find(program, path, &cwd)
         .ok_or_else(|| Failure::new(format!("{}: command not found", program.display())))?;
     let mut build = process::command(&found, &cwd);
     build
         .args(arguments)
         .envs(env::all())
-        .env("PATH", &wrapped_path)
-        .env(env::QUICC_LEDGER, ledger);
+        .env("PATH", path)
+        .envs(variables);
     std::os::unix::process::CommandExt::arg0(&mut build, program);
-    for launcher in CMAKE_LAUNCHERS {
-        if env::read(launcher).is_none() {
-            build.env(launcher, paths.installed());
-        }
-    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -11,6 +11,15 @@ pub fn command(program: &Path, cwd: &Path) -> std::process::Command {
     command
 }
 
+/// A command for `program` with an empty environment that stays where this process is: for becoming `program`, which
+/// works in a directory that was removed or renamed as well.
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub fn command_here(program: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
+    command.env_clear();
+    command
+}
+
 /// The same for a process awaited by a task; it is killed when its handle is dropped.
 pub fn async_command(program: &Path, cwd: &Path) -> tokio::process::Command {
     let mut command = tokio::process::Command::from(command(program, cwd));

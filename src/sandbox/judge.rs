@@ -17,13 +17,13 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// Between two samples of a job that has used more than half of its memory.
 const NARROW_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The limit that a sample exceeds.
+/// The limit that a sample exceeds. Many processes have much memory too, and then they are the reason.
 pub(super) fn of_sample(usage: &Usage, limits: &Limits) -> Option<Limit> {
     let processes = u64::from(limits.processes);
-    if usage.memory_bytes > limits.memory_bytes {
-        Some(Limit::Memory)
-    } else if usage.processes > processes || usage.threads > processes * THREADS_PER_PROCESS {
+    if usage.processes > processes || usage.threads > processes * THREADS_PER_PROCESS {
         Some(Limit::Processes)
+    } else if usage.memory_bytes > limits.memory_bytes {
+        Some(Limit::Memory)
     } else {
         (usage.cpu >= limits.cpu).then_some(Limit::Cpu)
     }

@@ -22,7 +22,8 @@ pub struct Bind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Tree on the host that becomes `/`: read-only, no set-user-id, no devices. Where it has directories
-    /// `/proc` and `/dev`, they get a process file system of the sandbox's own and the harmless devices.
+    /// `/proc` and `/dev`, they get a process file system of the sandbox's own and the harmless devices. The
+    /// job reads it with the rights of [`job_uid`](super::job_uid); the directories above it do not matter.
     pub root: PathBuf,
     /// Directories the job may write, bound in this order: parents before children.
     pub output_directories: Vec<Bind>,

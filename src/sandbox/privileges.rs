@@ -1,7 +1,8 @@
 //! Giving up: what the supervisor does to itself so that its child, the job, can do nothing more.
 //!
-//! Never reversible. Process 1 cannot be signalled from inside its namespace (pid_namespaces(7)), so that
-//! sharing the job's user id costs it nothing.
+//! Never reversible. The supervisor shares the job's user id and still is out of its reach: process 1 cannot
+//! be signalled from inside its namespace (pid_namespaces(7)), nor be traced or have its descriptors opened by
+//! a process with fewer capabilities (ptrace(2), access mode checking).
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
@@ -32,8 +33,6 @@ pub(super) fn drop_all(procfs: &Procfs) -> Result<(), Failure> {
     write(procfs, "self/setgroups", "deny")?;
     write(procfs, "self/uid_map", &format!("{INNER_ID} 0 1\n"))?;
     write(procfs, "self/gid_map", &format!("{INNER_ID} 0 1\n"))?;
-    // The job has this process's user id, and must not trace it or open its descriptors.
-    prctl::set_dumpable(false).at(Stage::DropPrivileges, "")?;
     prctl::set_no_new_privs().at(Stage::DropPrivileges, "")?;
     prctl::set_pdeathsig(Signal::SIGKILL).at(Stage::DropPrivileges, "")?;
     setsid().map(drop).at(Stage::DropPrivileges, "")

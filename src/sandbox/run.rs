@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::unistd::{getegid, geteuid};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::timeout;
@@ -60,15 +61,9 @@ async fn converse(quicc: &Path, plan: &Plan) -> Result<Report, SandboxError> {
     let message = encode(plan)?;
     let mut sandbox = Sandbox::start(quicc)?;
     let bound = judge::output_bytes(&plan.limits) + MESSAGE_SLACK_BYTES;
-    let mut answer = sandbox.hear(bound).await?;
-    if answer == Message::Unshared {
-        sandbox.map_user()?;
-        // A sandbox that no longer reads has said why, and that is heard next.
-        let _ = sandbox.lifeline.write_all(&message).await;
-        answer = sandbox.hear(bound).await?;
-    }
+    let answer = sandbox.ask(&message, bound).await;
     sandbox.end().await?;
-    match answer {
+    match answer? {
         Message::Ended(report) => Ok(report),
         Message::Failed(failure) => Err(describe(failure, plan)),
         Message::Unshared => Err(SandboxError::Vanished { said: String::new() }),
@@ -105,6 +100,8 @@ fn describe(failure: Failure, plan: &Plan) -> SandboxError {
 }
 
 impl Sandbox {
+    /// In a process group of its own, so that an interrupt from the builder's terminal lets a builder that
+    /// drains finish its jobs.
     fn start(quicc: &Path) -> Result<Self, SandboxError> {
         let start = |source| SandboxError::Start {
             quicc: quicc.to_owned(),
@@ -115,6 +112,7 @@ impl Sandbox {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .process_group(0)
             .kill_on_drop(false)
             .spawn()
             .map_err(start)?;
@@ -129,6 +127,17 @@ impl Sandbox {
             output,
             last_words,
         })
+    }
+
+    async fn ask(&mut self, message: &[u8], bound: u64) -> Result<Message, SandboxError> {
+        let answer = self.hear(bound).await?;
+        if answer != Message::Unshared {
+            return Ok(answer);
+        }
+        self.map_user()?;
+        // A sandbox that no longer reads has said why, and that is heard next.
+        let _ = self.lifeline.write_all(message).await;
+        self.hear(bound).await
     }
 
     async fn hear(&mut self, bound: u64) -> Result<Message, SandboxError> {
@@ -170,10 +179,8 @@ impl Sandbox {
             let file = directory.join(name);
             fs::write(&file, content).map_err(|source| SandboxError::MapUser { file, source })
         };
-        let privileged = nix::unistd::geteuid().is_root();
-        let (user, group) =
-            job_uid().unwrap_or_else(|| (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()));
-        if !privileged {
+        let (user, group) = job_uid().unwrap_or_else(|| (geteuid().as_raw(), getegid().as_raw()));
+        if !geteuid().is_root() {
             // The kernel asks it of whoever may not drop groups.
             write("setgroups", "deny")?;
         }
@@ -183,7 +190,8 @@ impl Sandbox {
 
     /// Waits until nothing of it is left.
     async fn end(mut self) -> Result<(), SandboxError> {
-        drop(self.lifeline);
+        // With the second one it is not stuck in saying what nobody reads.
+        drop((self.lifeline, self.output));
         self.child
             .wait()
             .await

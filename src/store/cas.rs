@@ -5,18 +5,25 @@
 //! what a compiler could tell apart or a job could write is always a copy.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quicc_protocol::BlobDigest;
 
+use self::removal::Remover;
+use self::shelf::Shelf;
+pub use self::writer::Writer;
 use super::discard::discard;
-use super::evict::{Ledger, NoRoom};
+use super::evict::NoRoom;
 use super::lock::DirectoryLock;
 use crate::host::files::{FileError, PathContext};
+
+mod removal;
+mod shelf;
+mod writer;
 
 /// Bytes read at once while copying out.
 const COPY_BUFFER: usize = 128 << 10;
@@ -67,34 +74,11 @@ pub struct Cas(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    blobs: PathBuf,
-    temporary: PathBuf,
-    ledger: Mutex<Ledger<BlobDigest>>,
+    shelf: Arc<Shelf>,
+    /// Ends before the lock is given up.
+    remover: Remover,
     sequence: AtomicU64,
     _lock: DirectoryLock,
-}
-
-impl Shared {
-    fn ledger(&self) -> MutexGuard<'_, Ledger<BlobDigest>> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn path(&self, digest: &BlobDigest) -> PathBuf {
-        let hex = digest.to_string();
-        self.blobs.join(&hex[..2]).join(&hex[2..])
-    }
-
-    /// Unlinks what the ledger has forgotten. Called with the ledger held, so that a blob that arrives again
-    /// meanwhile is not unlinked with its predecessor.
-    fn unlink(&self, _held: &MutexGuard<'_, Ledger<BlobDigest>>, digest: &BlobDigest) {
-        let path = self.path(digest);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, path = %path.display(), "cannot remove a blob");
-            }
-            _ => {}
-        }
-    }
 }
 
 impl Cas {
@@ -108,61 +92,47 @@ impl Cas {
         let lock = DirectoryLock::acquire(cache_dir)?;
         discard(&temporary)?;
         fs::create_dir(&temporary).context("create", &temporary)?;
+        let mut found = stored(&blobs)?;
+        found.sort_unstable();
+        let shelf = Arc::new(Shelf::new(blobs, temporary, limit));
+        let mut state = shelf.state();
+        for (_, digest, size) in found {
+            state.ledger.insert(digest, size);
+        }
+        let victims = state.ledger.overflow();
+        state.evicted.extend(&victims);
+        drop(state);
+        for victim in &victims {
+            shelf.remove_evicted(victim);
+        }
         let shared = Shared {
-            ledger: Mutex::new(Ledger::new(limit)),
+            remover: Remover::start(Arc::clone(&shelf)).context("start a thread for", cache_dir)?,
+            shelf,
             sequence: AtomicU64::new(0),
             _lock: lock,
-            blobs,
-            temporary,
         };
-        let mut found = stored(&shared.blobs)?;
-        found.sort_unstable();
-        let mut ledger = shared.ledger();
-        for (_, digest, size) in found {
-            ledger.insert(digest, size);
-        }
-        for victim in ledger.overflow() {
-            shared.unlink(&ledger, &victim);
-        }
-        drop(ledger);
         Ok(Self(Arc::new(shared)))
     }
 
     /// Whether the blob is in the store.
     pub fn has(&self, digest: &BlobDigest) -> bool {
-        self.0.ledger().contains(digest)
+        self.0.shelf.state().ledger.contains(digest)
     }
 
     /// Bytes stored and being stored.
     pub fn total(&self) -> u64 {
-        self.0.ledger().total()
+        self.0.shelf.state().ledger.total()
     }
 
-    /// Begins a blob of `size` bytes; blobs that were not used for long make room. Nothing is visible before
-    /// [`Writer::commit`].
+    /// Begins a blob of `size` bytes, for which there must be room if all that nobody holds were evicted. Room is
+    /// taken as bytes are written, never on their announcement: a peer that sends nothing evicts nothing.
+    /// Nothing is visible before [`Writer::commit`].
     pub fn insert_writer(&self, digest: BlobDigest, size: u64) -> Result<Writer, CasError> {
-        let mut ledger = self.0.ledger();
-        let victims = ledger
-            .reserve(size)
-            .map_err(|source| CasError::NoRoom { digest, source })?;
-        for victim in victims {
-            self.0.unlink(&ledger, &victim);
-        }
-        drop(ledger);
+        let fits = self.0.shelf.state().ledger.could_reserve(size);
+        fits.map_err(|source| CasError::NoRoom { digest, source })?;
         let number = self.0.sequence.fetch_add(1, Ordering::Relaxed);
-        let path = self.0.temporary.join(number.to_string());
-        // From here on the writer's drop gives the reservation back.
-        let mut writer = Writer {
-            shared: Arc::clone(&self.0),
-            digest,
-            size,
-            written: 0,
-            hasher: blake3::Hasher::new(),
-            file: None,
-            path,
-        };
-        writer.file = Some(create(&writer.path).context("create", &writer.path)?);
-        Ok(writer)
+        let path = self.0.shelf.temporary.join(number.to_string());
+        Writer::begin(Arc::clone(&self.0), digest, size, path)
     }
 
     /// Keeps blobs from eviction while the result lives; or names those that are not in the store.
@@ -172,25 +142,26 @@ impl Cas {
             digests: Vec::with_capacity(digests.len()),
         };
         let mut missing = Vec::new();
-        let mut ledger = self.0.ledger();
+        let mut state = self.0.shelf.state();
         for digest in digests {
-            if ledger.pin(digest) {
+            if state.ledger.pin(digest) {
                 pin.digests.push(*digest);
             } else {
                 missing.push(*digest);
             }
         }
-        drop(ledger);
+        drop(state);
         if missing.is_empty() { Ok(pin) } else { Err(missing) }
     }
 
     /// Opens a blob of the right length for reading. The reader checks the digest.
     pub fn open_blob(&self, digest: &BlobDigest) -> Result<File, CasError> {
-        let mut ledger = self.0.ledger();
-        let size = ledger.size(digest).ok_or(CasError::Missing { digest: *digest })?;
-        ledger.touch(digest);
-        drop(ledger);
-        let path = self.0.path(digest);
+        let mut state = self.0.shelf.state();
+        let size = state.ledger.size(digest);
+        let size = size.ok_or(CasError::Missing { digest: *digest })?;
+        state.ledger.touch(digest);
+        drop(state);
+        let path = self.0.shelf.path(digest);
         let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
         match opened {
             Ok((length, file)) if length == size => Ok(file),
@@ -216,9 +187,11 @@ impl Cas {
     }
 
     fn drop_damaged(&self, digest: &BlobDigest) -> CasError {
-        let mut ledger = self.0.ledger();
-        ledger.remove(digest);
-        self.0.unlink(&ledger, digest);
+        let mut state = self.0.shelf.state();
+        state.ledger.remove(digest);
+        state.evicted.insert(*digest);
+        drop(state);
+        self.0.shelf.remove_evicted(digest);
         CasError::Damaged { digest: *digest }
     }
 }
@@ -275,84 +248,6 @@ fn stored(blobs: &Path) -> Result<Vec<(std::time::SystemTime, BlobDigest, u64)>,
     Ok(found)
 }
 
-/// A blob on its way in. Dropped without [`Writer::commit`], it leaves nothing.
-#[derive(Debug)]
-pub struct Writer {
-    shared: Arc<Shared>,
-    digest: BlobDigest,
-    size: u64,
-    written: u64,
-    hasher: blake3::Hasher,
-    file: Option<File>,
-    path: PathBuf,
-}
-
-impl Write for Writer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.written.saturating_add(bytes.len() as u64) > self.size {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "more bytes than were announced",
-            ));
-        }
-        let Some(file) = &mut self.file else {
-            return Err(io::Error::from(io::ErrorKind::BrokenPipe));
-        };
-        let length = file.write(bytes)?;
-        self.hasher.update(&bytes[..length]);
-        self.written += length as u64;
-        Ok(length)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Writer {
-    /// Puts the blob in its place, provided the bytes written are those of its digest.
-    pub fn commit(mut self) -> Result<(), CasError> {
-        let found = BlobDigest::from_bytes(*self.hasher.finalize().as_bytes());
-        if self.written != self.size || found != self.digest {
-            return Err(CasError::WrongContent { digest: self.digest });
-        }
-        self.file = None;
-        let target = self.shared.path(&self.digest);
-        let mut ledger = self.shared.ledger();
-        if ledger.contains(&self.digest) {
-            ledger.touch(&self.digest);
-            return Ok(());
-        }
-        rename_into(&self.path, &target).context("store", &target)?;
-        ledger.release(self.size);
-        ledger.insert(self.digest, self.size);
-        // What the reservation promised is now the item's: the drop below finds neither file nor promise.
-        self.size = 0;
-        Ok(())
-    }
-}
-
-fn rename_into(source: &Path, target: &Path) -> io::Result<()> {
-    match (fs::rename(source, target), target.parent()) {
-        (Err(error), Some(directory)) if error.kind() == io::ErrorKind::NotFound => {
-            match fs::create_dir(directory) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-            fs::rename(source, target)
-        }
-        (renamed, _) => renamed,
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.file = None;
-        let _ = fs::remove_file(&self.path);
-        self.shared.ledger().release(self.size);
-    }
-}
-
 /// Keeps blobs from eviction until it is dropped.
 #[derive(Debug)]
 #[must_use = "a dropped pin holds nothing"]
@@ -363,9 +258,9 @@ pub struct Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        let mut ledger = self.shared.ledger();
+        let mut state = self.shared.shelf.state();
         for digest in &self.digests {
-            ledger.unpin(digest);
+            state.ledger.unpin(digest);
         }
     }
 }

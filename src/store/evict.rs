@@ -138,6 +138,13 @@ impl<K: Copy + Ord> Ledger<K> {
     /// Promises `bytes` to an item being made and forgets the least recently used items that stand in the way;
     /// their keys are returned, for the caller to remove what they name. Without enough of them nothing changes.
     pub fn reserve(&mut self, bytes: u64) -> Result<Vec<K>, NoRoom> {
+        self.could_reserve(bytes)?;
+        self.reserved += bytes;
+        Ok(self.overflow())
+    }
+
+    /// Whether [`Self::reserve`] could promise that much now. Changes nothing.
+    pub fn could_reserve(&self, bytes: u64) -> Result<(), NoRoom> {
         let held = self.pinned + self.reserved;
         if held.saturating_add(bytes) > self.limit {
             return Err(NoRoom {
@@ -146,8 +153,7 @@ impl<K: Copy + Ord> Ledger<K> {
                 limit: self.limit,
             });
         }
-        self.reserved += bytes;
-        Ok(self.overflow())
+        Ok(())
     }
 
     /// Takes a promise of [`Self::reserve`] back.

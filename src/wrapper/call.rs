@@ -52,10 +52,11 @@ enum Answer {
 
 /// Runs the call. Returns an exit code when this process did not become the compiler.
 pub fn run(call: &Call) -> u8 {
-    let Ok(cwd) = std::env::current_dir() else {
-        return complain(&call.name, "cannot tell the working directory", NOT_FOUND);
-    };
+    // In a directory that was removed a compiler works on absolute paths; nobody else can be asked to.
+    let cwd = std::env::current_dir();
     let paths = Paths::from_environment().ok();
+    let asks = cwd.is_ok() && env::read(env::QUICC_DISABLE).is_none();
+    let cwd = cwd.unwrap_or_default();
     let ours = match &paths {
         Some(paths) => OurFiles::find(&paths.links(), &paths.installed()),
         None => OurFiles::find(&PathBuf::new(), &PathBuf::new()),
@@ -74,7 +75,7 @@ pub fn run(call: &Call) -> u8 {
         callers,
         cwd,
     };
-    let Some(paths) = paths.filter(|_| env::read(env::QUICC_DISABLE).is_none()) else {
+    let Some(paths) = paths.filter(|_| asks) else {
         return session.become_compiler(None);
     };
     session.ask(&paths)
@@ -208,7 +209,7 @@ impl Session<'_> {
         if let Some(stream) = token {
             let _ = nix::fcntl::fcntl(stream.as_fd(), FcntlArg::F_SETFD(FdFlag::empty()));
         }
-        let mut command = process::command(&self.compiler.path, &self.cwd);
+        let mut command = process::command_here(&self.compiler.path);
         command
             .arg0(&self.compiler.argv0)
             .args(&self.call.arguments)

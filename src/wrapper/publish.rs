@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use nix::sys::signal::{SigSet, SigmaskHow};
 use quicc_protocol::message::run::After;
 use quicc_protocol::message::wrapper::OutputFile;
 
@@ -20,6 +21,7 @@ struct Staged {
 /// Writes all outputs beside their places first, then moves them: an error before the moves leaves everything as
 /// it was.
 pub fn publish(cwd: &Path, outputs: &[OutputFile], contents: &[Vec<u8>]) -> Result<(), FileError> {
+    let _whole = Uninterrupted::begin();
     let mut staged = Vec::with_capacity(outputs.len());
     let result = stage_all(cwd, outputs, contents, &mut staged).and_then(|()| {
         staged
@@ -42,6 +44,23 @@ pub fn publish(cwd: &Path, outputs: &[OutputFile], contents: &[Vec<u8>]) -> Resu
         }
     }
     Ok(())
+}
+
+/// Holds signals back, so that an interrupt leaves no temporary file; it takes effect right afterwards.
+struct Uninterrupted(Option<SigSet>);
+
+impl Uninterrupted {
+    fn begin() -> Self {
+        Self(SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok())
+    }
+}
+
+impl Drop for Uninterrupted {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = before.thread_set_mask();
+        }
+    }
 }
 
 fn stage_all(

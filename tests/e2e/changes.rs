@@ -90,3 +90,71 @@ fn two_equal_files_stay_two_inodes() {
     let linked = "rm b/same.h; ln a/same.h b/same.h; for c in gcc clang; do $c -g -c u.c -o $c.o; done";
     world.compare("rm -f *.o", linked);
 }
+
+#[test]
+fn a_computed_question_for_a_header_gets_the_local_answer() {
+    let world = World::new();
+    world.write("quoted/foo.h", "");
+    world.write(
+        "dir/cfg.h",
+        "#define NEXT <dir/extra.h>\n#if __has_include(NEXT)\nint extra = 1;\n#endif\n",
+    );
+    world.write("dir/extra.h", "");
+    world.write(
+        "a.c",
+        "#define H \"foo.h\"\n#if __has_include(H)\nint x = 1;\n#else\nint x = 2;\n#endif\n",
+    );
+    world.write("b.c", "#define C <dir/cfg.h>\n#include C\n");
+    let script =
+        "gcc -iquote quoted -c a.c -o a.o; gcc -I. -c b.c -o b.o; clang -iquote quoted -c a.c -o c.o";
+    world.compare("rm -f *.o", script);
+}
+
+#[test]
+fn a_search_directory_that_appears_is_searched() {
+    let world = World::new();
+    world.write("second/foo.h", "int x = 2;\n");
+    world.write("a.c", "#include <foo.h>\n");
+    let script = "export CPATH=$PWD/first; gcc -isystem second -c a.c -o 1.o; mkdir first; \
+                  echo 'int x = 1;' > first/foo.h; gcc -isystem second -c a.c -o 2.o";
+    let summary = world.compare("rm -rf *.o first", script);
+    assert_eq!(summary.fallbacks(), 0, "{summary:?}");
+}
+
+#[test]
+fn a_deleted_file_is_gone_at_once_by_its_absolute_name_too() {
+    let world = World::new();
+    let header = world.at("sub/gen.h");
+    world.write("sub/gen.h", "");
+    world.write(
+        "a.c",
+        &format!(
+            "#if __has_include(\"{}\")\nint x = 1;\n#else\nint x = 2;\n#endif\n",
+            header.display()
+        ),
+    );
+    let script = "touch sub/gen.h; gcc -c a.c -o 1.o; rm sub/gen.h; gcc -c a.c -o 2.o";
+    world.compare("rm -f *.o; touch sub/gen.h", script);
+}
+
+#[test]
+fn files_where_a_machine_has_its_own_stay_here() {
+    let world = World::new();
+    let shared = tempfile::Builder::new()
+        .prefix("quicc-test-")
+        .tempdir_in("/dev/shm")
+        .unwrap();
+    std::fs::write(shared.path().join("foo.h"), "int x = 1;\n").unwrap();
+    world.write("base/foo.h", "int x = 2;\n");
+    world.write("a.c", "#include \"foo.h\"\n");
+    let script = format!(
+        "gcc -iquote base -c a.c -o 1.o; gcc -iquote {} -iquote base -c a.c -o 2.o",
+        shared.path().display()
+    );
+    let summary = world.compare("rm -f *.o", &script);
+    assert_eq!(
+        (summary.remote(), summary.reason("special-directory")),
+        (1, 1),
+        "{summary:?}"
+    );
+}

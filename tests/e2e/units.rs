@@ -104,3 +104,11 @@ fn a_symlinked_tree_keeps_its_spelling() {
     let summary = world.compare("rm -f real/*.o real/*.d", script);
     assert_eq!(summary.remote(), 2, "{summary:?} {}", world.agent_log());
 }
+
+#[test]
+fn a_harmless_library_path_changes_nothing() {
+    let world = world();
+    let script = "export LD_LIBRARY_PATH=$PWD; gcc -O2 -c a.c -o a.o";
+    let summary = world.compare("rm -f a.o", script);
+    assert_eq!((summary.remote(), summary.local()), (1, 0), "{summary:?}");
+}

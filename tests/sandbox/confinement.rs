@@ -1,8 +1,9 @@
 //! What a job can reach of the machine and of its own sandbox.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
 
-use nix::unistd::geteuid;
+use nix::unistd::{Gid, geteuid, setgroups};
 use quicc::sandbox::End;
 
 use crate::world::as_each_user;
@@ -12,6 +13,9 @@ fn a_job_is_nobody_and_may_nothing() {
     as_each_user(
         "confinement::a_job_is_nobody_and_may_nothing",
         |world| async move {
+            if geteuid().is_root() {
+                setgroups(&[Gid::from_raw(4242)]).unwrap();
+            }
             let report = world.run("id -u; id -g; cat /proc/self/status").await;
             let stdout = String::from_utf8(report.stdout).unwrap();
             assert!(stdout.starts_with("1000\n1000\n"), "{stdout}");
@@ -50,6 +54,22 @@ fn further_namespaces_are_refused() {
             assert_eq!(stderr.matches("unshare failed").count(), 2, "{stderr}");
         },
     );
+}
+
+#[test]
+fn every_namespace_is_its_own() {
+    as_each_user("confinement::every_namespace_is_its_own", |world| async move {
+        let report = world
+            .run("cd /proc/self/ns; for n in user mnt pid net ipc uts; do stat -L -c \"$n %i\" $n; done")
+            .await;
+        let stdout = String::from_utf8(report.stdout).unwrap();
+        assert_eq!(stdout.lines().count(), 6, "{stdout}");
+        for line in stdout.lines() {
+            let (name, inode) = line.split_once(' ').unwrap();
+            let ours = std::fs::metadata(format!("/proc/self/ns/{name}")).unwrap().ino();
+            assert_ne!(inode, ours.to_string(), "{name}");
+        }
+    });
 }
 
 #[test]

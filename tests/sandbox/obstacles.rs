@@ -11,6 +11,7 @@ use crate::world::{World, as_each_user, quicc, runtime};
 const MACHINE: &str = "QUICC_TEST_MACHINE";
 
 /// Runs the test called `name` as root of a user namespace that has no other user, after `preparation`.
+#[expect(clippy::unwrap_used, reason = "clippy sees tests only in test functions")]
 fn on_a_machine(name: &str, preparation: &str) {
     let script = format!("{preparation} exec \"$0\" --exact {name} --nocapture");
     let output = process::command(Path::new("/usr/bin/unshare"), Path::new("/"))

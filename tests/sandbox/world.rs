@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::stat::Mode;
-use nix::unistd::{geteuid, mkfifo};
+use nix::unistd::{Pid, geteuid, mkfifo};
 use quicc::host::process;
 use quicc::sandbox::{Bind, Limits, Plan, Report, SandboxError, job_uid, run};
 use tempfile::TempDir;
@@ -112,6 +112,7 @@ impl World {
             world.give_to_job(&world.host(name));
         }
         world.install();
+        share(&quicc(), &world.quicc());
         world
     }
 
@@ -142,6 +143,12 @@ impl World {
         if let Some((user, group)) = job_uid() {
             chown(path, Some(user), Some(group)).unwrap();
         }
+    }
+
+    /// The executable under test, under a name of this world's own.
+    pub(crate) fn quicc(&self) -> PathBuf {
+        let suffix = self.directory.to_str().unwrap().rsplit('-').next().unwrap();
+        self.directory.join(format!("quicc-{suffix}"))
     }
 
     /// Makes a file of the mirror executable.
@@ -206,11 +213,11 @@ impl World {
     }
 
     pub(crate) async fn run(&self, script: &str) -> Report {
-        run(&quicc(), &self.plan(script)).await.unwrap()
+        run(&self.quicc(), &self.plan(script)).await.unwrap()
     }
 
     pub(crate) async fn try_run(&self, plan: &Plan) -> Result<Report, SandboxError> {
-        run(&quicc(), plan).await
+        run(&self.quicc(), plan).await
     }
 
     /// Makes `out/pulse`, which shows from outside how long something inside holds it open.
@@ -259,23 +266,34 @@ impl Pulse {
     }
 }
 
-/// The ids of processes that run a program of `world` or are our own child.
+/// Processes that run a program of `world`, inside or out, or ran its `quicc` and were not waited for.
 pub(crate) fn left_over(world: &World) -> Vec<String> {
-    let ours: BTreeSet<(u64, u64)> = fs::read_dir(world.root().join("bin"))
+    let inside: BTreeSet<(u64, u64)> = fs::read_dir(world.root().join("bin"))
         .unwrap()
         .map(|entry| fs::metadata(entry.unwrap().path()).unwrap())
         .map(|metadata| (metadata.dev(), metadata.ino()))
         .collect();
-    let parent = format!("PPid:\t{}\n", std::process::id());
-    fs::read_dir("/proc")
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            let executes = fs::metadata(path.join("exe")).map(|program| (program.dev(), program.ino()));
-            let status = fs::read_to_string(path.join("status")).unwrap_or_default();
-            executes.is_ok_and(|program| ours.contains(&program)) || status.contains(&parent)
-        })
-        .map(|path| path.display().to_string())
+    let quicc = world.quicc();
+    let name = format!("Name:\t{}\n", quicc.file_name().unwrap().display());
+    let runs = |process: &PathBuf| {
+        let program = fs::metadata(process.join("exe")).map(|program| (program.dev(), program.ino()));
+        program.is_ok_and(|program| inside.contains(&program))
+            || fs::read_link(process.join("exe")).is_ok_and(|program| program == quicc)
+            || fs::read_to_string(process.join("status")).is_ok_and(|status| status.starts_with(&name))
+    };
+    let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    processes
+        .filter(runs)
+        .map(|process| process.display().to_string())
+        .collect()
+}
+
+/// The processes of quicc around the jobs of `world`.
+pub(crate) fn supervisors(world: &World) -> Vec<Pid> {
+    let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    processes
+        .filter(|process| fs::read_link(process.join("exe")).is_ok_and(|program| program == world.quicc()))
+        .map(|process| Pid::from_raw(process.file_name().unwrap().to_str().unwrap().parse().unwrap()))
         .collect()
 }
 

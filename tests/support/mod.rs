@@ -343,7 +343,7 @@ impl World {
     /// Asks the agent to end and waits until it has.
     pub fn stop_agent(&self) {
         let _ = self.command(self.program()).args(["agent", "stop"]).output();
-        if let Ok(file) = File::open(self.home().join("state/agent.lock")) {
+        if let Ok(file) = File::open(self.home().join("state/agent.running")) {
             let _ = Flock::lock(file, FlockArg::LockExclusive);
         }
     }

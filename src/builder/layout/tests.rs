@@ -172,7 +172,8 @@ fn directories_within_each_other_are_one_tree() {
         ["/src/build/config.h", "/src/build/sub/x"]
     );
     assert!(world.out("sub/deep").is_dir() && world.out("a.d").is_file());
-    assert_eq!(layout.outputs[0].path, world.out("sub/deep/a.o"));
+    let deep = &layout.directories[layout.outputs[0].directory];
+    assert_eq!(deep.held.made_at(), world.out("sub/deep"));
     fs::write(world.out("sub/deep/a.o"), "object").unwrap();
     fs::write(world.out("sub/surprise"), "").unwrap();
     let expected = Collected {
@@ -317,4 +318,66 @@ fn outputs_at_the_limit_are_too_large_and_surprises_are_counted_once() {
         collected.unexpected.len(),
         crate::builder::collect::UNEXPECTED_NAMED
     );
+}
+
+/// A job that writes `a.o` into `deep`, below its directory `build`; `act` gets `build` and a directory of this
+/// machine that is none of its business, with a file `a.o` in it.
+fn check_moved(act: impl Fn(&Path, &Path), surprises: &[&str]) {
+    let world = World::new();
+    let outputs = [output(2, "a.d", Before::Absent), output(4, "a.o", Before::Absent)];
+    let layout = world.lay("/", &outputs).unwrap();
+    let foreign = world.scratch.path().join("foreign");
+    fs::create_dir_all(foreign.join("deep")).unwrap();
+    for name in ["a.o", "deep/a.o"] {
+        fs::write(foreign.join(name), "secret").unwrap();
+    }
+    fs::write(world.out("a.d"), "dependencies").unwrap();
+    act(&world.out(""), &foreign);
+    let expected = Collected {
+        outputs: vec![WRITTEN, After::Absent],
+        bytes: vec![b"dependencies".to_vec()],
+        unexpected: surprises.iter().map(|path| path.as_bytes().to_vec()).collect(),
+    };
+    assert_eq!(collect(&layout, 100).unwrap(), expected);
+}
+
+#[test]
+fn a_directory_that_was_moved_leads_nowhere() {
+    let parent_swapped = |build: &Path, foreign: &Path| {
+        fs::write(build.join("sub/deep/a.o"), "object").unwrap();
+        fs::rename(build.join("sub"), build.join("moved")).unwrap();
+        symlink(foreign, build.join("sub")).unwrap();
+    };
+    check_moved(
+        parent_swapped,
+        &["/src/build/moved", "/src/build/sub", "/src/build/sub/deep"],
+    );
+    let swapped = |build: &Path, foreign: &Path| {
+        fs::rename(build.join("sub/deep"), build.join("sub/moved")).unwrap();
+        symlink(foreign, build.join("sub/deep")).unwrap();
+    };
+    check_moved(swapped, &["/src/build/sub/deep", "/src/build/sub/moved"]);
+    let replaced = |build: &Path, _: &Path| {
+        fs::rename(build.join("sub/deep"), build.join("sub/moved")).unwrap();
+        fs::create_dir(build.join("sub/deep")).unwrap();
+        fs::write(build.join("sub/deep/a.o"), "object").unwrap();
+    };
+    check_moved(replaced, &["/src/build/sub/deep", "/src/build/sub/moved"]);
+    let removed = |build: &Path, _: &Path| fs::remove_dir(build.join("sub/deep")).unwrap();
+    check_moved(removed, &["/src/build/sub/deep"]);
+}
+
+#[test]
+fn what_a_job_closed_is_opened_or_a_surprise() {
+    let closed_directory = |out: &Path| {
+        fs::write(out.join("old.o"), "x").unwrap();
+        fs::set_permissions(out, fs::Permissions::from_mode(0o000)).unwrap();
+    };
+    check(Before::Absent, closed_directory, WRITTEN, &[]);
+    let linked = |out: &Path| symlink("config.h", out.join("old.o")).unwrap();
+    check(Before::Absent, linked, After::Absent, &["/src/build/old.o"]);
+    let socket = |out: &Path| drop(std::os::unix::net::UnixListener::bind(out.join("old.o")).unwrap());
+    check(Before::Absent, socket, After::Absent, &["/src/build/old.o"]);
+    let directory = |out: &Path| fs::create_dir(out.join("old.o")).unwrap();
+    check(Before::Absent, directory, After::Absent, &["/src/build/old.o"]);
 }

@@ -2,6 +2,8 @@
 
 use super::*;
 use proptest::prelude::*;
+use quicc_protocol::BlobDigest;
+use quicc_protocol::message::table::FileTime;
 
 const TIME: FileTime = FileTime {
     seconds: 7,

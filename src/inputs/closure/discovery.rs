@@ -33,6 +33,7 @@ pub fn discover(tree: &Tree, request: &Request<'_>) -> Result<Closure, DiscoverE
     };
     let source = discovery.start(request)?;
     discovery.visit_all()?;
+    discovery.list_for_computed()?;
     discovery.finish(source)
 }
 
@@ -140,6 +141,9 @@ impl Discovery<'_> {
         }
         for name in request.dependencies {
             if let Found::File { directory, file } = self.named(name)? {
+                // Names are computed there: any of its neighbours may be asked for, by `__has_include` say, which
+                // `-M` does not tell.
+                self.walker.list(directory)?;
                 self.visit(directory, file);
             }
         }
@@ -154,6 +158,16 @@ impl Discovery<'_> {
             self.named(name)?;
         }
         Ok(source)
+    }
+
+    /// Lists every directory a name only a preprocessor knows may be looked up in.
+    fn list_for_computed(&mut self) -> Result<(), DiscoverError> {
+        if self.summary.computed {
+            for directory in self.search.iter().chain(&self.assembler) {
+                self.walker.list(*directory)?;
+            }
+        }
+        Ok(())
     }
 
     fn visit_all(&mut self) -> Result<(), DiscoverError> {

@@ -21,6 +21,12 @@ fn read(cas: &Cas, digest: &BlobDigest) -> Vec<u8> {
     bytes
 }
 
+/// [`files`] once everything that was to be removed is.
+fn files_at_rest(cas: Cas, directory: &tempfile::TempDir) -> Vec<PathBuf> {
+    drop(cas);
+    files(directory)
+}
+
 /// Every file below the store but the lock, relative to it.
 fn files(directory: &tempfile::TempDir) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -110,7 +116,8 @@ fn wrong_bytes_never_enter() {
             "{bytes:?}"
         );
     }
-    assert!(!cas.has(&digest) && files(&scratch).is_empty() && cas.total() == 0);
+    assert!(!cas.has(&digest) && cas.total() == 0);
+    assert!(files_at_rest(cas, &scratch).is_empty());
 }
 
 #[test]
@@ -125,7 +132,7 @@ fn damaged_blobs_are_dropped_and_never_served() {
         let scratch = tempfile::tempdir().unwrap();
         let cas = open(&scratch, 100);
         let digest = insert(&cas, b"hello").unwrap();
-        damage(&cas.0.path(&digest));
+        damage(&cas.0.shelf.path(&digest));
         let target = scratch.path().join("copy");
         assert!(matches!(
             cas.copy_to(&digest, &target),
@@ -163,7 +170,6 @@ fn blobs_used_long_ago_give_way_and_pinned_ones_stay() {
     insert(&cas, b"dddd").unwrap();
     let held: Vec<_> = digests.iter().map(|digest| cas.has(digest)).collect();
     assert_eq!(held, [true, true, false]);
-    assert_eq!(files(&scratch).len(), 3);
     assert!(matches!(
         insert(&cas, b"twelve bytes"),
         Err(CasError::NoRoom { .. })
@@ -171,9 +177,8 @@ fn blobs_used_long_ago_give_way_and_pinned_ones_stay() {
     assert!(cas.has(&digests[1]), "a refusal evicts nothing");
     drop(pin);
     insert(&cas, b"twelve bytes").unwrap();
-    assert_eq!(files(&scratch).len(), 1);
     assert_eq!(cas.pin(&digests).unwrap_err(), digests);
-    drop(cas);
+    assert_eq!(files_at_rest(cas, &scratch).len(), 1);
     assert_eq!(
         open(&scratch, 11).total(),
         0,
@@ -192,8 +197,8 @@ fn equal_blobs_arriving_together_are_one() {
         }
     });
     assert_eq!(cas.total(), 100_000);
-    assert_eq!(files(&scratch).len(), 1);
     assert_eq!(read(&cas, &BlobDigest::of(&bytes)), bytes);
+    assert_eq!(files_at_rest(cas, &scratch).len(), 1);
 }
 
 #[test]
@@ -205,7 +210,43 @@ fn an_abandoned_writer_returns_its_room() {
     assert!(matches!(insert(&cas, b"x"), Err(CasError::NoRoom { .. })));
     drop(writer);
     insert(&cas, b"x").unwrap();
-    assert_eq!(files(&scratch).len(), 1);
+    assert_eq!(files_at_rest(cas, &scratch).len(), 1);
+}
+
+#[test]
+fn an_announcement_evicts_nothing_and_bytes_evict_in_steps() {
+    const STEP: usize = 1 << 20;
+    let scratch = tempfile::tempdir().unwrap();
+    let cas = open(&scratch, 4 * STEP as u64);
+    let kept: Vec<_> = (0..4)
+        .map(|byte| insert(&cas, &vec![byte; STEP]).unwrap())
+        .collect();
+    let mut large = cas
+        .insert_writer(BlobDigest::of(b"large"), 4 * STEP as u64)
+        .unwrap();
+    let left = || kept.iter().filter(|digest| cas.has(digest)).count();
+    assert_eq!(left(), 4);
+    for (length, expected) in [(1, 3), (STEP - 1, 3), (1, 2), (2 * STEP, 0)] {
+        large.write_all(&vec![0; length]).unwrap();
+        assert_eq!(left(), expected, "{length}");
+    }
+    drop(large);
+    assert!(files_at_rest(cas, &scratch).is_empty());
+}
+
+#[test]
+fn a_blob_that_comes_back_outlives_the_removal_of_its_predecessor() {
+    let scratch = tempfile::tempdir().unwrap();
+    let cas = open(&scratch, 10);
+    let digest = insert(&cas, b"back").unwrap();
+    // Evicted, its file not removed yet.
+    let mut state = cas.0.shelf.state();
+    state.ledger.remove(&digest);
+    state.evicted.insert(digest);
+    drop(state);
+    insert(&cas, b"back").unwrap();
+    cas.0.shelf.remove_evicted(&digest);
+    assert_eq!(read(&cas, &digest), b"back");
 }
 
 /// `/dev/full` answers every write with ENOSPC: the same errors a full disk gives, without one.
@@ -218,5 +259,6 @@ fn a_full_disk_is_an_error_that_leaves_nothing() {
     let error = writer.write_all(b"hello").unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert!(matches!(writer.commit(), Err(CasError::WrongContent { .. })));
-    assert!(files(&scratch).is_empty() && cas.total() == 0);
+    assert_eq!(cas.total(), 0);
+    assert!(files_at_rest(cas, &scratch).is_empty());
 }

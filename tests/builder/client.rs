@@ -1,0 +1,283 @@
+//! A client that says exactly what a test wants.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "clippy sees tests only in test functions"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use quicc::host::process;
+use quicc::transport::{Peer, frame};
+use quicc_protocol::identifiers::{EntryId, ROOT, ViewId, encode_ascending};
+use quicc_protocol::message::Message;
+use quicc_protocol::message::blob::{BlobBatch, BlobsWanted};
+use quicc_protocol::message::refusal::{Refusal, RefusalCode};
+use quicc_protocol::message::run::{Before, DeclaredOutput, LeasePresented, Outcome, RunRequest};
+use quicc_protocol::message::table::{EntryKind, FileTime, TableOpen, TableRecord, TableRecords};
+use quicc_protocol::{BlobDigest, limits};
+use quinn::{RecvStream, SendStream};
+
+use crate::world::within;
+
+/// Tools beside the shell.
+const TOOLS: [&str; 4] = ["sh", "cat", "rm", "sleep"];
+const TIME: FileTime = FileTime {
+    seconds: 1_000_000_000,
+    nanoseconds: 0,
+};
+
+pub(crate) struct Client {
+    pub(crate) peer: Peer,
+    pub(crate) spki: [u8; 32],
+    pub(crate) view: ViewId,
+    pub(crate) epoch: u64,
+    table: Option<SendStream>,
+    pub(crate) position: u64,
+    next: EntryId,
+    /// Every directory by path.
+    directories: BTreeMap<String, EntryId>,
+    /// Every entry told.
+    pub(crate) entries: BTreeSet<EntryId>,
+    /// What the builder may ask for.
+    contents: BTreeMap<BlobDigest, Vec<u8>>,
+}
+
+/// What came of an action.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Outcome(Outcome, Vec<Vec<u8>>),
+    Refused(RefusalCode),
+}
+
+impl Answer {
+    pub(crate) fn outcome(self) -> (Outcome, Vec<Vec<u8>>) {
+        match self {
+            Self::Outcome(outcome, bodies) => (outcome, bodies),
+            Self::Refused(code) => panic!("refused: {code:?}"),
+        }
+    }
+
+    pub(crate) fn refusal(self) -> RefusalCode {
+        match self {
+            Self::Outcome(outcome, _) => panic!("not refused: {outcome:?}"),
+            Self::Refused(code) => code,
+        }
+    }
+}
+
+/// An action that was asked for.
+pub(crate) struct Running {
+    pub(crate) send: SendStream,
+    pub(crate) receive: RecvStream,
+}
+
+impl Client {
+    pub(crate) fn new(peer: Peer, spki: [u8; 32]) -> Self {
+        Self {
+            spki,
+            peer,
+            view: ViewId([7; 16]),
+            epoch: 0,
+            table: None,
+            position: 0,
+            next: ROOT + 1,
+            directories: BTreeMap::from([(String::new(), ROOT)]),
+            entries: BTreeSet::new(),
+            contents: BTreeMap::new(),
+        }
+    }
+    /// Sends a message on a unidirectional stream of its own and leaves that open.
+    pub(crate) async fn say<M: Message>(&self, message: &M) -> SendStream {
+        let mut stream = self.peer.connection.open_uni().await.unwrap();
+        frame::send(&mut stream, message).await.unwrap();
+        stream
+    }
+
+    pub(crate) async fn show(&self, lease: u64, ticket: String) {
+        let shown = LeasePresented {
+            lease,
+            ticket,
+            extensions: Vec::new(),
+        };
+        self.say(&shown).await.finish().unwrap();
+    }
+
+    pub(crate) async fn open_table(&mut self, epoch: u64) {
+        self.epoch = epoch;
+        let open = TableOpen {
+            view: self.view,
+            epoch,
+            extensions: Vec::new(),
+        };
+        self.table = Some(self.say(&open).await);
+    }
+
+    pub(crate) async fn tell(&mut self, records: Vec<TableRecord>) {
+        self.position += records.len() as u64;
+        let table = self.table.as_mut().unwrap();
+        frame::send(table, &TableRecords { records }).await.unwrap();
+    }
+
+    /// The id of a new entry at `path`, with records for its directories where they are new.
+    pub(crate) fn entry(&mut self, path: &str, kind: EntryKind) -> (EntryId, Vec<TableRecord>) {
+        let (directory, name) = path.rsplit_once('/').unwrap();
+        let mut records = Vec::new();
+        let parent = match self.directories.get(directory) {
+            Some(id) => *id,
+            None => {
+                let (id, above) = self.entry(directory, EntryKind::Directory { modified: TIME });
+                self.directories.insert(directory.to_owned(), id);
+                records = above;
+                id
+            }
+        };
+        let id = self.next;
+        self.next += 1;
+        self.entries.insert(id);
+        records.push(TableRecord::Define {
+            id,
+            parent,
+            name: name.into(),
+            kind,
+        });
+        (id, records)
+    }
+
+    pub(crate) fn directory(&self, path: &str) -> EntryId {
+        self.directories[path]
+    }
+
+    /// Tells a file; its bytes are sent when the builder asks.
+    pub(crate) async fn tell_file(&mut self, path: &str, bytes: &[u8], executable: bool) -> EntryId {
+        let content = BlobDigest::of(bytes);
+        self.contents.insert(content, bytes.to_vec());
+        let kind = EntryKind::File {
+            content,
+            size: bytes.len() as u64,
+            executable,
+            modified: TIME,
+            same_inode_as: None,
+        };
+        let (id, records) = self.entry(path, kind);
+        self.tell(records).await;
+        id
+    }
+
+    /// Tells `/bin` with a shell, the libraries it needs, and an empty `/work`.
+    pub(crate) async fn tell_shell(&mut self) {
+        let programs = TOOLS.map(|tool| format!("/usr/bin/{tool}"));
+        for (tool, program) in TOOLS.iter().zip(&programs) {
+            let bytes = std::fs::read(program).unwrap();
+            self.tell_file(&format!("/bin/{tool}"), &bytes, true).await;
+        }
+        let ldd = process::command(Path::new("/usr/bin/ldd"), Path::new("/"))
+            .args(&programs)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(ldd.stdout).unwrap();
+        let libraries: BTreeSet<&str> = text
+            .lines()
+            .filter(|line| line.starts_with('\t'))
+            .flat_map(str::split_whitespace)
+            .filter(|word| word.starts_with('/'))
+            .collect();
+        assert!(!libraries.is_empty(), "ldd says nothing");
+        for library in libraries {
+            let bytes = std::fs::read(library).unwrap();
+            self.tell_file(library, &bytes, true).await;
+        }
+        let (id, records) = self.entry("/work", EntryKind::Directory { modified: TIME });
+        self.directories.insert("/work".to_owned(), id);
+        self.tell(records).await;
+    }
+
+    /// The shell in `/work` under lease 1, with all that was told.
+    pub(crate) fn request(&self, script: &str, outputs: &[(&str, Before)]) -> RunRequest {
+        let entries: Vec<EntryId> = self.entries.iter().copied().collect();
+        let directory = self.directories.get("/work").copied().unwrap_or(ROOT);
+        RunRequest {
+            lease: 1,
+            view: self.view,
+            epoch: self.epoch,
+            position: self.position,
+            entries: encode_ascending(&entries),
+            program: b"/bin/sh".to_vec(),
+            argv: vec![b"sh".to_vec(), b"-c".to_vec(), script.into()],
+            cwd: b"/work".to_vec(),
+            env: vec![(b"PATH".to_vec(), b"/bin".to_vec())],
+            umask: 0o022,
+            outputs: outputs
+                .iter()
+                .map(|(name, before)| DeclaredOutput {
+                    directory,
+                    name: (*name).into(),
+                    before: *before,
+                })
+                .collect(),
+            extensions: Vec::new(),
+        }
+    }
+
+    pub(crate) async fn start(&self, request: &RunRequest) -> Running {
+        let (mut send, receive) = self.peer.connection.open_bi().await.unwrap();
+        frame::send(&mut send, request).await.unwrap();
+        Running { send, receive }
+    }
+
+    /// Runs an action to its end and gives what the builder asked for on the way.
+    pub(crate) async fn run_counting(&self, request: &RunRequest) -> (Answer, Vec<BlobDigest>) {
+        let running = self.start(request).await;
+        self.follow(running).await
+    }
+
+    pub(crate) async fn run(&self, request: &RunRequest) -> Answer {
+        self.run_counting(request).await.0
+    }
+
+    pub(crate) async fn follow(&self, mut running: Running) -> (Answer, Vec<BlobDigest>) {
+        let mut asked = Vec::new();
+        loop {
+            let frame = within(frame::receive(&mut running.receive, limits::RUN_PAYLOAD)).await;
+            let frame = frame.unwrap().expect("an answer");
+            if frame.is::<BlobsWanted>() {
+                let wanted: BlobsWanted = frame.open().unwrap();
+                self.send_blobs(&wanted.digests).await;
+                asked.extend(wanted.digests);
+            } else if frame.is::<Refusal>() {
+                let refusal: Refusal = frame.open().unwrap();
+                return (Answer::Refused(refusal.code), asked);
+            } else {
+                let outcome: Outcome = frame.open().unwrap();
+                let mut bodies = Vec::new();
+                for body in &outcome.bodies {
+                    let mut bytes = Vec::new();
+                    frame::receive_body(&mut running.receive, body, &mut bytes)
+                        .await
+                        .unwrap();
+                    bodies.push(bytes);
+                }
+                return (Answer::Outcome(outcome, bodies), asked);
+            }
+        }
+    }
+
+    pub(crate) async fn send_blobs(&self, digests: &[BlobDigest]) {
+        let packed: Vec<_> = digests
+            .iter()
+            .map(|digest| frame::pack(&self.contents[digest]))
+            .collect();
+        let batch = BlobBatch {
+            bodies: packed.iter().map(|(body, _)| *body).collect(),
+            extensions: Vec::new(),
+        };
+        let mut stream = self.say(&batch).await;
+        for (_, wire) in &packed {
+            stream.write_all(wire).await.unwrap();
+        }
+        stream.finish().unwrap();
+    }
+}

@@ -1,0 +1,183 @@
+//! An agent's table and a builder's tree, each written without the other: whatever happens to the client's
+//! files, the builder holds what the agent believes it told. A closure stands there whole, a name that was not
+//! sent fails loudly, a name that is gone is gone, and files are one inode there exactly if they are here.
+
+mod client;
+
+use std::sync::Arc;
+
+use quicc::agent::table::{Object, State, Table, split};
+use quicc::builder::tree::{Child, Kind, Tree};
+use quicc::inputs::tree::{Listing, StatTuple};
+use quicc_protocol::identifiers::EntryId;
+use quicc_protocol::message::Message;
+use quicc_protocol::message::table::{PoisonKind, TableRecord, TableRecords};
+
+use self::client::{Client, Snapshot, is_ours};
+use crate::script::Script;
+
+/// Changes files, compiles and looks for stale files as `bytes` says.
+pub fn check(bytes: &[u8]) {
+    let mut script = Script::new(bytes);
+    let mut client = Client::default();
+    let mut pair = Pair::default();
+    while !script.is_over() {
+        match script.below(9) {
+            0..=5 => client.change(&mut script),
+            6 => pair.sweep(&client),
+            _ => {
+                let objects = client.choose_closure(&mut script);
+                let listed = client.choose_listings(&objects, &mut script);
+                pair.cover(&objects, &listed);
+            }
+        }
+        pair.check_agreement();
+    }
+}
+
+/// Both ends of one table.
+#[derive(Default)]
+struct Pair {
+    table: Table,
+    tree: Tree,
+    position: u64,
+}
+
+impl Pair {
+    fn send(&mut self, records: Vec<TableRecord>) {
+        self.position += records.len() as u64;
+        let message = TableRecords { records };
+        assert_eq!(message.broken_rule(), None, "{message:?}");
+        for record in &message.records {
+            let applied = self.tree.apply(record);
+            assert!(applied.is_ok(), "{record:?}: {applied:?}");
+        }
+    }
+
+    fn cover(&mut self, objects: &[Snapshot], listed: &[(Vec<u8>, Arc<Listing>)]) {
+        let borrowed = objects.iter().map(|snapshot| Object {
+            path: &snapshot.path,
+            state: &snapshot.state,
+            stat: &snapshot.stat,
+        });
+        let listings = listed.iter().map(|(path, listing)| (path.as_slice(), listing));
+        let cover = self
+            .table
+            .cover(borrowed, listings, &is_ours)
+            .expect("a closed closure fits");
+        self.send(cover.records);
+        assert_eq!(cover.position, self.position);
+        let mut ids: Vec<_> = objects
+            .iter()
+            .map(|snapshot| self.check_object(snapshot))
+            .collect();
+        ids.sort_unstable();
+        assert_eq!(cover.entries, ids, "an action names its closure");
+        for (directory, listing) in listed {
+            self.check_listing(directory, listing);
+        }
+        self.check_inodes(objects);
+    }
+
+    /// What the agent does between compiles: takes back what is no longer what was told.
+    fn sweep(&mut self, client: &Client) {
+        let stale: Vec<_> = self
+            .table
+            .told()
+            .filter_map(|(path, told)| match client.stat(path) {
+                Some(now) if now == *told || (told.is_directory() && now.is_directory()) => None,
+                now => Some((path.to_vec(), now.map(poison_kind))),
+            })
+            .collect();
+        for (path, exists) in stale {
+            let records = self.table.forget(&path, exists);
+            self.send(records);
+        }
+    }
+
+    /// Every path that was told has the same id at both ends.
+    fn check_agreement(&self) {
+        for (path, _) in self.table.told() {
+            let id = self.table.id(path);
+            assert_eq!(self.tree.find(path), id, "{}", String::from_utf8_lossy(path));
+        }
+        let entries = crate::mirror::listed(&self.tree)
+            .into_values()
+            .filter(|child| matches!(child, Child::Entry(_)));
+        assert_eq!(
+            entries.count(),
+            self.table.told().count(),
+            "the builder has entries the agent forgot"
+        );
+    }
+
+    fn check_object(&self, snapshot: &Snapshot) -> EntryId {
+        let id = self.table.id(&snapshot.path).expect("an object is told");
+        let kind = self.tree.node(id).map(|node| &node.kind);
+        let is_equal = match (&snapshot.state, kind) {
+            (State::Directory, Some(Kind::Directory(_))) => true,
+            (State::Symlink(here), Some(Kind::Symlink(there))) => here == there,
+            (State::File(content), Some(Kind::File(file))) => {
+                let time =
+                    i128::from(file.modified.seconds) * 1_000_000_000 + i128::from(file.modified.nanoseconds);
+                file.content == *content
+                    && file.size == snapshot.stat.size
+                    && time == snapshot.stat.mtime_ns
+                    && file.executable == snapshot.stat.is_executable()
+            }
+            _ => false,
+        };
+        assert!(is_equal, "{snapshot:?} is {kind:?} on the builder");
+        id
+    }
+
+    fn check_listing(&self, directory: &[u8], listing: &Listing) {
+        let id = self.table.id(directory).expect("a listed directory is told");
+        let names = &self.tree.directory(id).expect("as a directory").names;
+        for name in names.keys() {
+            assert!(
+                listing.names.contains_key(name),
+                "{} is gone from {}",
+                String::from_utf8_lossy(name),
+                String::from_utf8_lossy(directory)
+            );
+        }
+        for name in listing.names.keys() {
+            assert!(
+                names.contains_key(name) || is_ours(directory, name),
+                "{} of {} would not fail loudly",
+                String::from_utf8_lossy(name),
+                String::from_utf8_lossy(directory)
+            );
+        }
+    }
+
+    fn check_inodes(&self, objects: &[Snapshot]) {
+        let files: Vec<_> = objects
+            .iter()
+            .filter_map(|snapshot| Some((snapshot, self.tree.file(self.table.id(&snapshot.path)?)?)))
+            .collect();
+        for (index, (near, near_file)) in files.iter().enumerate() {
+            for (far, far_file) in &files[..index] {
+                assert_eq!(
+                    near.stat.ino == far.stat.ino,
+                    near_file.inode == far_file.inode,
+                    "{near:?} and {far:?}: one inode here exactly if on the builder"
+                );
+            }
+        }
+    }
+}
+
+fn poison_kind(stat: StatTuple) -> PoisonKind {
+    if stat.is_directory() {
+        PoisonKind::Directory
+    } else {
+        PoisonKind::Link
+    }
+}
+
+/// The directory of a path.
+fn parent(path: &[u8]) -> &[u8] {
+    split(path).0
+}
