@@ -18,5 +18,6 @@ mod changes;
 mod farm;
 mod faults;
 mod isolation;
+mod peers;
 mod units;
 mod versions;

@@ -1,0 +1,384 @@
+//! A scheduler and a builder inside the test that keep the protocol exactly as long as a test wants them to, and a
+//! real agent's core that uses them.
+
+use std::ffi::{OsStr, OsString};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use quicc::agent::farm::{Farm, FarmAccess};
+use quicc::agent::link::Traffic;
+use quicc::agent::unit::{Decision, Units};
+use quicc::host::clock;
+use quicc::inputs::tree::Tree;
+use quicc::transport::{Endpoint, Peer, frame};
+use quicc_certs::{Credentials, EphemeralFarm, ephemeral_farm};
+use quicc_protocol::identifiers::ViewId;
+use quicc_protocol::message::Message;
+use quicc_protocol::message::lease::{LeaseDemand, LeaseGrant};
+use quicc_protocol::message::run::{After, Exit, Outcome, RunRequest, Usage};
+use quicc_protocol::message::wrapper::{CompileRequest, StandardStreams, VERSION};
+use quicc_protocol::version::{ALPN, Hello};
+use quicc_protocol::{close, limits};
+use quinn::{RecvStream, SendStream, VarInt};
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// What a fake builder does instead of answering an action.
+#[derive(Debug, Clone)]
+pub(super) enum Reply {
+    /// Says this and ends the stream.
+    Say(Vec<u8>),
+    /// Says this for ever.
+    Repeat(Vec<u8>),
+    /// Resets the stream.
+    Reset,
+    /// Closes the connection.
+    Disconnect,
+    /// No packet of it arrives any more.
+    FallSilent,
+    /// Keeps the connection alive and never answers.
+    Hang,
+}
+
+/// Which action of a connection is not answered as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The agent's own trial of the toolchain.
+    Trial,
+    /// The unit.
+    Unit,
+}
+
+/// What a fake scheduler says to a demand: frames, given the address of the fake builder.
+pub(super) type Grants = fn(builder: SocketAddr) -> Vec<u8>;
+
+/// The scheduler's and the builder's part.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) grants: Grants,
+    pub(super) stage: Stage,
+    pub(super) reply: Reply,
+}
+
+/// The builder's name in every fake farm.
+pub(super) const BUILDER: &str = "fake";
+
+/// A usable grant.
+pub(super) fn grant(builder: SocketAddr) -> LeaseGrant {
+    LeaseGrant {
+        lease: 7,
+        builder: BUILDER.to_owned(),
+        endpoint: builder.to_string(),
+        slots: 2,
+        valid_for: 60,
+        ticket: "ticket".to_owned(),
+        extensions: Vec::new(),
+    }
+}
+
+/// An outcome and its bodies as they travel; `change` may make it lie.
+pub(super) fn outcome(object: &[u8], change: impl FnOnce(&mut Outcome)) -> Vec<u8> {
+    let packed = [&b""[..], b"", object].map(frame::pack);
+    let mut outcome = Outcome {
+        exit: Exit::Code(0),
+        outputs: vec![After::Written { executable: false }],
+        bodies: packed.iter().map(|(body, _)| *body).collect(),
+        unexpected: Vec::new(),
+        mirror_changed: false,
+        usage: Usage::default(),
+        extensions: Vec::new(),
+    };
+    change(&mut outcome);
+    let mut bytes = outcome.to_frame();
+    packed.iter().for_each(|(_, wire)| bytes.extend(wire.iter()));
+    bytes
+}
+
+pub(super) fn certificates() -> EphemeralFarm {
+    let day = Duration::from_secs(86_400);
+    ephemeral_farm(&BUILDER.parse().unwrap(), day, clock::unix_seconds()).unwrap()
+}
+
+pub(super) fn endpoint(farm: &EphemeralFarm, own: &Credentials) -> Endpoint {
+    let server = quicc_certs::server_config(&farm.ca, own, &[ALPN]).unwrap();
+    let client = quicc_certs::client_config(&farm.ca, own, &[ALPN]).unwrap();
+    Endpoint::bind((Ipv4Addr::LOCALHOST, 0).into(), Some(server), client).unwrap()
+}
+
+/// An agent's core, its fake farm, and one source to compile. Everything ends when it is dropped.
+pub(super) struct Scene {
+    pub(super) units: Arc<Units>,
+    request: Arc<CompileRequest>,
+    scratch: tempfile::TempDir,
+    /// Demands for slots that the scheduler answered.
+    pub(super) asked: mpsc::UnboundedReceiver<()>,
+    /// Streams of actions that the client gave up.
+    pub(super) given_up: mpsc::UnboundedReceiver<()>,
+    /// Actions that came to the stage of the misdeed.
+    pub(super) reached: mpsc::UnboundedReceiver<()>,
+    _tasks: JoinSet<()>,
+}
+
+pub(super) const SOURCE: &str = "int f(void) { return 7; }\n";
+
+impl Scene {
+    /// With the right certificates.
+    pub(super) async fn new(part: Part) -> Self {
+        let farm = certificates();
+        let (scheduler, builder) = (endpoint(&farm, &farm.scheduler), endpoint(&farm, &farm.builder));
+        Self::of(part, &farm, scheduler, builder).await
+    }
+
+    /// With these endpoints in the place of scheduler and builder.
+    pub(super) async fn of(part: Part, farm: &EphemeralFarm, scheduler: Endpoint, builder: Endpoint) -> Self {
+        let mut tasks = JoinSet::new();
+        let relay = Relay::start(builder.local_address().unwrap(), &mut tasks).await;
+        let client = endpoint(farm, &farm.client);
+        let identity = farm.scheduler.identity();
+        let access = FarmAccess {
+            scheduler: scheduler.local_address().unwrap().to_string(),
+            cluster: identity.cluster.clone(),
+            scheduler_name: identity.name.clone(),
+            machine: std::env::consts::ARCH.to_owned(),
+        };
+        let tree = Arc::new(Tree::new());
+        let agent = Farm::new(access, client, ViewId([1; 16]), Arc::clone(&tree));
+        tasks.spawn(Arc::clone(&agent).drive());
+        let (told_asked, asked) = mpsc::unbounded_channel();
+        tasks.spawn(schedule(scheduler, part.grants, relay.address, told_asked));
+        let (told_given_up, given_up) = mpsc::unbounded_channel();
+        let (told_reached, reached) = mpsc::unbounded_channel();
+        let actions = Arc::new(Actions {
+            part,
+            relay,
+            given_up: told_given_up,
+            reached: told_reached,
+        });
+        tasks.spawn(build(builder, actions));
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = scratch.path().canonicalize().unwrap();
+        std::fs::create_dir(directory.join("trials")).unwrap();
+        std::fs::write(directory.join("a.c"), SOURCE).unwrap();
+        Self {
+            units: Units::new(agent, tree, directory.join("trials")),
+            request: Arc::new(request(&directory)),
+            scratch,
+            asked,
+            given_up,
+            reached,
+            _tasks: tasks,
+        }
+    }
+
+    /// Waits until the farm grants a slot: on a loaded machine a unit is not kept waiting for so long.
+    pub(super) async fn granted(&self) {
+        while self.units.farm.acquire().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// What becomes of the unit.
+    pub(super) async fn decide(&self) -> Decision {
+        let traffic = Arc::new(Traffic::default());
+        self.units.decide(Arc::clone(&self.request), &traffic).await
+    }
+
+    /// The unit.
+    pub(super) fn request(&self) -> Arc<CompileRequest> {
+        Arc::clone(&self.request)
+    }
+
+    /// The object as the compiler here makes it.
+    pub(super) fn local_object(&self) -> Vec<u8> {
+        run(&self.request.compiler, &self.request.argv, self.scratch.path())
+    }
+}
+
+fn request(directory: &Path) -> CompileRequest {
+    CompileRequest {
+        version: VERSION,
+        compiler: b"/usr/bin/gcc".to_vec(),
+        argv: ["gcc", "-c", "a.c", "-o", "a.o"]
+            .map(|word| word.as_bytes().to_vec())
+            .to_vec(),
+        cwd: directory.as_os_str().as_bytes().to_vec(),
+        env: vec![(b"PATH".to_vec(), b"/usr/bin:/bin".to_vec())],
+        umask: 0o022,
+        streams: StandardStreams::default(),
+        mount_namespace: 0,
+        inside_local_compile: false,
+    }
+}
+
+/// Runs a compile here and gives what it wrote behind `-o`.
+fn run(program: &[u8], argv: &[Vec<u8>], directory: &Path) -> Vec<u8> {
+    let arguments = argv[1..].iter().map(|word| OsStr::from_bytes(word));
+    let status = Command::new(OsStr::from_bytes(program))
+        .args(arguments)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .current_dir(directory)
+        .status();
+    assert!(status.unwrap().success());
+    let output = argv.iter().skip_while(|word| *word != b"-o").nth(1).unwrap();
+    let path = directory.join(OsStr::from_bytes(output));
+    let object = std::fs::read(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    object
+}
+
+async fn schedule(endpoint: Endpoint, grants: Grants, builder: SocketAddr, asked: mpsc::UnboundedSender<()>) {
+    let mut peers = JoinSet::new();
+    while let Some(arriving) = endpoint.accept().await {
+        let asked = asked.clone();
+        peers.spawn(async move {
+            let Ok(mut peer) = arriving.finish(&Hello::ours(1, "fake scheduler")).await else {
+                return;
+            };
+            while let Ok(Some(frame)) =
+                frame::receive(&mut peer.control.receive, limits::CONTROL_PAYLOAD).await
+            {
+                let demand: LeaseDemand = frame.open().unwrap();
+                if demand.slots > 0 {
+                    if peer.control.send.write_all(&grants(builder)).await.is_err() {
+                        return;
+                    }
+                    let _ = asked.send(());
+                }
+            }
+        });
+    }
+}
+
+#[derive(Debug)]
+struct Actions {
+    part: Part,
+    relay: Relay,
+    given_up: mpsc::UnboundedSender<()>,
+    reached: mpsc::UnboundedSender<()>,
+}
+
+async fn build(endpoint: Endpoint, actions: Arc<Actions>) {
+    let mut peers = JoinSet::new();
+    while let Some(arriving) = endpoint.accept().await {
+        let actions = Arc::clone(&actions);
+        peers.spawn(async move {
+            if let Ok(peer) = arriving.finish(&Hello::ours(2, "fake builder")).await {
+                serve(peer, actions).await;
+            }
+        });
+    }
+}
+
+async fn serve(peer: Peer, actions: Arc<Actions>) {
+    let connection = peer.connection.clone();
+    let mut streams = JoinSet::new();
+    loop {
+        tokio::select! {
+            Ok(mut told) = connection.accept_uni() => {
+                // Tables, leases and blobs are read and forgotten.
+                streams.spawn(async move { while let Ok(Some(_)) = told.read_chunk(1 << 20, true).await {} });
+            }
+            Ok((send, receive)) = connection.accept_bi() => {
+                let (actions, connection) = (Arc::clone(&actions), connection.clone());
+                streams.spawn(async move { let _ = actions.act(send, receive, connection).await; });
+            }
+            else => return,
+        }
+    }
+}
+
+impl Actions {
+    async fn act(
+        &self,
+        mut send: SendStream,
+        mut receive: RecvStream,
+        connection: quinn::Connection,
+    ) -> Result<(), quinn::WriteError> {
+        let Ok(Some(frame)) = frame::receive(&mut receive, limits::RUN_PAYLOAD).await else {
+            return Ok(());
+        };
+        let request: RunRequest = frame.open().unwrap();
+        let is_trial = request.argv.iter().any(|word| word.ends_with(b"/trial.c"));
+        let stage = if is_trial { Stage::Trial } else { Stage::Unit };
+        if stage != self.part.stage {
+            let object = tokio::task::spawn_blocking(move || {
+                run(
+                    &request.program,
+                    &request.argv,
+                    &PathBuf::from(OsString::from_vec(request.cwd)),
+                )
+            });
+            send.write_all(&outcome(&object.await.unwrap(), |_| ())).await?;
+            let _ = send.finish();
+            let _ = send.stopped().await;
+            return Ok(());
+        }
+        let _ = self.reached.send(());
+        match &self.part.reply {
+            Reply::Say(bytes) => {
+                send.write_all(bytes).await?;
+                let _ = send.finish();
+                let _ = send.stopped().await;
+            }
+            Reply::Repeat(bytes) => loop {
+                send.write_all(bytes).await?;
+            },
+            Reply::Reset => drop(send.reset(VarInt::from_u32(close::CANCELLED))),
+            Reply::Disconnect => connection.close(VarInt::from_u32(close::ENDING), b"so long"),
+            Reply::FallSilent => {
+                self.relay.cut.store(true, Ordering::Relaxed);
+                std::future::pending().await
+            }
+            Reply::Hang => {
+                let _ = receive.received_reset().await;
+                let _ = self.given_up.send(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Carries packets between one client and the builder until it is cut.
+#[derive(Debug)]
+struct Relay {
+    address: SocketAddr,
+    cut: Arc<AtomicBool>,
+}
+
+impl Relay {
+    async fn start(builder: SocketAddr, tasks: &mut JoinSet<()>) -> Self {
+        let bind = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+        let (front, back) = (bind().await.unwrap(), bind().await.unwrap());
+        let relay = Self {
+            address: front.local_addr().unwrap(),
+            cut: Arc::default(),
+        };
+        let cut = Arc::clone(&relay.cut);
+        tasks.spawn(async move {
+            let (mut client, mut up, mut down) = (None, vec![0; 1 << 16], vec![0; 1 << 16]);
+            loop {
+                let sent = tokio::select! {
+                    Ok((length, from)) = front.recv_from(&mut up) => {
+                        client = Some(from);
+                        (!cut.load(Ordering::Relaxed)).then_some((&back, &up[..length], builder))
+                    }
+                    Ok((length, _)) = back.recv_from(&mut down) => client
+                        .filter(|_| !cut.load(Ordering::Relaxed))
+                        .map(|client| (&front, &down[..length], client)),
+                    else => return,
+                };
+                if let Some((socket, packet, to)) = sent {
+                    let _ = socket.send_to(packet, to).await;
+                }
+            }
+        });
+        relay
+    }
+}
