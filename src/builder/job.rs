@@ -111,7 +111,9 @@ impl Job {
 fn not_laid(error: &LayoutError) -> Refusal {
     match error {
         LayoutError::Superseded => refusals::stale(),
-        LayoutError::Root => Refusal::new(RefusalCode::Unsupported, error.to_string()),
+        LayoutError::Root | LayoutError::TooManyDirectories => {
+            Refusal::new(RefusalCode::Unsupported, error.to_string())
+        }
         LayoutError::File(_) => refusals::internal("no directories for an action", error),
     }
 }
@@ -246,6 +248,7 @@ mod tests {
         };
         let table = [
             (LayoutError::Root, RefusalCode::Unsupported),
+            (LayoutError::TooManyDirectories, RefusalCode::Unsupported),
             (LayoutError::Superseded, RefusalCode::Stale),
             (disk_full.into(), RefusalCode::Internal),
         ];

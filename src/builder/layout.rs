@@ -31,6 +31,9 @@ mod held;
 /// Bytes of a sentinel: unpredictable, so that no compiler writes them by chance or by intent.
 pub(super) const SENTINEL_BYTES: usize = 32;
 
+/// Directories of one job's own: each is held open until its outputs are collected.
+pub const DIRECTORIES: usize = 64;
+
 /// A time before any compile, for files that stand for older ones: the first second of 2000.
 const OLD: FileTime = FileTime {
     seconds: 946_684_800,
@@ -46,6 +49,9 @@ pub enum LayoutError {
     /// The sandbox cannot give a job the root directory.
     #[error("an output in the root directory is not supported")]
     Root,
+    /// More than [`DIRECTORIES`], those between output directories within each other included.
+    #[error("outputs in more than {DIRECTORIES} directories are not supported")]
+    TooManyDirectories,
     /// The file system refused.
     #[error(transparent)]
     File(#[from] FileError),
@@ -114,13 +120,17 @@ pub fn lay(
     if wanted.iter().any(|id| still.tree.directory(*id).is_none()) {
         return Err(LayoutError::Superseded);
     }
+    let own = with_directories_between(still, &wanted);
+    if own.len() > DIRECTORIES {
+        return Err(LayoutError::TooManyDirectories);
+    }
     let scratch = job.join("scratch");
     fs::create_dir(&scratch).context("create", &scratch)?;
     let mut builder = LayoutBuilder {
         still,
         owner,
         sources: Sources::prepare(job)?,
-        own: with_directories_between(still, &wanted),
+        own,
         outputs,
         layout: Layout {
             output_directories: Vec::new(),

@@ -215,6 +215,25 @@ fn what_cannot_be_laid_is_said() {
     refused(99, |error| matches!(error, LayoutError::Superseded));
 }
 
+#[test]
+fn directories_held_open_are_bounded() {
+    let world = World::new();
+    let last = 9 + DIRECTORIES as EntryId;
+    let chain: Vec<_> = (9..=last)
+        .map(|id| define(id, if id == 9 { 1 } else { id - 1 }, "d", directory()))
+        .collect();
+    world.mirror.apply(9, &chain).unwrap();
+    let lay_down_to = |deepest| {
+        world.lay(&[
+            output(9, "a.d", Before::Absent),
+            output(deepest, "a.o", Before::Absent),
+        ])
+    };
+    let error = lay_down_to(last).unwrap_err();
+    assert!(matches!(error, LayoutError::TooManyDirectories), "{error}");
+    assert_eq!(lay_down_to(last - 1).unwrap().directories.len(), DIRECTORIES);
+}
+
 /// Lets a job do `act` in its directory, then checks the state of its output `old.o` and the surprises.
 fn check(before: Before, act: impl Fn(&Path), expected: After, surprises: &[&str]) {
     let world = World::new();
