@@ -84,7 +84,9 @@ impl Admission {
 
     /// The scheduler took a lease back.
     pub(super) fn end(&self, lease: LeaseId) {
-        self.slots().end(lease);
+        // Before its first word there is no time: kept until other ends need the room.
+        let now = self.authority.time().map_or(u64::MAX, |time| time.now);
+        self.slots().end(lease, now);
     }
 
     /// Starts nothing more.
@@ -92,9 +94,12 @@ impl Admission {
         self.slots().drain();
     }
 
-    /// Actions running now.
+    /// Actions running now. Every heartbeat asks, and thereby tells the slots how long the scheduler was there.
     pub(super) fn running(&self) -> u32 {
-        self.slots().running()
+        let time = self.authority.time();
+        let mut slots = self.slots();
+        time.into_iter().for_each(|time| slots.observe(time));
+        slots.running()
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {

@@ -3,12 +3,20 @@
 
 use std::collections::BTreeMap;
 
+use quicc_certs::TICKET_LEEWAY_SECONDS;
 use quicc_protocol::identifiers::LeaseId;
 use quicc_protocol::message::refusal::RefusalCode;
 
 /// Leases remembered at once. A lease that ran out makes room; with all of them in force, further ones are
 /// not taken.
 pub const LEASES: usize = 4096;
+
+/// Ends of leases remembered at once; with more, those whose tickets run out first are forgotten.
+pub const ENDS: usize = 4 * LEASES;
+
+/// Seconds a ticket of a lease that ended may be shown after its end: schedulers give tickets of minutes, and
+/// none for a lease that is over.
+const TICKET_LIFETIME: u64 = 3600;
 
 /// SPKI hash of a client's certificate.
 pub type ClientKey = [u8; 32];
@@ -44,6 +52,10 @@ pub struct Slots {
     running: u32,
     draining: bool,
     leases: BTreeMap<(ClientKey, LeaseId), Lease>,
+    /// Leases the scheduler took back, each with the second of its clock from which no ticket revives it.
+    ended: BTreeMap<LeaseId, u64>,
+    /// Second of the scheduler's clock at which it was last known to be there.
+    scheduler_seen: u64,
 }
 
 #[derive(Debug)]
@@ -54,8 +66,11 @@ struct Lease {
 }
 
 impl Lease {
-    fn in_force(&self, time: LeaseTime) -> bool {
-        !self.ended && time.now < self.terms.expires.saturating_add(time.extension)
+    /// Extended is only what the scheduler could still have renewed when it went.
+    fn in_force(&self, time: LeaseTime, scheduler_seen: u64) -> bool {
+        let expires = self.terms.expires;
+        let extended = scheduler_seen < expires && time.now < expires.saturating_add(time.extension);
+        !self.ended && (time.now < expires || extended)
     }
 }
 
@@ -67,12 +82,23 @@ impl Slots {
             running: 0,
             draining: false,
             leases: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            scheduler_seen: 0,
+        }
+    }
+
+    /// Takes note of the time. Every call that is handed one does so; calls while the scheduler is there tell,
+    /// once it is lost, which leases were in force.
+    pub fn observe(&mut self, time: LeaseTime) {
+        if time.extension == 0 {
+            self.scheduler_seen = time.now;
         }
     }
 
     /// Learns or renews a lease from a ticket that was checked. One the scheduler took back stays so. `false`
     /// when there are [`LEASES`] in force already.
     pub fn present(&mut self, client: ClientKey, lease: LeaseId, terms: LeaseTerms, time: LeaseTime) -> bool {
+        self.observe(time);
         let key = (client, lease);
         if let Some(known) = self.leases.get_mut(&key) {
             // Tickets of one second may come in any order: the larger one stands until the next second's.
@@ -84,8 +110,9 @@ impl Slots {
             return true;
         }
         if self.leases.len() >= LEASES {
+            let seen = self.scheduler_seen;
             self.leases
-                .retain(|_, lease| lease.running > 0 || lease.in_force(time));
+                .retain(|_, lease| lease.running > 0 || lease.in_force(time, seen));
         }
         if self.leases.len() >= LEASES {
             return false;
@@ -93,7 +120,7 @@ impl Slots {
         let lease = Lease {
             terms,
             running: 0,
-            ended: false,
+            ended: self.ended.contains_key(&lease),
         };
         self.leases.insert(key, lease);
         true
@@ -104,11 +131,27 @@ impl Slots {
         self.leases.contains_key(&(client, lease))
     }
 
-    /// The scheduler took a lease back: it starts nothing more. What runs goes on.
-    pub fn end(&mut self, lease: LeaseId) {
+    /// The scheduler took a lease back at the second `now` of its clock: it starts nothing more, be its ticket
+    /// shown before or after. What runs goes on.
+    pub fn end(&mut self, lease: LeaseId, now: u64) {
+        let mut ticket_expires = now.saturating_add(TICKET_LIFETIME);
         for ((_, id), known) in &mut self.leases {
-            known.ended |= *id == lease;
+            if *id == lease {
+                known.ended = true;
+                ticket_expires = ticket_expires.max(known.terms.expires);
+            }
         }
+        if self.ended.len() >= ENDS {
+            self.ended.retain(|_, until| now < *until);
+        }
+        if self.ended.len() >= ENDS {
+            let soonest = self.ended.iter().min_by_key(|(_, until)| **until);
+            if let Some(id) = soonest.map(|(id, _)| *id) {
+                self.ended.remove(&id);
+            }
+        }
+        let until = ticket_expires.saturating_add(TICKET_LEEWAY_SECONDS);
+        self.ended.insert(lease, until);
     }
 
     /// Starts nothing more, whatever the lease.
@@ -120,12 +163,13 @@ impl Slots {
     /// a lease this client never showed; [`RefusalCode::Busy`] for one that is over or used up, and when every
     /// slot is taken.
     pub fn admit(&mut self, client: ClientKey, lease: LeaseId, time: LeaseTime) -> Result<Slot, RefusalCode> {
+        self.observe(time);
         if self.draining {
             return Err(RefusalCode::Draining);
         }
         let key = (client, lease);
         let lease = self.leases.get_mut(&key).ok_or(RefusalCode::NotAllowed)?;
-        let covered = lease.in_force(time) && lease.running < lease.terms.slots;
+        let covered = lease.in_force(time, self.scheduler_seen) && lease.running < lease.terms.slots;
         if !covered || self.running >= self.total {
             return Err(RefusalCode::Busy);
         }
@@ -228,7 +272,7 @@ mod tests {
     fn a_lease_taken_back_starts_nothing_and_kills_nothing() {
         let mut slots = slots(3, &[(ALICE, 1, 2, 100)]);
         let running = slots.admit(ALICE, 1, at(0)).unwrap();
-        slots.end(1);
+        slots.end(1, 0);
         assert_eq!(
             (slots.admit(ALICE, 1, at(0)), slots.running()),
             (Err(RefusalCode::Busy), 1)
@@ -245,6 +289,63 @@ mod tests {
         );
         slots.release(running);
         assert_eq!(slots.running(), 0);
+    }
+
+    #[test]
+    fn a_lease_that_ended_is_revived_by_no_ticket() {
+        let terms = LeaseTerms {
+            slots: 1,
+            expires: 100,
+        };
+        let mut unseen = Slots::new(1);
+        unseen.end(1, 10);
+        assert!(unseen.present(ALICE, 1, terms, at(20)));
+        assert_eq!(
+            unseen.admit(ALICE, 1, at(20)),
+            Err(RefusalCode::Busy),
+            "shown late"
+        );
+        let mut pruned = slots(1, &[(ALICE, 1, 1, 100)]);
+        pruned.end(1, 10);
+        for lease in 2..=LEASES as LeaseId + 1 {
+            assert!(pruned.present(BOB, lease, terms, at(20)));
+        }
+        assert!(!pruned.knows(ALICE, 1));
+        assert!(pruned.present(ALICE, 1, terms, at(100)), "its leeway");
+        let away = LeaseTime {
+            now: 100,
+            extension: 3600,
+        };
+        assert_eq!(pruned.admit(ALICE, 1, away), Err(RefusalCode::Busy));
+    }
+
+    #[test]
+    fn ends_are_forgotten_when_no_ticket_can_be_left_and_bounded() {
+        let mut slots = Slots::new(1);
+        for lease in 0..=ENDS as LeaseId {
+            slots.end(lease, lease.min(1));
+        }
+        assert_eq!(slots.ended.len(), ENDS);
+        assert!(!slots.ended.contains_key(&0) && slots.ended.contains_key(&1));
+        slots.end(0, u64::MAX);
+        assert_eq!(slots.ended.len(), 1);
+    }
+
+    #[test]
+    fn only_leases_in_force_when_the_scheduler_was_lost_are_extended() {
+        let check = |seen: u64, expected: Result<(), RefusalCode>| {
+            let mut slots = slots(1, &[(ALICE, 1, 1, 100)]);
+            slots.observe(at(seen));
+            let away = LeaseTime {
+                now: 150,
+                extension: 3600,
+            };
+            slots.observe(away);
+            assert_eq!(slots.admit(ALICE, 1, away).map(drop), expected, "{seen}");
+        };
+        check(99, Ok(()));
+        check(100, Err(RefusalCode::Busy));
+        check(149, Err(RefusalCode::Busy));
     }
 
     #[test]
@@ -282,7 +383,7 @@ mod tests {
                 match verb {
                     0 | 1 => held.extend(slots.admit(client, lease, at(now)).ok()),
                     2 => if let Some(slot) = held.pop() { slots.release(slot) },
-                    _ => slots.end(lease),
+                    _ => slots.end(lease, now),
                 }
                 prop_assert_eq!(slots.running() as usize, held.len());
                 prop_assert!(held.len() <= 3);

@@ -489,7 +489,7 @@ fn every_name_takes_a_block_and_large_files_more() {
     let large = vec![0; 2 * BLOCK as usize + 1];
     world.store(&large);
     let check = |record: TableRecord, blocks: u64| {
-        world.apply(&[record.clone()]);
+        world.apply(std::slice::from_ref(&record));
         assert_eq!(world.mirror.bytes(), blocks * BLOCK, "{record:?}");
     };
     check(define(1, ROOT, "d", directory()), 1);
