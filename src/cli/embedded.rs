@@ -92,8 +92,13 @@ pub(crate) async fn start(cache: PathBuf) -> Result<EmbeddedFarm, String> {
 async fn prepare(config: BuilderConfig) -> Result<Builder, BuilderError> {
     let mut number = 1;
     loop {
-        match builder::prepare(config.clone().in_cache(nth_cache(&config.cache_dir, number))).await {
-            Err(BuilderError::Cas(CasError::InUse { .. })) if number < CACHES => number += 1,
+        let prepared = builder::prepare(config.clone().in_cache(nth_cache(&config.cache_dir, number))).await;
+        match prepared {
+            Err(BuilderError::Cas(CasError::InUse { .. }) | BuilderError::BuildDirectoryInUse { .. })
+                if number < CACHES =>
+            {
+                number += 1;
+            }
             prepared => return prepared,
         }
     }
