@@ -1,13 +1,12 @@
 //! Parts of different versions that meet, and bytes that are no version's: no unit fails, and where the user has to
 //! act he reads why.
 
-use std::fs::{DirBuilder, File};
+use std::fs::DirBuilder;
 use std::io::{Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 
-use nix::fcntl::{Flock, FlockArg};
 use quicc::wrapper::channel;
 use quicc_certs::{Credentials, KeyedFiles, load_trust};
 use quicc_protocol::envelope::Header;
@@ -79,34 +78,24 @@ fn drain_once(listener: &UnixListener, world: &World) {
 
 #[test]
 fn a_wrapper_replaces_an_agent_that_drains() {
-    for keeps_lock in [false, true] {
-        let world = world();
-        let state = world.home().join("state");
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&state)
-            .unwrap();
-        // A draining agent keeps its lock until its last unit is done.
-        let lock = keeps_lock.then(|| {
-            let file = File::create(state.join("agent.lock")).unwrap();
-            Flock::lock(file, FlockArg::LockExclusive)
-                .map_err(|(_, error)| error)
-                .unwrap()
-        });
-        let listener = UnixListener::bind(world.socket()).unwrap();
-        std::thread::scope(|scope| {
-            scope.spawn(|| drain_once(&listener, &world));
-            compile(&world, "a.o");
-        });
-        drop(lock);
-        let status = world.status();
-        assert_eq!(
-            (&status["remote"], &status["fallbacks"]),
-            (&1.into(), &0.into()),
-            "{status}"
-        );
-    }
+    let world = world();
+    let state = world.home().join("state");
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&state)
+        .unwrap();
+    let listener = UnixListener::bind(world.socket()).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| drain_once(&listener, &world));
+        compile(&world, "a.o");
+    });
+    let status = world.status();
+    assert_eq!(
+        (&status["remote"], &status["fallbacks"]),
+        (&1.into(), &0.into()),
+        "{status}"
+    );
 }
 
 #[test]
