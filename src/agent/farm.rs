@@ -37,6 +37,8 @@ const RECONNECT_LAST: Duration = Duration::from_secs(30);
 const DEMAND_LINGERS: Duration = Duration::from_secs(10);
 /// A builder that failed is asked for again after this long.
 const AVOIDED: Duration = Duration::from_secs(15);
+/// Leases whose latest grant is remembered before those that are gone are forgotten.
+const GRANTS_NUMBERED: usize = 256;
 /// Slots one agent asks for at most.
 const DEMAND_LIMIT: u32 = 4096;
 
@@ -87,6 +89,9 @@ struct State {
     links: HashMap<String, Arc<Link>>,
     avoided: HashMap<String, Instant>,
     waiting: u32,
+    /// Grants received, and the latest of each lease: a later one counts, whichever is dialled first.
+    grants: u64,
+    latest: HashMap<LeaseId, u64>,
     /// Since when units wait without any lease.
     starved: Option<Instant>,
     epoch: u64,
@@ -159,6 +164,8 @@ impl Farm {
             links: HashMap::new(),
             avoided: HashMap::new(),
             waiting: 0,
+            grants: 0,
+            latest: HashMap::new(),
             starved: None,
             epoch: 0,
         };
@@ -384,9 +391,13 @@ impl Farm {
             let mut dialling: Vec<Task<()>> = Vec::new();
             while let Some(frame) = frame::receive(&mut control.receive, limits::CONTROL_PAYLOAD).await? {
                 if frame.is::<LeaseGrant>() {
-                    let (farm, grant) = (Arc::clone(self), frame.open()?);
+                    let (farm, grant) = (Arc::clone(self), frame.open::<LeaseGrant>()?);
+                    let number = farm.number_grant(grant.lease);
                     dialling.retain(|task| !task.is_finished());
-                    dialling.push(task::spawn("grant", async move { farm.take(grant).await }));
+                    dialling.push(task::spawn(
+                        "grant",
+                        async move { farm.take(grant, number).await },
+                    ));
                 } else if frame.is::<LeaseEnd>() {
                     self.end_lease(frame.open::<LeaseEnd>()?.lease);
                 }
@@ -419,8 +430,25 @@ impl Farm {
         }
     }
 
+    fn number_grant(&self, lease: LeaseId) -> u64 {
+        let mut state = self.lock();
+        let State {
+            leases,
+            latest,
+            grants,
+            ..
+        } = &mut *state;
+        // Of leases that are gone nothing need be known; a few that are only being dialled are numbered again.
+        if latest.len() > GRANTS_NUMBERED {
+            latest.retain(|lease, _| leases.contains_key(lease));
+        }
+        *grants += 1;
+        latest.insert(lease, *grants);
+        *grants
+    }
+
     /// Makes a grant usable: a link to its builder, the lease presented there.
-    async fn take(self: Arc<Self>, grant: LeaseGrant) {
+    async fn take(self: Arc<Self>, grant: LeaseGrant, number: u64) {
         let expires = Instant::now() + Duration::from_secs(u64::from(grant.valid_for));
         let link = match self.link(&grant).await {
             Ok(link) => link,
@@ -440,6 +468,9 @@ impl Farm {
                 return;
             }
         };
+        if self.lock().latest.get(&grant.lease) != Some(&number) {
+            return;
+        }
         if link.present(&grant).await.is_err() {
             self.avoid(&link);
             return;

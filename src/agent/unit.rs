@@ -25,6 +25,9 @@ use crate::inputs::validate::{Validity, validate};
 
 /// Attempts on builders before a unit is compiled here.
 const ATTEMPTS: usize = 3;
+/// Refusals for want of a slot that cost only a pause, and the pause.
+const BUSY_REFUSALS: usize = 40;
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// How often the files a builder was told of are looked at again while units run.
 const SWEEP: Duration = Duration::from_secs(1);
 /// Command lines remembered for outputs nobody declared.
@@ -87,6 +90,8 @@ pub struct Units {
 enum Failed {
     /// Prepare again and try again.
     Again(&'static str),
+    /// A slot was refused that the lease had promised: told and held differ for a moment.
+    Busy,
     /// The same, with the compiler's own list of dependencies.
     AgainWithDependencies,
     /// Compile here.
@@ -140,13 +145,20 @@ impl Units {
             return Decision::local("unexpected-output");
         }
         let mut tier = Tier::Scan;
-        let mut last = "farm-lost";
-        for _ in 0..ATTEMPTS {
+        let (mut last, mut attempts, mut refusals) = ("farm-lost", 0, 0);
+        while attempts < ATTEMPTS {
             match self.try_once(&request, &candidate, tier, traffic).await {
                 Ok(decision) | Err(Failed::Finally(decision)) => return decision,
                 Err(Failed::Again(reason)) => last = reason,
                 Err(Failed::AgainWithDependencies) => tier = Tier::Dependencies,
+                Err(Failed::Busy) if refusals < BUSY_REFUSALS => {
+                    refusals += 1;
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                    continue;
+                }
+                Err(Failed::Busy) => last = "builder-busy",
             }
+            attempts += 1;
         }
         Decision::fallback(last)
     }
@@ -211,7 +223,7 @@ impl Units {
                 Failed::Again("builder-misbehaved")
             }
             RunError::Refused(refusal) => match refusal.code {
-                RefusalCode::Busy => Failed::Again("builder-busy"),
+                RefusalCode::Busy => Failed::Busy,
                 RefusalCode::Stale | RefusalCode::UnknownTable => Failed::Again("builder-stale"),
                 RefusalCode::LimitExceeded => Failed::Finally(Decision::fallback("limit-exceeded")),
                 RefusalCode::Unsupported => Failed::Finally(Decision::local("builder-unsupported")),

@@ -2,25 +2,21 @@
 //! and directories go with the future.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use quicc_protocol::identifiers::decode_ascending;
 use quicc_protocol::message::refusal::{Refusal, RefusalCode};
 use quicc_protocol::message::run::RunRequest;
 use quicc_protocol::{close, limits};
 use quinn::{RecvStream, SendStream, VarInt};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
+use self::reply::Answer;
 use super::connection::{Client, FIRST_MESSAGE};
 use super::job::Job;
-use super::outcome::Packed;
 use super::{inputs, refusals};
-use crate::transport::FrameError;
 use crate::transport::frame;
 
-/// Time for an outcome to leave: the stream's window is closed only while the client does not read.
-const SEND_WITHIN: Duration = Duration::from_secs(120);
+mod reply;
 
 /// Serves one run stream.
 pub(super) async fn serve(client: &Arc<Client>, mut send: SendStream, mut receive: RecvStream) {
@@ -33,10 +29,10 @@ pub(super) async fn serve(client: &Arc<Client>, mut send: SendStream, mut receiv
     let stopped = send.stopped();
     let served = async {
         let answer = perform(client, request, &mut send).await;
-        timeout(SEND_WITHIN, reply(&mut send, answer)).await
+        reply::send(&mut send, answer).await
     };
     let complete = tokio::select! {
-        sent = served => matches!(sent, Ok(Ok(()))),
+        sent = served => sent.is_ok(),
         _ = stopped => false,
         () = cut(&mut receive) => false,
     };
@@ -73,28 +69,6 @@ fn abandon(send: &mut SendStream, receive: &mut RecvStream, code: u32) {
     let _ = receive.stop(VarInt::from_u32(code));
 }
 
-/// An outcome, and the right to hold it in memory.
-struct Answer {
-    packed: Packed,
-    _permit: OwnedSemaphorePermit,
-}
-
-async fn reply(send: &mut SendStream, answer: Result<Answer, Refusal>) -> Result<(), FrameError> {
-    let broken = |error: quinn::WriteError| FrameError::Broken { source: error.into() };
-    match answer {
-        Ok(Answer { packed, .. }) => {
-            frame::send(send, &packed.outcome).await?;
-            for wire in &packed.wires {
-                send.write_all(wire).await.map_err(broken)?;
-            }
-        }
-        Err(refusal) => frame::send(send, &refusal).await?,
-    }
-    // Fails only for a stream the client stopped.
-    let _ = send.finish();
-    Ok(())
-}
-
 async fn perform(
     client: &Arc<Client>,
     request: RunRequest,
@@ -110,14 +84,14 @@ async fn perform(
         .map_err(refusals::not_admitted)?;
     let view = inputs::table(client, &request).await?;
     inputs::fetch(client, &view.mirror, &ids, send).await?;
-    let job = Job::lay(client, view, request, ids).await?;
+    let job = Job::lay(client, view, request, ids, slot).await?;
     let report = job.run(client).await?;
-    let packed = job.finish(client, report).await?;
-    let permit = Arc::clone(&builder.outcomes).acquire_owned().await;
+    let (packed, slot) = job.finish(client, report).await?;
+    let may_hold = builder.outcomes.admit(client.owner.key).await;
     // The client may start its next action as soon as it has read this one: its slot is free by then.
     drop(slot);
     Ok(Answer {
         packed,
-        _permit: permit.map_err(|_| refusals::ending())?,
+        _may_hold: may_hold,
     })
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use quicc_protocol::close;
 use quicc_protocol::message::blob::{BlobBatch, Body};
@@ -13,22 +14,39 @@ use crate::store::{CasError, Writer};
 use crate::transport::FrameError;
 use crate::transport::frame;
 
+use self::impatient::Impatient;
+
+mod impatient;
+
+/// How long the next byte of a body may take to come. Whoever waits for the blob may then ask for it anew.
+const STALLED_AFTER: Duration = Duration::from_secs(10);
+
 /// Receives the bodies of a batch.
 pub(super) async fn receive(
     client: &Arc<Client>,
     stream: &mut RecvStream,
     batch: BlobBatch,
 ) -> Result<(), StreamEnd> {
+    let mut stream = Impatient::new(stream, STALLED_AFTER);
     let claims = client.wanted.claims();
     claims.take_over(batch.bodies.iter().map(|body| &body.digest));
     for (number, body) in batch.bodies.iter().enumerate() {
-        let kept = keep(client, stream, body).await;
+        let kept = keep(client, &mut stream, body).await;
         match kept {
-            Ok(()) => client.wanted.arrived(&body.digest),
+            Ok(()) => {
+                client.wanted.arrived(&body.digest);
+                client.builder.condition.notify();
+                put_in_place(client, body).await?;
+            }
+            Err(Loss::Stream(error)) if impatient::is_stall(&error) => {
+                tracing::warn!(client = %client.owner.identity, "a blob stream stalled");
+                return Err(StreamEnd::Stop(close::CANCELLED));
+            }
             Err(Loss::Stream(error)) => return Err(error.into()),
             Err(Loss::Blob(error)) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a blob cannot be kept");
                 client.wanted.failed(&body.digest);
+                client.builder.condition.notify();
             }
             Err(Loss::Batch(error)) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "blobs cannot be kept");
@@ -39,7 +57,6 @@ pub(super) async fn receive(
                 return Err(StreamEnd::Stop(close::CANCELLED));
             }
         }
-        client.builder.condition.notify();
     }
     Ok(())
 }
@@ -54,7 +71,7 @@ enum Loss {
     Batch(io::Error),
 }
 
-async fn keep(client: &Arc<Client>, stream: &mut RecvStream, body: &Body) -> Result<(), Loss> {
+async fn keep(client: &Arc<Client>, stream: &mut Impatient<'_, RecvStream>, body: &Body) -> Result<(), Loss> {
     let cas = &client.builder.cas;
     let writer = if cas.has(&body.digest) {
         Ok(None)
@@ -67,6 +84,7 @@ async fn keep(client: &Arc<Client>, stream: &mut RecvStream, body: &Body) -> Res
     };
     let mut counted = Counted {
         writer,
+        refused,
         count: &client.received,
     };
     match frame::receive_body(stream, body, &mut counted).await {
@@ -75,29 +93,38 @@ async fn keep(client: &Arc<Client>, stream: &mut RecvStream, body: &Body) -> Res
         Err(error) => return Err(Loss::Stream(error)),
     }
     let writer = counted.writer;
-    if let Some(error) = refused {
+    if let Some(error) = counted.refused {
         return Err(Loss::Blob(error));
     }
-    let (client, digest) = (Arc::clone(client), body.digest);
-    let committed = blocking(move || {
-        writer.map_or(Ok(()), Writer::commit)?;
-        client.builder.views.arrived(&digest);
-        Ok(())
-    });
-    match committed.await {
+    match blocking(move || writer.map_or(Ok(()), Writer::commit)).await {
         Ok(committed) => committed.map_err(Loss::Blob),
         Err(_) => Err(Loss::Batch(io::Error::other("the builder is ending"))),
     }
 }
 
+/// Fills the client's files that wait for a blob. Actions that wait for it were told already and may be first.
+async fn put_in_place(client: &Arc<Client>, body: &Body) -> Result<(), StreamEnd> {
+    let (client, digest) = (Arc::clone(client), body.digest);
+    let filled = blocking(move || client.builder.views.arrived(&client.owner, &digest));
+    Ok(filled.await?)
+}
+
 /// Passes bytes on to the store, or to nowhere, and counts them: whoever waits sees progress.
 struct Counted<'a> {
     writer: Option<Writer>,
+    /// Why the store does not take the blob.
+    refused: Option<CasError>,
     count: &'a AtomicU64,
 }
 
 impl Write for Counted<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(writer) = &mut self.writer
+            && let Err(error) = writer.reserve(bytes.len() as u64)
+        {
+            self.refused = Some(error);
+            self.writer = None;
+        }
         let length = match &mut self.writer {
             Some(writer) => writer.write(bytes)?,
             None => bytes.len(),
@@ -108,5 +135,30 @@ impl Write for Counted<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Cas;
+    use quicc_protocol::BlobDigest;
+
+    #[test]
+    fn a_blob_that_finds_no_room_on_the_way_is_read_to_its_end() {
+        let scratch = tempfile::tempdir().unwrap();
+        let cas = Cas::open(scratch.path(), 4).unwrap();
+        let begin = |name: &[u8]| cas.insert_writer(BlobDigest::of(name), 4).unwrap();
+        let (mut first, count) = (begin(b"1234"), AtomicU64::new(0));
+        let mut counted = Counted {
+            writer: Some(begin(b"abcd")),
+            refused: None,
+            count: &count,
+        };
+        first.write_all(b"1").unwrap();
+        counted.write_all(b"ab").unwrap();
+        counted.write_all(b"cd").unwrap();
+        assert!(matches!(counted.refused, Some(CasError::NoRoom { .. })));
+        assert!(counted.writer.is_none() && count.into_inner() == 4);
     }
 }

@@ -107,12 +107,12 @@ pub(super) async fn serve(builder: Arc<Shared>, peer: Peer) {
     }
     tracing::info!(client = %identity, "connected");
     let client = Arc::new(Client {
+        wanted: Wanted::new(Arc::clone(&builder.condition)),
         builder,
         owner: Owner {
             identity: identity.clone(),
             key: certificate_spki,
         },
-        wanted: Wanted::default(),
         received: AtomicU64::new(0),
         tables: Semaphore::new(TABLE_STREAMS),
     });

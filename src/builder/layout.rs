@@ -96,30 +96,24 @@ pub(super) struct Sentinel {
     pub(super) content: [u8; SENTINEL_BYTES],
 }
 
-/// Builds the directories of a job that runs in `cwd` (a path on the client) and writes `outputs`, inside the
-/// empty directory `job` of this machine. `owner` is the user jobs run as, where that is not this process's.
+/// Builds the directories of a job that writes `outputs`, inside the empty directory `job` of this machine. Where
+/// no output is declared, the mirror's own directory serves, the working directory included: each name of a
+/// directory of the job's own costs time, and an undeclared write elsewhere fails, which the client sees.
+/// `owner` is the user jobs run as, where that is not this process's.
 /// Blocks on the disk.
 pub fn lay(
     still: &Still<'_>,
     job: &Path,
-    cwd: &[u8],
     outputs: &[DeclaredOutput],
     owner: Option<(u32, u32)>,
 ) -> Result<Layout, LayoutError> {
-    let mut wanted: BTreeSet<EntryId> = outputs.iter().map(|output| output.directory).collect();
+    let wanted: BTreeSet<EntryId> = outputs.iter().map(|output| output.directory).collect();
     if wanted.contains(&ROOT) {
         return Err(LayoutError::Root);
     }
     if wanted.iter().any(|id| still.tree.directory(*id).is_none()) {
         return Err(LayoutError::Superseded);
     }
-    // Compilers write undeclared outputs beside them or here; both are to be noticed, not to fail.
-    wanted.extend(
-        still
-            .tree
-            .find(cwd)
-            .filter(|id| *id != ROOT && still.tree.directory(*id).is_some()),
-    );
     let scratch = job.join("scratch");
     fs::create_dir(&scratch).context("create", &scratch)?;
     let mut builder = LayoutBuilder {

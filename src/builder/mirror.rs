@@ -4,7 +4,7 @@
 //! Directories have their client's modification time, set again after each batch of records; a directory's
 //! size, link count and inode are this machine's. The root's time is not known and stays this machine's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -24,15 +24,19 @@ use crate::host::files::{FileError, PathContext};
 use crate::store::discard::{OwnedDirectory, discard};
 use crate::store::{Cas, CasError};
 
+use self::usage::Usage;
+use self::waiting::Waiting;
+
 pub use self::still::{Needs, Still};
 
 mod still;
+mod usage;
+mod waiting;
 
-/// Files are counted against the quota in blocks, as file systems keep them.
-const BLOCK: u64 = 4096;
-
-/// Records applied in one go; between two goes, actions get a look at the mirror.
+/// Records applied, or files filled, in one go; between two goes, actions get a look at the mirror.
 const RECORDS_AT_ONCE: usize = 32;
+/// Names of poison put or taken away in one go.
+const NAMES_AT_ONCE: usize = 1024;
 
 /// Why a mirror cannot follow its table.
 #[derive(Debug, thiserror::Error)]
@@ -72,11 +76,17 @@ pub struct Mirror {
     root: PathBuf,
     staging: Staging,
     cas: Cas,
-    /// Most bytes of its files.
+    /// Bytes it may take when it is given more.
     limit: u64,
+    /// Held by whoever applies records, from the first to the last, so that those of two streams never mix.
+    turn: Mutex<()>,
+    /// Held over work on the disk, for one go of it.
     state: Mutex<State>,
+    /// Files that lack their bytes. Beside the state for those who must not wait for the disk; changed only with
+    /// the state held.
+    waiting: Waiting,
     position: watch::Sender<u64>,
-    /// Of its files; kept beside the state for those who must not wait for the disk.
+    /// Taken of the disk; kept beside the state for those who must not wait for the disk.
     bytes: AtomicU64,
     broken: AtomicBool,
 }
@@ -86,15 +96,14 @@ struct State {
     tree: Tree,
     /// Files that have their bytes; the others are poison.
     filled: BTreeSet<EntryId>,
-    /// Files that do not, by the blob they lack.
-    waiting: BTreeMap<BlobDigest, BTreeSet<EntryId>>,
     /// Directories whose time is to be set again.
     dirty: BTreeSet<EntryId>,
-    bytes: u64,
+    usage: Usage,
 }
 
 impl Mirror {
-    /// An empty mirror in an empty `directory`, with at most `limit` bytes of files taken from `cas`.
+    /// An empty mirror in an empty `directory`, whose files are taken from `cas`; they stay
+    /// poison beyond `limit` bytes, names included.
     pub fn create(directory: OwnedDirectory, cas: Cas, limit: u64) -> Result<Self, MirrorError> {
         let root = directory.path().join("root");
         let staging = directory.path().join("staging");
@@ -108,7 +117,9 @@ impl Mirror {
             root,
             cas,
             limit,
+            turn: Mutex::default(),
             state: Mutex::default(),
+            waiting: Waiting::default(),
             position: watch::Sender::new(0),
             bytes: AtomicU64::new(0),
             broken: AtomicBool::new(false),
@@ -125,16 +136,7 @@ impl Mirror {
     /// skipped, so that a table may be told again from any earlier position. After an error the mirror takes no
     /// more of them. Blocks on the disk.
     pub fn apply(&self, first: u64, records: &[TableRecord]) -> Result<(), MirrorError> {
-        let mut number = first;
-        for some in records.chunks(RECORDS_AT_ONCE) {
-            self.apply_some(number, some)?;
-            number += some.len() as u64;
-        }
-        Ok(())
-    }
-
-    fn apply_some(&self, first: u64, records: &[TableRecord]) -> Result<(), MirrorError> {
-        let mut state = self.state();
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_broken() {
             return Err(MirrorError::Broken);
         }
@@ -143,40 +145,69 @@ impl Mirror {
             .checked_sub(first)
             .ok_or(MirrorError::Gap { first, position })?;
         let new = records.get(known as usize..).unwrap_or_default();
-        let applied = new
+        let applied = goes(new).try_for_each(|some| {
+            self.apply_some(some)?;
+            self.position
+                .send_modify(|position| *position += some.len() as u64);
+            Ok(())
+        });
+        self.broken.store(applied.is_err(), Ordering::Relaxed);
+        applied
+    }
+
+    /// Applies what [`goes`] gave. A record of many names shows in parts: until its position is reached nobody
+    /// relies on it.
+    fn apply_some(&self, records: &[TableRecord]) -> Result<(), MirrorError> {
+        match records {
+            [TableRecord::Poison { parent, names }] => names.chunks(NAMES_AT_ONCE).try_for_each(|names| {
+                let (parent, names) = (*parent, names.to_vec());
+                self.apply_at_once(&[TableRecord::Poison { parent, names }])
+            }),
+            [TableRecord::Cure { parent, names }] => names.chunks(NAMES_AT_ONCE).try_for_each(|names| {
+                let (parent, names) = (*parent, names.to_vec());
+                self.apply_at_once(&[TableRecord::Cure { parent, names }])
+            }),
+            _ => self.apply_at_once(records),
+        }
+    }
+
+    fn apply_at_once(&self, records: &[TableRecord]) -> Result<(), MirrorError> {
+        let mut state = self.state();
+        let applied = records
             .iter()
             .try_for_each(|record| self.apply_one(&mut state, record));
         self.settle(&mut state);
-        self.broken.store(applied.is_err(), Ordering::Relaxed);
-        if applied.is_ok() {
-            self.position
-                .send_modify(|position| *position += new.len() as u64);
-        }
         applied
     }
 
     /// Gives the files that wait for a blob their bytes, if the store has it. Files that cannot be given theirs
     /// stay poison. Blocks on the disk.
     pub fn materialise(&self, digest: &BlobDigest) {
-        let mut state = self.state();
-        let Some(waiting) = state.waiting.get(digest).cloned() else {
-            return;
-        };
-        for id in waiting {
-            if let Some(file) = state.tree.file(id).copied()
-                && self.fill(&mut state, id, &file)
-            {
-                let directory = state.tree.node(id).map_or(ROOT, |node| node.parent);
-                state.tree.mark_changed(directory);
-                state.dirty.insert(directory);
+        for ids in self.waiting.files(digest).chunks(RECORDS_AT_ONCE) {
+            let mut state = self.state();
+            for &id in ids {
+                let lacks = |file: &&FileEntry| file.content == *digest && !state.filled.contains(&id);
+                if let Some(file) = state.tree.file(id).filter(lacks).copied()
+                    && self.fill(&mut state, id, &file)
+                {
+                    let directory = state.tree.node(id).map_or(ROOT, |node| node.parent);
+                    state.tree.mark_changed(directory);
+                    state.dirty.insert(directory);
+                }
             }
+            self.settle(&mut state);
         }
-        self.settle(&mut state);
     }
 
     /// Whether a file waits for this blob.
     pub fn awaits(&self, digest: &BlobDigest) -> bool {
-        self.state().waiting.contains_key(digest)
+        let _at_rest = self.state();
+        self.waiting.contains(digest)
+    }
+
+    /// Whether a file waits for this blob, or is about to be given its bytes. Never waits for the disk.
+    pub fn may_await(&self, digest: &BlobDigest) -> bool {
+        self.waiting.contains(digest)
     }
 
     /// What these entries lack.
@@ -189,7 +220,7 @@ impl Mirror {
         self.position.subscribe()
     }
 
-    /// Bytes of its files. Never waits.
+    /// Bytes it takes of the disk: blocks of files, and one for every other name. Never waits.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -230,17 +261,17 @@ impl Mirror {
     }
 
     fn apply_one(&self, state: &mut State, record: &TableRecord) -> Result<(), MirrorError> {
+        let directory = usage::directory_of(&state.tree, record);
+        let names = usage::names_in(&state.tree, directory);
+        let below = usage::names_below_displaced(&state.tree, record);
         let applied = state.tree.apply(record)?;
+        let names_now = usage::names_in(&state.tree, directory);
+        state.usage.named(names + below, names_now);
         for (id, file) in applied.gone {
             if state.filled.remove(&id) {
-                state.bytes = state.bytes.saturating_sub(blocks(file.size));
+                state.usage.emptied(file.size);
             }
-            if let Some(waiting) = state.waiting.get_mut(&file.content) {
-                waiting.remove(&id);
-                if waiting.is_empty() {
-                    state.waiting.remove(&file.content);
-                }
-            }
+            self.waiting.remove(&file.content, id);
         }
         for change in &applied.changes {
             self.carry_out(state, change)?;
@@ -268,19 +299,21 @@ impl Mirror {
                 let points_to = Path::new(OsStr::from_bytes(&points_to));
                 self.staging.put_link(points_to, &target)?;
             }
-            Some((id, Kind::File(file))) if !self.fill(state, id, &file) => {
-                self.staging.put_poison(PoisonKind::Link, &target)?;
-                state.waiting.entry(file.content).or_default().insert(id);
+            Some((id, Kind::File(file))) => {
+                // Before the store is asked: a blob that comes right after finds who waits for it.
+                self.waiting.add(file.content, id);
+                if !self.fill(state, id, &file) {
+                    self.staging.put_poison(PoisonKind::Link, &target)?;
+                }
             }
-            Some((_, Kind::File(_))) | None => {}
+            None => {}
         }
         Ok(())
     }
 
     /// Puts a file's bytes in its place; whether they are there now. What was there stays until then.
     fn fill(&self, state: &mut State, id: EntryId, file: &FileEntry) -> bool {
-        let size = blocks(file.size);
-        let room = state.bytes + size <= self.limit;
+        let room = state.usage.has_room(file.size, self.limit);
         if !room || (!self.cas.has(&file.content) && self.twin(state, id, file).is_none()) {
             return false;
         }
@@ -291,14 +324,9 @@ impl Mirror {
             );
             return false;
         }
-        state.bytes += size;
+        state.usage.filled(file.size);
         state.filled.insert(id);
-        if let Some(waiting) = state.waiting.get_mut(&file.content) {
-            waiting.remove(&id);
-            if waiting.is_empty() {
-                state.waiting.remove(&file.content);
-            }
-        }
+        self.waiting.remove(&file.content, id);
         true
     }
 
@@ -330,7 +358,7 @@ impl Mirror {
 
     /// Ends a change: publishes the size, gives directories in which something was placed their client's time back.
     fn settle(&self, state: &mut State) {
-        self.bytes.store(state.bytes, Ordering::Relaxed);
+        self.bytes.store(state.usage.bytes(), Ordering::Relaxed);
         for id in std::mem::take(&mut state.dirty) {
             let modified = state.tree.directory(id).and_then(|directory| directory.modified);
             if let Some(modified) = modified {
@@ -341,8 +369,23 @@ impl Mirror {
     }
 }
 
-fn blocks(size: u64) -> u64 {
-    size.div_ceil(BLOCK).max(1) * BLOCK
+/// Parts of `records`, in order, each little enough for one go or a single record.
+fn goes(mut records: &[TableRecord]) -> impl Iterator<Item = &[TableRecord]> {
+    std::iter::from_fn(move || {
+        let mut names = 0;
+        let fitting = records.iter().take(RECORDS_AT_ONCE).take_while(|record| {
+            names += match record {
+                TableRecord::Poison { names, .. } => names.len(),
+                TableRecord::Cure { names, .. } => names.len(),
+                TableRecord::Define { .. } | TableRecord::Remove { .. } => 1,
+            };
+            names <= NAMES_AT_ONCE
+        });
+        let length = fitting.count().max(1).min(records.len());
+        let (go, rest) = records.split_at(length);
+        records = rest;
+        (!go.is_empty()).then_some(go)
+    })
 }
 
 #[cfg(test)]

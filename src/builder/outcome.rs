@@ -6,9 +6,12 @@ use std::time::Duration;
 use quicc_protocol::message::blob::Body;
 use quicc_protocol::message::run::{Exit, Outcome, Usage};
 
+pub(super) use self::unread::{MayHold, Unread};
 use super::collect::Collected;
 use crate::sandbox::{End, Limit, Report};
 use crate::transport::frame;
+
+mod unread;
 
 /// An outcome with the bytes of its bodies.
 #[derive(Debug)]

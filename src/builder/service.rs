@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quicc_protocol::version::Hello;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use self::jobs::JobDirectories;
@@ -17,6 +16,7 @@ use super::admission::Admission;
 use super::authority::Authority;
 use super::condition::{Condition, Patience};
 use super::connection::{self, Tasks};
+use super::outcome::Unread;
 use super::registration;
 use super::views::Views;
 use crate::host::files::{FileError, PathContext};
@@ -34,7 +34,7 @@ pub const CONNECTIONS: usize = 1024;
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// How long connections may take to end once they are closed.
 const END_WITHIN: Duration = Duration::from_secs(5);
-/// Outcomes in memory that clients have not read, beyond those of running actions: so many per slot.
+/// Outcomes in memory that one client has not read, beyond those of running actions: so many per slot.
 const OUTCOMES_PER_SLOT: usize = 2;
 /// What [`Hello::role`] says of a builder.
 const HELLO_ROLE: u8 = 2;
@@ -97,7 +97,7 @@ pub(super) struct Shared {
     pub(super) admission: Arc<Admission>,
     pub(super) condition: Arc<Condition>,
     /// Bounds the outcomes in memory.
-    pub(super) outcomes: Arc<Semaphore>,
+    pub(super) outcomes: Unread,
     /// The user jobs run as, where that is not this process's.
     pub(super) job_owner: Option<(u32, u32)>,
     job_directories: JobDirectories,
@@ -191,7 +191,7 @@ impl Builder {
         let views = Views::new(mirrors(&config), discarder, cas.clone(), config.mirror_limit);
         Shared {
             admission: Admission::new(config.slots, authority, Arc::clone(&condition)),
-            outcomes: Arc::new(Semaphore::new(OUTCOMES_PER_SLOT * config.slots as usize)),
+            outcomes: Unread::new(OUTCOMES_PER_SLOT * config.slots as usize),
             job_owner: sandbox::job_uid(),
             job_directories,
             draining: AtomicBool::new(false),

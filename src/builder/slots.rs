@@ -75,7 +75,12 @@ impl Slots {
     pub fn present(&mut self, client: ClientKey, lease: LeaseId, terms: LeaseTerms, time: LeaseTime) -> bool {
         let key = (client, lease);
         if let Some(known) = self.leases.get_mut(&key) {
-            known.terms = terms;
+            // Tickets of one second may come in any order: the larger one stands until the next second's.
+            if terms.expires > known.terms.expires {
+                known.terms = terms;
+            } else if terms.expires == known.terms.expires {
+                known.terms.slots = known.terms.slots.max(terms.slots);
+            }
             return true;
         }
         if self.leases.len() >= LEASES {

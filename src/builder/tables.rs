@@ -51,7 +51,12 @@ async fn records(
     mut position: u64,
 ) -> Result<(), StreamEnd> {
     let feed = Arc::new(feed);
-    while let Some(frame) = frame::receive(stream, limits::RUN_PAYLOAD).await? {
+    loop {
+        let received = tokio::select! {
+            () = feed.superseded() => return Err(StreamEnd::Stop(close::CANCELLED)),
+            received = frame::receive(stream, limits::RUN_PAYLOAD) => received?,
+        };
+        let Some(frame) = received else { return Ok(()) };
         if frame.is_ignorable() && !frame.is::<TableRecords>() {
             continue;
         }
@@ -77,7 +82,6 @@ async fn records(
             }
         })?;
     }
-    Ok(())
 }
 
 fn resume_position(extensions: &Extensions) -> Result<Option<u64>, StreamEnd> {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quicc_certs::Identity;
 use quicc_protocol::BlobDigest;
 use quicc_protocol::identifiers::ViewId;
+use tokio::sync::watch;
 
 use super::mirror::{Mirror, MirrorError};
 use super::slots::ClientKey;
@@ -80,7 +81,21 @@ struct View {
     epoch: u64,
     mirror: Arc<Mirror>,
     /// The table stream that feeds it, if one does.
-    stream: Option<u64>,
+    stream: Option<Line>,
+}
+
+/// A view's end of its table stream; dropped, it ends the stream.
+#[derive(Debug)]
+struct Line {
+    stream: u64,
+    _current: watch::Sender<()>,
+}
+
+impl Line {
+    fn new(stream: u64) -> (Self, watch::Receiver<()>) {
+        let (_current, superseded) = watch::channel(());
+        (Self { stream, _current }, superseded)
+    }
 }
 
 /// A table stream's hold on its view.
@@ -90,6 +105,8 @@ pub struct Feed {
     view: ViewId,
     stream: u64,
     mirror: Arc<Mirror>,
+    /// Closed once the view listens to this stream no more.
+    superseded: watch::Receiver<()>,
 }
 
 /// An action's hold on its view: while it lives, the view is not evicted.
@@ -139,10 +156,11 @@ impl Views {
                 .filter(|known| known.epoch == epoch && !known.mirror.is_broken())
                 .filter(|known| *known.mirror.position().borrow() >= position)
                 .ok_or(ViewError::Unknown { view })?;
-            known.stream = Some(stream);
+            let (line, superseded) = Line::new(stream);
+            known.stream = Some(line);
             let mirror = Arc::clone(&known.mirror);
             inner.ledger.touch(&view);
-            return Ok(self.feed(view, stream, mirror));
+            return Ok(self.feed(view, stream, mirror, superseded));
         }
         if !inner.views.contains_key(&view) && inner.views.len() >= VIEWS {
             let oldest = inner.ledger.oldest_idle().ok_or(ViewError::Full)?;
@@ -150,6 +168,7 @@ impl Views {
         }
         let directory = self.discarder.create(self.directory.join(stream.to_string()))?;
         let mirror = Arc::new(Mirror::create(directory, self.cas.clone(), self.limit)?);
+        let (line, superseded) = Line::new(stream);
         inner.ledger.insert(view, 0);
         inner.views.insert(
             view,
@@ -157,10 +176,10 @@ impl Views {
                 owner: owner.clone(),
                 epoch,
                 mirror: Arc::clone(&mirror),
-                stream: Some(stream),
+                stream: Some(line),
             },
         );
-        Ok(self.feed(view, stream, mirror))
+        Ok(self.feed(view, stream, mirror, superseded))
     }
 
     /// Holds a view for an action.
@@ -190,19 +209,19 @@ impl Views {
             .is_some_and(|known| known.stream.is_some())
     }
 
-    /// Fills what waits for a blob in any view. Blocks on the disk.
-    pub fn arrived(&self, digest: &BlobDigest) {
-        let mirrors: Vec<(ViewId, Arc<Mirror>)> = self
+    /// Fills what waits for a blob in the views of `owner`. Those of others have their own actions fill them: no
+    /// client waits for another's disk work. Blocks on the disk.
+    pub fn arrived(&self, owner: &Owner, digest: &BlobDigest) {
+        let waiting: Vec<(ViewId, Arc<Mirror>)> = self
             .inner()
             .views
             .iter()
+            .filter(|(_, known)| known.owner == *owner && known.mirror.may_await(digest))
             .map(|(view, known)| (*view, Arc::clone(&known.mirror)))
             .collect();
-        for (view, mirror) in mirrors {
-            if mirror.awaits(digest) {
-                mirror.materialise(digest);
-                self.account(view, &mirror);
-            }
+        for (view, mirror) in waiting {
+            mirror.materialise(digest);
+            self.account(view, &mirror);
         }
     }
 
@@ -220,17 +239,30 @@ impl Views {
         }
     }
 
-    fn feed(self: &Arc<Self>, view: ViewId, stream: u64, mirror: Arc<Mirror>) -> Feed {
+    fn feed(
+        self: &Arc<Self>,
+        view: ViewId,
+        stream: u64,
+        mirror: Arc<Mirror>,
+        superseded: watch::Receiver<()>,
+    ) -> Feed {
         Feed {
             views: Arc::clone(self),
             view,
             stream,
             mirror,
+            superseded,
         }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl View {
+    fn listens_to(&self, stream: u64) -> bool {
+        self.stream.as_ref().is_some_and(|line| line.stream == stream)
     }
 }
 
@@ -251,7 +283,14 @@ impl Feed {
     pub fn is_current(&self) -> bool {
         let inner = self.views.inner();
         let known = inner.views.get(&self.view);
-        known.is_some_and(|known| known.stream == Some(self.stream))
+        known.is_some_and(|known| known.listens_to(self.stream))
+    }
+
+    /// Waits until the view listens to this stream no more. A feed holds its mirror's files: whoever has one ends
+    /// then.
+    pub async fn superseded(&self) {
+        let mut superseded = self.superseded.clone();
+        while superseded.changed().await.is_ok() {}
     }
 
     /// Says that the mirror changed: its bytes are counted again.
@@ -264,7 +303,7 @@ impl Drop for Feed {
     fn drop(&mut self) {
         let mut inner = self.views.inner();
         if let Some(known) = inner.views.get_mut(&self.view)
-            && known.stream == Some(self.stream)
+            && known.listens_to(self.stream)
         {
             known.stream = None;
         }
@@ -274,6 +313,8 @@ impl Drop for Feed {
 impl Drop for Use {
     fn drop(&mut self) {
         self.views.inner().ledger.unpin(&self.view);
+        // The action may have filled files.
+        self.views.account(self.view, &self.mirror);
     }
 }
 

@@ -2,9 +2,11 @@
 //! asked for once. Never touches a blob.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quicc_protocol::BlobDigest;
+
+use super::condition::Condition;
 
 /// Failures remembered; the oldest are forgotten first.
 const FAILURES: usize = 1024;
@@ -13,9 +15,10 @@ const FAILURES: usize = 1024;
 type Claimant = u64;
 
 /// Blobs that somebody saw to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Wanted {
     state: Mutex<State>,
+    condition: Arc<Condition>,
 }
 
 #[derive(Debug, Default)]
@@ -27,7 +30,7 @@ struct State {
     failed: BTreeMap<Claimant, BlobDigest>,
 }
 
-/// A claimant's hold on its claims: what has not come when it is dropped, others may ask for.
+/// A claimant's hold on its claims: what has not come when it is dropped, others may ask for, and are told so.
 #[derive(Debug)]
 pub(super) struct Claims<'a> {
     wanted: &'a Wanted,
@@ -35,6 +38,14 @@ pub(super) struct Claims<'a> {
 }
 
 impl Wanted {
+    /// Nothing is wanted yet. `condition` is notified when claims are given up.
+    pub(super) fn new(condition: Arc<Condition>) -> Self {
+        Self {
+            state: Mutex::default(),
+            condition,
+        }
+    }
+
     /// A new claimant.
     pub(super) fn claims(&self) -> Claims<'_> {
         let mut state = self.state();
@@ -101,13 +112,25 @@ impl Claims<'_> {
 impl Drop for Claims<'_> {
     fn drop(&mut self) {
         let mut state = self.wanted.state();
+        let claimed = state.seen_to.len();
         state.seen_to.retain(|_, claimant| *claimant != self.claimant);
+        let gave_up = state.seen_to.len() < claimed;
+        drop(state);
+        if gave_up {
+            self.wanted.condition.notify();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::builder::condition::Patience;
+    use std::time::Duration;
+
+    fn wanted() -> Wanted {
+        Wanted::new(Arc::new(Condition::new()))
+    }
 
     fn digests<const COUNT: usize>(names: [&str; COUNT]) -> [BlobDigest; COUNT] {
         names.map(|name| BlobDigest::of(name.as_bytes()))
@@ -115,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_blob_is_asked_for_once_until_its_asker_gives_up() {
-        let wanted = Wanted::default();
+        let wanted = wanted();
         let [a, b] = digests(["a", "b"]);
         let first = wanted.claims();
         let second = wanted.claims();
@@ -130,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_a_batch_announced_is_not_asked_for() {
-        let wanted = Wanted::default();
+        let wanted = wanted();
         let [a, b] = digests(["a", "b"]);
         let action = wanted.claims();
         assert_eq!(action.claim([a].iter()), [a]);
@@ -146,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_blob_that_could_not_be_kept_fails_who_began_before() {
-        let wanted = Wanted::default();
+        let wanted = wanted();
         let [a, b] = digests(["a", "b"]);
         let before = wanted.claims();
         wanted.failed(&a);
@@ -155,5 +178,24 @@ mod tests {
         assert!(!after.has_failed(|digest| *digest == a));
         (0..FAILURES).for_each(|_| wanted.failed(&b));
         assert!(!before.has_failed(|digest| *digest == a), "forgotten");
+    }
+
+    #[tokio::test]
+    async fn a_claim_given_up_wakes_who_waits_and_one_kept_does_not() {
+        let wanted = wanted();
+        let [a, b] = digests(["a", "b"]);
+        let check = async |digest: BlobDigest, arrives: bool| {
+            let batch = wanted.claims();
+            batch.take_over([digest].iter());
+            let patience = Patience::plain(Duration::from_millis(200));
+            let mut waiter = wanted.condition.waiter(patience, 0);
+            if arrives {
+                wanted.arrived(&digest);
+            }
+            drop(batch);
+            assert_eq!(waiter.changed(|| 0).await, !arrives, "arrived: {arrives}");
+        };
+        check(a, false).await;
+        check(b, true).await;
     }
 }

@@ -14,7 +14,6 @@ use crate::builder::{self, Builder, BuilderConfig, BuilderError};
 use crate::host::task::{self, Task};
 use crate::host::{clock, text};
 use crate::scheduler::service::{self as scheduler, SchedulerConfig};
-use crate::store::CasError;
 use crate::transport::Endpoint;
 
 /// An agent that runs longer has its farm's certificates expire; it then works locally and is restarted.
@@ -90,18 +89,20 @@ pub(crate) async fn start(cache: PathBuf) -> Result<EmbeddedFarm, String> {
 
 /// A builder in the first of [`CACHES`] directories that no draining predecessor keeps.
 async fn prepare(config: BuilderConfig) -> Result<Builder, BuilderError> {
-    let mut number = 1;
-    loop {
-        let prepared = builder::prepare(config.clone().in_cache(nth_cache(&config.cache_dir, number))).await;
-        match prepared {
-            Err(BuilderError::Cas(CasError::InUse { .. }) | BuilderError::BuildDirectoryInUse { .. })
-                if number < CACHES =>
-            {
-                number += 1;
-            }
-            prepared => return prepared,
+    let mut first = None;
+    for number in 1..=CACHES {
+        match builder::prepare(config.clone().in_cache(nth_cache(&config.cache_dir, number))).await {
+            Ok(builder) => return Ok(builder),
+            // In use, or being cleared by an agent that ends.
+            Err(
+                error @ (BuilderError::Cas(_)
+                | BuilderError::File(_)
+                | BuilderError::BuildDirectoryInUse { .. }),
+            ) => first = first.or(Some(error)),
+            Err(error) => return Err(error),
         }
     }
+    Err(first.unwrap_or(BuilderError::EndpointClosed))
 }
 
 fn nth_cache(first: &Path, number: u32) -> PathBuf {

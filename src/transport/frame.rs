@@ -10,9 +10,15 @@ use quicc_protocol::envelope::{self, Header};
 use quicc_protocol::message::Message;
 use quicc_protocol::message::blob::{Body, Encoding};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use zstd::stream::raw::{DParameter, Decoder, Operation};
 
-/// Bytes moved at once when a body is received.
+/// Bytes of a body decoded, hashed and stored at once when it is received.
 const BODY_CHUNK: usize = 128 << 10;
+/// Compressed bytes taken at once: what the decoder does for one call is in proportion to them and to its output.
+const WIRE_CHUNK: usize = 4 << 10;
+/// Logarithm of the largest window a received zstd frame may ask memory for: 8 MiB. [`COMPRESSION_LEVEL`] stays at
+/// 512 KiB.
+const WINDOW_LOG_MAX: u32 = 23;
 /// Bodies shorter than this are sent plain: a zstd frame would not repay its header.
 const COMPRESS_FROM: usize = 256;
 /// Fast levels: a body is made once and sent once, on a machine that has compiles to run.
@@ -188,52 +194,45 @@ pub fn pack(bytes: &[u8]) -> (Body, Cow<'_, [u8]>) {
     )
 }
 
-/// Hashes, counts and bounds what passes to a sink.
+/// Hashes, counts and bounds what passes to a sink, and lets other tasks run every so often.
 struct Verifier<'a> {
+    body: &'a Body,
     sink: &'a mut (dyn Write + Send),
     hasher: blake3::Hasher,
     left: u64,
-    sink_error: Option<std::io::Error>,
-}
-
-impl Write for Verifier<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.left = self
-            .left
-            .checked_sub(bytes.len() as u64)
-            .ok_or_else(|| std::io::Error::other("a body decodes to more than its length"))?;
-        self.hasher.update(bytes);
-        if let Err(error) = self.sink.write_all(bytes) {
-            let kind = error.kind();
-            self.sink_error = Some(error);
-            return Err(kind.into());
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+    since_yield: usize,
 }
 
 impl Verifier<'_> {
-    fn failure(&mut self, body: &Body) -> FrameError {
-        match self.sink_error.take() {
-            Some(source) => FrameError::Sink { source },
-            None => FrameError::Corrupt {
-                digest: body.digest,
-                size: body.size,
-            },
+    /// Takes at most [`BODY_CHUNK`] bytes: whoever polls is held up no longer than they take.
+    async fn pass(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
+        self.left = self
+            .left
+            .checked_sub(bytes.len() as u64)
+            .ok_or_else(|| self.corrupt())?;
+        self.hasher.update(bytes);
+        self.sink
+            .write_all(bytes)
+            .map_err(|source| FrameError::Sink { source })?;
+        self.since_yield += bytes.len();
+        if self.since_yield >= BODY_CHUNK {
+            self.since_yield = 0;
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    fn corrupt(&self) -> FrameError {
+        FrameError::Corrupt {
+            digest: self.body.digest,
+            size: self.body.size,
         }
     }
 
-    fn finish(&self, body: &Body) -> Result<(), FrameError> {
+    fn finish(&self) -> Result<(), FrameError> {
         let digest = BlobDigest::from_bytes(*self.hasher.finalize().as_bytes());
-        if self.left != 0 || digest != body.digest {
-            return Err(FrameError::Corrupt {
-                digest: body.digest,
-                size: body.size,
-            });
+        if self.left != 0 || digest != self.body.digest {
+            return Err(self.corrupt());
         }
         Ok(())
     }
@@ -241,66 +240,97 @@ impl Verifier<'_> {
 
 /// Reads exactly `body.wire_size` bytes, decodes them into `sink` and verifies length and digest. The sink may
 /// have received bytes when an error is returned.
+///
+/// One poll decodes, hashes and writes little more than [`BODY_CHUNK`] bytes, however few of the wire they came
+/// from; the sink must not take long over as many.
 pub async fn receive_body(
     reader: &mut (impl AsyncRead + Unpin),
     body: &Body,
     sink: &mut (dyn Write + Send),
 ) -> Result<(), FrameError> {
     let mut verifier = Verifier {
+        body,
         sink,
         hasher: blake3::Hasher::new(),
         left: body.size,
-        sink_error: None,
+        since_yield: 0,
     };
     match body.encoding {
-        Encoding::Plain => copy(reader, body, &mut verifier).await?,
-        Encoding::Zstd => {
-            let mut decoder = zstd::stream::write::Decoder::new(&mut verifier)
-                .map_err(|source| FrameError::Sink { source })?;
-            let copied = copy(reader, body, &mut decoder).await;
-            let flushed = copied.and_then(|()| {
-                decoder.flush().map_err(|_| FrameError::Corrupt {
-                    digest: body.digest,
-                    size: body.size,
-                })
-            });
-            drop(decoder);
-            if let Err(error) = flushed {
-                return Err(match error {
-                    FrameError::Corrupt { .. } => verifier.failure(body),
-                    other => other,
-                });
-            }
-        }
+        Encoding::Plain => copy(reader, &mut verifier).await?,
+        Encoding::Zstd => decode(reader, &mut verifier).await?,
     }
-    verifier.finish(body)
+    verifier.finish()
 }
 
-async fn copy(
-    reader: &mut (impl AsyncRead + Unpin),
-    body: &Body,
-    sink: &mut (dyn Write + Send),
-) -> Result<(), FrameError> {
-    let mut chunk = vec![0; BODY_CHUNK.min(body.wire_size as usize)];
-    let mut left = body.wire_size;
+async fn copy(reader: &mut (impl AsyncRead + Unpin), verifier: &mut Verifier<'_>) -> Result<(), FrameError> {
+    let mut left = verifier.body.wire_size;
+    let mut chunk = vec![0; BODY_CHUNK.min(left as usize)];
     while left > 0 {
-        let room = chunk.len().min(left as usize);
-        let read = reader.read(&mut chunk[..room]).await.map_err(broken)?;
-        if read == 0 {
-            return Err(FrameError::CutShort);
-        }
-        sink.write_all(&chunk[..read]).map_err(|_| FrameError::Corrupt {
-            digest: body.digest,
-            size: body.size,
-        })?;
-        left -= read as u64;
+        let read = read_some(reader, &mut chunk, &mut left).await?;
+        verifier.pass(&chunk[..read]).await?;
     }
     Ok(())
+}
+
+/// Decodes exactly one zstd frame.
+async fn decode(
+    reader: &mut (impl AsyncRead + Unpin),
+    verifier: &mut Verifier<'_>,
+) -> Result<(), FrameError> {
+    let mut decoder = decoder().map_err(|source| FrameError::Sink { source })?;
+    let mut left = verifier.body.wire_size;
+    let mut input = vec![0; WIRE_CHUNK.min(left as usize)];
+    // One byte more than is due shows a frame that decodes to too much.
+    let mut output = vec![0; BODY_CHUNK.min(verifier.body.size as usize + 1)];
+    let mut ended = false;
+    while left > 0 {
+        let read = read_some(reader, &mut input, &mut left).await?;
+        let mut taken = 0;
+        let mut drained = false;
+        while taken < read || !drained {
+            if ended {
+                return Err(verifier.corrupt());
+            }
+            let status = decoder.run_on_buffers(&input[taken..read], &mut output);
+            let status = status.map_err(|_| verifier.corrupt())?;
+            taken += status.bytes_read;
+            verifier.pass(&output[..status.bytes_written]).await?;
+            // Zero says that the frame is whole and all of it was written out.
+            ended = status.remaining == 0;
+            drained = ended || status.bytes_written < output.len();
+        }
+    }
+    if ended { Ok(()) } else { Err(verifier.corrupt()) }
+}
+
+fn decoder() -> std::io::Result<Decoder<'static>> {
+    let mut decoder = Decoder::new()?;
+    decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))?;
+    Ok(decoder)
+}
+
+/// Reads at least one byte of the `left` that are due.
+async fn read_some(
+    reader: &mut (impl AsyncRead + Unpin),
+    chunk: &mut [u8],
+    left: &mut u64,
+) -> Result<usize, FrameError> {
+    let room = chunk.len().min(*left as usize);
+    let read = reader.read(&mut chunk[..room]).await.map_err(broken)?;
+    if read == 0 {
+        return Err(FrameError::CutShort);
+    }
+    *left -= read as u64;
+    Ok(read)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, Waker};
+
     use quicc_protocol::message::wrapper::{AgentDrains, AgentStatus};
 
     #[tokio::test]
@@ -354,6 +384,86 @@ mod tests {
         );
         let cut = receive_body(&mut &wire[..3], &body, &mut Vec::new()).await;
         assert!(matches!(cut, Err(FrameError::CutShort)));
+    }
+
+    fn zstd_body(bytes: &[u8], wire: &[u8]) -> Body {
+        Body {
+            digest: BlobDigest::of(bytes),
+            size: bytes.len() as u64,
+            wire_size: wire.len() as u64,
+            encoding: Encoding::Zstd,
+        }
+    }
+
+    /// Counts bytes.
+    struct Gauge<'a>(&'a AtomicUsize);
+
+    impl Write for Gauge<'_> {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.fetch_add(bytes.len(), Ordering::Relaxed);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_poll_does_more_than_a_few_chunks_of_work() {
+        let bytes = vec![0; 32 << 20];
+        let (small, compressed) = pack(&bytes);
+        assert!(small.wire_size < 10_000, "a bomb");
+        let plain = Body {
+            wire_size: small.size,
+            encoding: Encoding::Plain,
+            ..small
+        };
+        for (body, wire) in [(small, &compressed[..]), (plain, &bytes)] {
+            let count = AtomicUsize::new(0);
+            let (mut reader, mut sink) = (wire, Gauge(&count));
+            let mut receiving = pin!(receive_body(&mut reader, &body, &mut sink));
+            let mut context = Context::from_waker(Waker::noop());
+            loop {
+                let before = count.load(Ordering::Relaxed);
+                let polled = receiving.as_mut().poll(&mut context);
+                assert!(
+                    count.load(Ordering::Relaxed) - before <= 2 * BODY_CHUNK,
+                    "{body:?}"
+                );
+                if let Poll::Ready(received) = polled {
+                    break received.unwrap();
+                }
+            }
+            assert_eq!(count.load(Ordering::Relaxed), bytes.len());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_compressed_body_is_one_whole_frame_of_a_small_window() {
+        let bytes: Vec<u8> = (0..3 * BODY_CHUNK as u32).flat_map(u32::to_le_bytes).collect();
+        let compress = |window| {
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), COMPRESSION_LEVEL).unwrap();
+            encoder.window_log(window).unwrap();
+            encoder.write_all(&bytes).unwrap();
+            encoder.finish().unwrap()
+        };
+        let check = async |wire: &[u8], fits: bool| {
+            let received = receive_body(&mut &wire[..], &zstd_body(&bytes, wire), &mut std::io::sink()).await;
+            let corrupt = matches!(received, Err(FrameError::Corrupt { .. }));
+            assert!(received.is_ok() == fits && corrupt != fits, "{received:?}");
+        };
+        let whole = compress(WINDOW_LOG_MAX);
+        check(&whole, true).await;
+        check(&compress(WINDOW_LOG_MAX + 1), false).await;
+        check(&whole[..whole.len() - 1], false).await;
+        check(&[&whole[..], b"x"].concat(), false).await;
+        check(&[&whole[..], &whole].concat(), false).await;
+        let empty = zstd::bulk::compress(b"", COMPRESSION_LEVEL).unwrap();
+        let body = zstd_body(b"", &empty);
+        receive_body(&mut &empty[..], &body, &mut std::io::sink())
+            .await
+            .unwrap();
     }
 
     #[tokio::test]

@@ -97,7 +97,8 @@ async fn poison_fails_loudly_and_surprises_are_named() {
     client.tell(vec![TableRecord::Poison { parent, names }]).await;
     let script =
         "cat unsent.h; cat sub/x; echo x >surprise; echo $TMPDIR; echo t >$TMPDIR/t && cat $TMPDIR/t";
-    let (outcome, bodies) = client.run(&client.request(script, &[])).await.outcome();
+    let request = client.request(script, &[("a.o", Before::Absent)]);
+    let (outcome, bodies) = client.run(&request).await.outcome();
     let stderr = String::from_utf8_lossy(&bodies[1]);
     assert!(
         stderr.contains("unsent.h: Too many levels of symbolic links"),
@@ -106,6 +107,21 @@ async fn poison_fails_loudly_and_surprises_are_named() {
     assert!(stderr.contains("sub/x: Permission denied"), "{stderr}");
     assert_eq!(String::from_utf8_lossy(&bodies[0]), "/.quicc-scratch\nt\n");
     assert_eq!(outcome.unexpected, [b"/work/surprise"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_working_directory_without_outputs_is_read_only() {
+    let world = World::new().await;
+    let mut client = world.ready_client("alice").await;
+    client.tell_file("/work/a.h", b"shipped", false).await;
+    let script = "cat a.h; echo x >surprise";
+    let (outcome, bodies) = client.run(&client.request(script, &[])).await.outcome();
+    let texts = bodies.iter().map(|bytes| String::from_utf8_lossy(bytes));
+    let texts: Vec<_> = texts.collect();
+    assert_ne!(outcome.exit, Exit::Code(0));
+    assert_eq!(texts[0], "shipped");
+    assert!(texts[1].contains("Read-only file system"), "{}", texts[1]);
+    assert!(outcome.unexpected.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,7 +194,7 @@ async fn an_action_that_no_longer_has_a_stream_is_dead() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn limits_and_missing_compilers_are_refusals() {
+async fn limits_missing_compilers_and_missing_directories_are_refusals() {
     let world = World::new().await;
     let mut client = world.ready_client("alice").await;
     let endless = client.request(
@@ -197,6 +213,9 @@ async fn limits_and_missing_compilers_are_refusals() {
     let mut foreign = client.request("", &[]);
     foreign.program = b"/bin/foreign".to_vec();
     assert_eq!(client.run(&foreign).await.refusal(), RefusalCode::Unsupported);
+    let mut nowhere = client.request("exit 0", &[]);
+    nowhere.cwd = b"/work/absent".to_vec();
+    assert_eq!(client.run(&nowhere).await.refusal(), RefusalCode::Unsupported);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -79,11 +79,10 @@ fn drain_once(listener: &UnixListener, world: &World) {
 #[test]
 fn a_wrapper_replaces_an_agent_that_drains() {
     let world = world();
-    let state = world.home().join("state");
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(&state)
+        .create(world.home().join("state"))
         .unwrap();
     let listener = UnixListener::bind(world.socket()).unwrap();
     std::thread::scope(|scope| {

@@ -80,10 +80,9 @@ impl World {
         Self { scratch, mirror }
     }
 
-    fn lay(&self, cwd: &str, outputs: &[DeclaredOutput]) -> Result<Layout, LayoutError> {
+    fn lay(&self, outputs: &[DeclaredOutput]) -> Result<Layout, LayoutError> {
         let job = self.scratch.path().join("job");
-        self.mirror
-            .while_still(|still| lay(still, &job, cwd.as_bytes(), outputs, None))
+        self.mirror.while_still(|still| lay(still, &job, outputs, None))
     }
 
     fn out(&self, path: &str) -> PathBuf {
@@ -112,7 +111,7 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn everything_of_the_mirror_appears_again() {
     let world = World::new();
-    let layout = world.lay("/", &[output(2, "new.o", Before::Absent)]).unwrap();
+    let layout = world.lay(&[output(2, "new.o", Before::Absent)]).unwrap();
     assert_eq!(targets(&layout.output_directories), ["/src/build"]);
     assert_eq!(
         targets(&layout.protected),
@@ -143,7 +142,7 @@ fn a_declared_output_is_what_it_was_and_never_poison() {
         output(2, "config.h", Before::ReadOnly),
         output(2, "missing.h", Before::Absent),
     ];
-    let layout = world.lay("/", &outputs).unwrap();
+    let layout = world.lay(&outputs).unwrap();
     for (name, expected) in [("old.o", 0o644), ("config.h", 0o444)] {
         let path = world.out(name);
         assert!(path.is_file() && mode(&path) == expected, "{name}");
@@ -165,7 +164,7 @@ fn directories_within_each_other_are_one_tree() {
         output(4, "a.o", Before::Absent),
         output(2, "a.d", Before::Writable),
     ];
-    let layout = world.lay("/src/build", &outputs).unwrap();
+    let layout = world.lay(&outputs).unwrap();
     assert_eq!(targets(&layout.output_directories), ["/src/build"]);
     assert_eq!(
         targets(&layout.protected),
@@ -185,33 +184,30 @@ fn directories_within_each_other_are_one_tree() {
 }
 
 #[test]
-fn directories_apart_are_trees_of_their_own_and_cwd_is_one() {
-    let world = World::new();
-    let layout = world
-        .lay("/src/build", &[output(4, "a.o", Before::Absent)])
-        .unwrap();
-    assert_eq!(targets(&layout.output_directories), ["/src/build"]);
+fn directories_apart_are_trees_of_their_own_and_no_others_are_made() {
     let world = World::new();
     world
         .mirror
-        .apply(9, &[define(9, 1, "cwd", directory())])
+        .apply(9, &[define(9, 1, "other", directory())])
         .unwrap();
-    let layout = world
-        .lay("/src/cwd", &[output(4, "a.o", Before::Absent)])
-        .unwrap();
+    let outputs = [output(4, "a.o", Before::Absent), output(9, "a.d", Before::Absent)];
+    let layout = world.lay(&outputs).unwrap();
     assert_eq!(
         targets(&layout.output_directories),
-        ["/src/build/sub/deep", "/src/cwd"]
+        ["/src/build/sub/deep", "/src/other"]
     );
+    assert_eq!(layout.directories.len(), 2);
+    let world = World::new();
+    let layout = world.lay(&[]).unwrap();
+    assert_eq!(targets(&layout.output_directories), Vec::<&str>::new());
+    assert_eq!(collect(&layout, 100).unwrap(), Collected::default());
 }
 
 #[test]
 fn what_cannot_be_laid_is_said() {
     let world = World::new();
     let refused = |directory, expected: fn(&LayoutError) -> bool| {
-        let error = world
-            .lay("/", &[output(directory, "a", Before::Absent)])
-            .unwrap_err();
+        let error = world.lay(&[output(directory, "a", Before::Absent)]).unwrap_err();
         assert!(expected(&error), "{error}");
     };
     refused(ROOT, |error| matches!(error, LayoutError::Root));
@@ -222,7 +218,7 @@ fn what_cannot_be_laid_is_said() {
 /// Lets a job do `act` in its directory, then checks the state of its output `old.o` and the surprises.
 fn check(before: Before, act: impl Fn(&Path), expected: After, surprises: &[&str]) {
     let world = World::new();
-    let layout = world.lay("/", &[output(2, "old.o", before)]).unwrap();
+    let layout = world.lay(&[output(2, "old.o", before)]).unwrap();
     act(&world.out(""));
     let collected = collect(&layout, 100).unwrap();
     assert_eq!(collected.outputs, [expected], "{before:?} {surprises:?}");
@@ -303,7 +299,7 @@ fn whatever_else_changed_is_a_surprise() {
 #[test]
 fn outputs_at_the_limit_are_too_large_and_surprises_are_counted_once() {
     let world = World::new();
-    let layout = world.lay("/", &[output(2, "new.o", Before::Absent)]).unwrap();
+    let layout = world.lay(&[output(2, "new.o", Before::Absent)]).unwrap();
     fs::write(world.out("new.o"), "12345").unwrap();
     assert!(matches!(
         collect(&layout, 5),
@@ -325,7 +321,7 @@ fn outputs_at_the_limit_are_too_large_and_surprises_are_counted_once() {
 fn check_moved(act: impl Fn(&Path, &Path), surprises: &[&str]) {
     let world = World::new();
     let outputs = [output(2, "a.d", Before::Absent), output(4, "a.o", Before::Absent)];
-    let layout = world.lay("/", &outputs).unwrap();
+    let layout = world.lay(&outputs).unwrap();
     let foreign = world.scratch.path().join("foreign");
     fs::create_dir_all(foreign.join("deep")).unwrap();
     for name in ["a.o", "deep/a.o"] {

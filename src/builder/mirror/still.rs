@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use quicc_protocol::BlobDigest;
-use quicc_protocol::identifiers::EntryId;
+use quicc_protocol::identifiers::{EntryId, ROOT};
 
-use crate::builder::tree::{Kind, Tree};
+use crate::builder::tree::{Kind, Node, Tree, is_mount_point};
 
 /// What an action still needs of its entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum Needs {
     Blobs(BTreeMap<BlobDigest, u64>),
     /// Current entries: this one was superseded.
     Current(EntryId),
+    /// Another place: the sandbox mounts over this one, and no job would see it.
+    Covered(EntryId),
 }
 
 /// A mirror at rest.
@@ -41,6 +43,7 @@ impl Still<'_> {
         for &id in ids {
             match self.tree.node(id).map(|node| &node.kind) {
                 None => return Needs::Current(id),
+                Some(_) if is_covered(self.tree, id) => return Needs::Covered(id),
                 Some(Kind::File(file)) if !self.is_filled(id) => {
                     blobs.insert(file.content, file.size);
                 }
@@ -53,4 +56,11 @@ impl Still<'_> {
             Needs::Blobs(blobs)
         }
     }
+}
+
+/// Whether an entry lies below a mount point. The mount point itself is a directory in either case.
+fn is_covered(tree: &Tree, id: EntryId) -> bool {
+    let parent = |node: &Node| tree.node(node.parent).filter(|_| node.parent != ROOT);
+    let above = tree.node(id).and_then(parent);
+    std::iter::successors(above, |node| parent(node)).any(|node| is_mount_point(node.parent, &node.name))
 }

@@ -1,9 +1,11 @@
 //! Records on one side, a real directory tree on the other.
 
+use super::usage::BLOCK;
 use super::*;
 use crate::store::discard::Discarder;
 use proptest::prelude::*;
 use quicc_protocol::message::table::{EntryKind, FileTime};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt;
 
@@ -335,7 +337,7 @@ fn what_has_no_room_stays_poison_until_there_is_some() {
     ]);
     assert_eq!(
         (world.kind("2"), world.kind("3"), world.mirror.bytes()),
-        ('f', 'L', 2 * BLOCK)
+        ('f', 'L', 3 * BLOCK)
     );
     world.apply(&[TableRecord::Remove { id: 1 }]);
     world.mirror.materialise(&BlobDigest::of(b"3"));
@@ -370,6 +372,27 @@ fn the_sandbox_finds_its_mount_points() {
     assert_eq!(kinds(), ['d'; 3]);
     world.apply(&[TableRecord::Remove { id: 1 }]);
     assert_eq!(kinds(), ['d'; 3]);
+}
+
+#[test]
+fn what_the_sandbox_mounts_over_is_never_in_place() {
+    let world = World::new(1 << 20);
+    world.store(b"x");
+    world.apply(&[
+        define(1, ROOT, "dev", directory()),
+        define(2, 1, "shm", directory()),
+        define(3, 2, "a.h", file(b"x")),
+        define(4, ROOT, "src", directory()),
+        define(5, 4, "dev", directory()),
+        define(6, 5, "a.h", file(b"x")),
+        poison(2, "b.h", PoisonKind::Link),
+    ]);
+    for covered in [2, 3] {
+        assert_eq!(world.mirror.needs(&[1, covered, 6]), Needs::Covered(covered));
+    }
+    assert_eq!(world.mirror.needs(&[1, 4, 5, 6]), Needs::Nothing);
+    world.apply(&[define(7, 4, "b.h", file(b"x"))]);
+    assert_eq!(world.mirror.needs(&[7]), Needs::Nothing, "the table goes on");
 }
 
 #[test]
@@ -408,13 +431,98 @@ fn a_table_told_again_is_applied_once() {
     );
 }
 
+#[test]
+fn a_go_is_bounded_in_records_and_names() {
+    let many = |parent, names: usize| TableRecord::Poison {
+        parent,
+        names: vec![(b"n".to_vec(), PoisonKind::Link); names],
+    };
+    let check = |names: &[usize], expected: &[usize]| {
+        let records: Vec<_> = names.iter().map(|&names| many(ROOT, names)).collect();
+        let lengths: Vec<_> = goes(&records).map(<[_]>::len).collect();
+        assert_eq!(lengths, expected, "{names:?}");
+    };
+    check(&[], &[]);
+    check(&[1; 70], &[32, 32, 6]);
+    check(&[NAMES_AT_ONCE, 1, NAMES_AT_ONCE], &[1, 1, 1]);
+    check(&[NAMES_AT_ONCE - 1, 1, 0, 1], &[3, 1]);
+    check(&[5 * NAMES_AT_ONCE, 1, 1], &[1, 2]);
+}
+
+#[test]
+fn a_record_of_very_many_names_is_applied_whole() {
+    let world = World::new(1 << 30);
+    let names: Vec<_> = (0..2 * NAMES_AT_ONCE + 3)
+        .map(|name| name.to_string().into_bytes())
+        .collect();
+    let poison = names
+        .iter()
+        .map(|name| (name.clone(), PoisonKind::Link))
+        .collect();
+    world.apply(&[
+        define(1, ROOT, "d", directory()),
+        TableRecord::Poison {
+            parent: 1,
+            names: poison,
+        },
+    ]);
+    assert_equal_to_table(&world.mirror);
+    assert_eq!(fs::read_dir(world.path("d")).unwrap().count(), names.len());
+    world.apply(&[TableRecord::Cure { parent: 1, names }]);
+    assert_eq!(fs::read_dir(world.path("d")).unwrap().count(), 0);
+    assert_eq!(*world.mirror.position().borrow(), 3);
+}
+
+#[test]
+fn who_may_await_a_blob_is_known_while_the_disk_is_busy() {
+    let world = World::new(1 << 20);
+    world.apply(&[define(1, ROOT, "a", file(b"late"))]);
+    world.mirror.while_still(|_| {
+        assert!(world.mirror.may_await(&BlobDigest::of(b"late")));
+        assert!(!world.mirror.may_await(&BlobDigest::of(b"other")));
+    });
+}
+
+#[test]
+fn every_name_takes_a_block_and_large_files_more() {
+    let world = World::new(1 << 20);
+    let large = vec![0; 2 * BLOCK as usize + 1];
+    world.store(&large);
+    let check = |record: TableRecord, blocks: u64| {
+        world.apply(&[record.clone()]);
+        assert_eq!(world.mirror.bytes(), blocks * BLOCK, "{record:?}");
+    };
+    check(define(1, ROOT, "d", directory()), 1);
+    check(define(2, 1, "e", directory()), 2);
+    check(define(3, 2, "link", link(b"x")), 3);
+    check(poison(2, "p", PoisonKind::Directory), 4);
+    check(poison(2, "p", PoisonKind::Link), 4);
+    check(define(4, 2, "large", file(&large)), 7);
+    check(define(5, 2, "late", file(b"late")), 8);
+    check(poison(1, "e", PoisonKind::Link), 2);
+    check(define(6, 1, "large", file(&large)), 5);
+    let twice = vec![(b"large".to_vec(), PoisonKind::Link); 2];
+    check(
+        TableRecord::Poison {
+            parent: 1,
+            names: twice,
+        },
+        3,
+    );
+    check(poison(ROOT, "dev", PoisonKind::Link), 3);
+    check(TableRecord::Remove { id: 2 }, 3);
+    check(TableRecord::Remove { id: 1 }, 0);
+}
+
 /// Every name of the tree on disk is what the table says, and nothing else is there.
 fn assert_equal_to_table(mirror: &Mirror) {
     let state = mirror.state();
     let mut directories = vec![ROOT];
+    let mut blocks = 0;
     while let Some(id) = directories.pop() {
         let path = mirror.root().join(state.tree.path(id));
         let names = &state.tree.directory(id).unwrap().names;
+        blocks += names.len() as u64;
         for (name, child) in names {
             let letter = kind(&path.join(std::str::from_utf8(name).unwrap()));
             let expected = match child {
@@ -435,6 +543,7 @@ fn assert_equal_to_table(mirror: &Mirror) {
         let own = if id == ROOT { tree::MOUNT_POINTS.len() } else { 0 };
         assert_eq!(fs::read_dir(path).unwrap().count(), names.len() + own);
     }
+    assert_eq!(mirror.bytes(), blocks * BLOCK, "no file here is larger");
 }
 
 proptest! {

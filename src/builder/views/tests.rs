@@ -150,6 +150,25 @@ fn idle_views_give_way_and_used_ones_stay() {
     );
 }
 
+#[tokio::test]
+async fn a_stream_that_lost_its_view_is_told() {
+    let world = World::new(4096);
+    let check = async |lost: &Feed| {
+        let told = tokio::time::timeout(std::time::Duration::from_secs(5), lost.superseded());
+        assert!(told.await.is_ok());
+    };
+    let first = world.open(1, 1, None).unwrap();
+    let resumed = world.open(1, 1, Some(0)).unwrap();
+    check(&first).await;
+    let anew = world.open(1, 2, None).unwrap();
+    check(&resumed).await;
+    world.fill(&anew, 1, b"x");
+    let other = world.open(2, 1, None).unwrap();
+    world.fill(&other, 1, b"x");
+    check(&anew).await;
+    assert!(other.is_current() && other.superseded.has_changed().is_ok());
+}
+
 #[test]
 fn views_are_bounded() {
     let world = World::new(1 << 20);
@@ -167,7 +186,7 @@ fn views_are_bounded() {
 }
 
 #[test]
-fn a_blob_reaches_every_view_that_waits() {
+fn a_blob_reaches_every_view_of_its_owner_that_waits() {
     let world = World::new(1 << 20);
     let feeds: Vec<_> = (1..=2)
         .map(|number| world.open(number, 1, None).unwrap())
@@ -188,14 +207,22 @@ fn a_blob_reaches_every_view_that_waits() {
             same_inode_as: None,
         },
     };
-    for feed in &feeds {
+    let bob = owner("bob", 2);
+    let foreign = world.views.open(&bob, view(3), 1, None).unwrap();
+    for feed in feeds.iter().chain([&foreign]) {
         feed.mirror().apply(0, &[record(digest)]).unwrap();
     }
     let mut writer = world.cas.insert_writer(digest, 4).unwrap();
     writer.write_all(b"late").unwrap();
     writer.commit().unwrap();
-    world.views.arrived(&digest);
+    let content = |feed: &Feed| std::fs::read(feed.mirror().root().join("f")).unwrap_or_default();
+    foreign
+        .mirror()
+        .while_still(|_| world.views.arrived(&owner("alice", 1), &digest));
     for feed in &feeds {
-        assert_eq!(std::fs::read(feed.mirror().root().join("f")).unwrap(), b"late");
+        assert_eq!(content(feed), b"late");
     }
+    assert_eq!(content(&foreign), b"", "its own actions see to it");
+    world.views.arrived(&bob, &digest);
+    assert_eq!(content(&foreign), b"late");
 }
