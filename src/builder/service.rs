@@ -112,7 +112,8 @@ pub async fn prepare(config: BuilderConfig) -> Result<Builder, BuilderError> {
     let mirrors = mirrors(&config);
     fs::create_dir_all(&mirrors).context("create", &mirrors)?;
     jobs::remove_remains(&mirrors)?;
-    let discarder = Discarder::start().map_err(|source| BuilderError::Thread { source })?;
+    let discarder =
+        Discarder::start_holding(cas.clone()).map_err(|source| BuilderError::Thread { source })?;
     let job_directories = JobDirectories::open(&config.build_dir, Arc::clone(&discarder))?;
     let support = sandbox::probe(&config.executable).await?;
     tracing::info!(

@@ -29,8 +29,17 @@ pub struct Discarder {
 impl Discarder {
     /// Starts the thread.
     pub fn start() -> io::Result<Arc<Self>> {
+        Self::start_holding(())
+    }
+
+    /// The same, and lets go of `held` only after the last removal: the right to the directories, say, so that
+    /// whoever gets it next finds none that are just going.
+    pub fn start_holding(held: impl Send + 'static) -> io::Result<Arc<Self>> {
         let (queue, paths) = mpsc::channel::<PathBuf>();
-        let remove_all = move || paths.iter().for_each(|path| discard_patiently(&path));
+        let remove_all = move || {
+            paths.iter().for_each(|path| discard_patiently(&path));
+            drop(held);
+        };
         let thread = thread::Builder::new()
             .name("discarder".to_owned())
             .spawn(remove_all)?;
@@ -203,6 +212,24 @@ mod tests {
         drop(owned);
         drop(discarder);
         assert!(left(scratch.path()).is_empty());
+    }
+
+    #[test]
+    fn what_is_held_is_let_go_after_the_last_removal() {
+        struct Held(PathBuf, mpsc::Sender<Vec<PathBuf>>);
+        impl Drop for Held {
+            fn drop(&mut self) {
+                self.1.send(left(&self.0)).unwrap();
+            }
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        let (sender, found) = mpsc::channel();
+        let discarder = Discarder::start_holding(Held(scratch.path().to_owned(), sender)).unwrap();
+        let owned: Vec<_> = (0..50)
+            .map(|number| discarder.create(scratch.path().join(number.to_string())).unwrap())
+            .collect();
+        drop((owned, discarder));
+        assert_eq!(found.recv().unwrap(), Vec::<PathBuf>::new());
     }
 
     #[test]
