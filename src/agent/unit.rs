@@ -226,7 +226,7 @@ impl Units {
                 RefusalCode::Busy => Failed::Busy,
                 RefusalCode::Stale | RefusalCode::UnknownTable => Failed::Again("builder-stale"),
                 RefusalCode::LimitExceeded => Failed::Finally(Decision::fallback("limit-exceeded")),
-                RefusalCode::Unsupported => Failed::Finally(Decision::local("builder-unsupported")),
+                RefusalCode::Unsupported => Failed::Finally(Decision::fallback("builder-unsupported")),
                 RefusalCode::Draining | RefusalCode::Internal => {
                     self.farm.spare(link);
                     Failed::Again("builder-refuses")

@@ -131,6 +131,10 @@ async fn missing(
     match looked.await.map_err(|_| refusals::ending())? {
         Some(Needs::Nothing) => Ok(None),
         Some(Needs::Current(_)) => Err(refusals::stale()),
+        Some(Needs::Covered(_)) => Err(Refusal::new(
+            RefusalCode::Unsupported,
+            "the action needs a file below a directory that the sandbox mounts over",
+        )),
         Some(Needs::Blobs(blobs)) if !claims.has_failed(|digest| blobs.contains_key(digest)) => {
             Ok(Some(blobs))
         }

@@ -151,7 +151,15 @@ fn empty(directory: &Path, top: &Path, moved: &mut Vec<PathBuf>) -> Result<(), F
             open_up(&path).context("make accessible", &path)?;
             let beside = temporary_beside(top);
             fs::rename(&path, &beside).context("move", &path)?;
-            moved.push(beside);
+            // Until then a job that still ends could put a link in its place; beside `top` none reaches it.
+            if fs::symlink_metadata(&beside)
+                .context("inspect", &beside)?
+                .is_dir()
+            {
+                moved.push(beside);
+            } else {
+                fs::remove_file(&beside).context("remove", &beside)?;
+            }
         } else {
             fs::remove_file(&path).context("remove", &path)?;
         }
