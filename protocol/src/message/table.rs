@@ -11,7 +11,7 @@ use crate::BlobDigest;
 use crate::identifiers::{EntryId, ROOT, ViewId};
 use crate::limits;
 
-/// Opens a table. A builder that holds another epoch of the view forgets its mirror first.
+/// Opens a table. The builder forgets what it knew of the view, unless an extension says where to go on.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct TableOpen {
     /// Whose files.
