@@ -4,16 +4,14 @@
 
 mod client;
 
-use std::sync::Arc;
-
-use quicc::agent::table::{Object, State, Table, split};
+use quicc::agent::table::{Object, State, Table, TableError, split};
 use quicc::builder::tree::{Child, Kind, Tree};
 use quicc::inputs::tree::{Listing, StatTuple};
 use quicc_protocol::identifiers::EntryId;
 use quicc_protocol::message::Message;
-use quicc_protocol::message::table::{PoisonKind, TableRecord, TableRecords};
+use quicc_protocol::message::table::{PoisonKind, TableRecords};
 
-use self::client::{Client, Snapshot, is_ours};
+use self::client::{Client, Closure, Snapshot, is_ours};
 use crate::script::Script;
 
 /// Changes files, compiles and looks for stale files as `bytes` says.
@@ -21,14 +19,16 @@ pub fn check(bytes: &[u8]) {
     let mut script = Script::new(bytes);
     let mut client = Client::default();
     let mut pair = Pair::default();
+    let mut earlier = Closure::default();
     while !script.is_over() {
         match script.below(9) {
             0..=5 => client.change(&mut script),
             6 => pair.sweep(&client),
+            8 => pair.cover_earlier(&earlier),
             _ => {
-                let objects = client.choose_closure(&mut script);
-                let listed = client.choose_listings(&objects, &mut script);
-                pair.cover(&objects, &listed);
+                let closure = client.choose_closure(&mut script);
+                pair.cover(&closure);
+                earlier = closure;
             }
         }
         pair.check_agreement();
@@ -44,8 +44,11 @@ struct Pair {
 }
 
 impl Pair {
-    fn send(&mut self, records: Vec<TableRecord>) {
+    /// Sends what the table has to say.
+    fn send(&mut self) {
+        let (records, position) = self.table.take_records();
         self.position += records.len() as u64;
+        assert_eq!(position, self.position);
         let message = TableRecords { records };
         assert_eq!(message.broken_rule(), None, "{message:?}");
         for record in &message.records {
@@ -54,29 +57,49 @@ impl Pair {
         }
     }
 
-    fn cover(&mut self, objects: &[Snapshot], listed: &[(Vec<u8>, Arc<Listing>)]) {
-        let borrowed = objects.iter().map(|snapshot| Object {
+    fn tell(&mut self, closure: &Closure) -> Result<Vec<EntryId>, TableError> {
+        let objects = closure.objects.iter().map(|snapshot| Object {
             path: &snapshot.path,
             state: &snapshot.state,
             stat: &snapshot.stat,
         });
-        let listings = listed.iter().map(|(path, listing)| (path.as_slice(), listing));
-        let cover = self
-            .table
-            .cover(borrowed, listings, &is_ours)
-            .expect("a closed closure fits");
-        self.send(cover.records);
-        assert_eq!(cover.position, self.position);
-        let mut ids: Vec<_> = objects
+        let listed = closure
+            .listed
+            .iter()
+            .map(|(path, listed)| (path.as_slice(), listed));
+        let told = self.table.cover(objects, listed, &is_ours);
+        self.send();
+        told
+    }
+
+    fn cover(&mut self, closure: &Closure) {
+        let entries = self
+            .tell(closure)
+            .expect("a closure of this moment is never outdated");
+        self.check_entries(closure, &entries);
+        for (directory, listed) in &closure.listed {
+            self.check_listing(directory, &listed.listing);
+        }
+        self.check_inodes(&closure.objects);
+    }
+
+    /// A closure that was found before others were told: refused, or told whole.
+    fn cover_earlier(&mut self, closure: &Closure) {
+        match self.tell(closure) {
+            Ok(entries) => self.check_entries(closure, &entries),
+            Err(TableError::Outdated) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn check_entries(&self, closure: &Closure, entries: &[EntryId]) {
+        let mut ids: Vec<_> = closure
+            .objects
             .iter()
             .map(|snapshot| self.check_object(snapshot))
             .collect();
         ids.sort_unstable();
-        assert_eq!(cover.entries, ids, "an action names its closure");
-        for (directory, listing) in listed {
-            self.check_listing(directory, listing);
-        }
-        self.check_inodes(objects);
+        assert_eq!(entries, ids, "an action names its closure");
     }
 
     /// What the agent does between compiles: takes back what is no longer what was told.
@@ -90,9 +113,9 @@ impl Pair {
             })
             .collect();
         for (path, exists) in stale {
-            let records = self.table.forget(&path, exists);
-            self.send(records);
+            self.table.forget(&path, exists);
         }
+        self.send();
     }
 
     /// Every path that was told has the same id at both ends.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quicc::agent::table::State;
-use quicc::inputs::tree::{EntryKind, Listing, StatTuple};
+use quicc::inputs::tree::{EntryKind, Listed, Listing, StatTuple};
 use quicc_protocol::BlobDigest;
 
 use super::parent;
@@ -39,12 +39,11 @@ struct Inode {
     changed: i128,
 }
 
-/// A listing and the state of the directory it belongs to.
-#[derive(Debug)]
-struct Listed {
-    ino: u64,
-    changed: i128,
-    listing: Arc<Listing>,
+/// What a discovery found at one moment.
+#[derive(Debug, Default)]
+pub(super) struct Closure {
+    pub(super) objects: Vec<Snapshot>,
+    pub(super) listed: Vec<(Vec<u8>, Listed)>,
 }
 
 /// The files of one machine.
@@ -116,8 +115,15 @@ impl Client {
         self.forget_unlinked();
     }
 
+    /// Any part of the files, with listings of some of their directories.
+    pub(super) fn choose_closure(&self, script: &mut Script<'_>) -> Closure {
+        let objects = self.choose_objects(script);
+        let listed = self.choose_listings(&objects, script);
+        Closure { objects, listed }
+    }
+
     /// Any part of the files, with the directories above them; the root itself aside.
-    pub(super) fn choose_closure(&self, script: &mut Script<'_>) -> Vec<Snapshot> {
+    fn choose_objects(&self, script: &mut Script<'_>) -> Vec<Snapshot> {
         let mut chosen = BTreeSet::new();
         for path in self.paths.keys() {
             if path != b"/" && script.below(4) != 3 {
@@ -140,11 +146,7 @@ impl Client {
     }
 
     /// Listings of some of the directories among `objects` and of the root.
-    pub(super) fn choose_listings(
-        &self,
-        objects: &[Snapshot],
-        script: &mut Script<'_>,
-    ) -> Vec<(Vec<u8>, Arc<Listing>)> {
+    fn choose_listings(&self, objects: &[Snapshot], script: &mut Script<'_>) -> Vec<(Vec<u8>, Listed)> {
         let directories = objects
             .iter()
             .filter(|snapshot| snapshot.state == State::Directory)
@@ -152,21 +154,18 @@ impl Client {
         std::iter::once(b"/".to_vec())
             .chain(directories)
             .filter(|_| script.below(4) != 3)
-            .map(|directory| {
-                let listing = self.listing(&directory);
-                (directory, listing)
+            .filter_map(|directory| {
+                let listed = self.listing(&directory)?;
+                Some((directory, listed))
             })
             .collect()
     }
 
-    fn listing(&self, directory: &[u8]) -> Arc<Listing> {
-        let ino = self.paths[directory];
-        let changed = self.inodes[&ino].changed;
+    fn listing(&self, directory: &[u8]) -> Option<Listed> {
+        let stat = self.stat(directory)?;
         let mut listings = self.listings.borrow_mut();
-        if let Some(known) = listings.get(directory)
-            && (known.ino, known.changed) == (ino, changed)
-        {
-            return Arc::clone(&known.listing);
+        if let Some(known) = listings.get(directory).filter(|known| known.stat == stat) {
+            return Some(known.clone());
         }
         let names = self
             .paths
@@ -186,12 +185,12 @@ impl Client {
             has_precompiled: false,
         });
         let listed = Listed {
-            ino,
-            changed,
-            listing: Arc::clone(&listing),
+            stat,
+            settled: true,
+            listing,
         };
-        listings.insert(directory.to_vec(), listed);
-        listing
+        listings.insert(directory.to_vec(), listed.clone());
+        Some(listed)
     }
 
     /// A path in a directory that exists, whether anything is there or not.
