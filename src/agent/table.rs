@@ -2,7 +2,7 @@
 //!
 //! Paths are physical: real parent directory and name. Never looks at a file.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -71,7 +71,8 @@ struct DirectoryNames {
 pub struct Table {
     told: BTreeMap<Vec<u8>, Told>,
     directories: HashMap<Vec<u8>, DirectoryNames>,
-    inodes: HashMap<(u64, u64), Vec<u8>>,
+    /// The paths told of each inode, by device and number.
+    inodes: HashMap<(u64, u64), BTreeSet<Vec<u8>>>,
     next: EntryId,
     position: u64,
     /// Records not taken yet: they are to be sent whatever became of the closure they were made for.
@@ -161,9 +162,7 @@ impl Table {
         if let Some(told) = self.told.get_mut(object.path) {
             if is_same(told, object) {
                 told.stat = *object.stat;
-                let id = told.id;
-                self.note_inode(object);
-                return Ok(id);
+                return Ok(told.id);
             }
             // No program can set a change time: the later one is the later state.
             if told.stat.ctime_ns > object.stat.ctime_ns {
@@ -215,36 +214,38 @@ impl Table {
         }
     }
 
-    /// Remembers which path stands for an inode: a second name may be made for it at any time.
+    /// Remembers that a path was told of its inode: a second name may be made for it at any time.
     fn note_inode(&mut self, object: Object<'_>) {
         if object.stat.is_file() {
-            let path = self.inodes.entry((object.stat.dev, object.stat.ino)).or_default();
-            let stands = self
-                .told
-                .get(path)
-                .is_some_and(|told| told.stat.is_same_inode(object.stat));
-            if !stands {
-                object.path.clone_into(path);
+            let paths = self.inodes.entry(inode_of(object.stat)).or_default();
+            paths.insert(object.path.to_vec());
+        }
+    }
+
+    fn drop_inode(&mut self, path: &[u8], stat: &StatTuple) {
+        if let Some(paths) = self.inodes.get_mut(&inode_of(stat)) {
+            paths.remove(path);
+            if paths.is_empty() {
+                self.inodes.remove(&inode_of(stat));
             }
         }
     }
 
-    /// Another path told as the same inode with the same content.
+    /// Another path told as the same inode with the same content. Asked of every file, whatever its number of
+    /// names: two told paths are one inode on the builder exactly if what was told of them is.
     fn same_inode(&self, object: Object<'_>) -> Option<EntryId> {
-        if object.stat.nlink < 2 {
-            return None;
-        }
-        let path = self.inodes.get(&(object.stat.dev, object.stat.ino))?;
-        let other = self.told.get(path)?;
-        let same = &other.state == object.state
-            && other.stat.mtime_ns == object.stat.mtime_ns
-            && (other.stat.dev, other.stat.ino) == (object.stat.dev, object.stat.ino);
-        (same && path != object.path).then_some(other.id)
+        let paths = self.inodes.get(&inode_of(object.stat))?;
+        paths
+            .iter()
+            .filter_map(|path| self.told.get(path))
+            .find(|other| &other.state == object.state && other.stat.mtime_ns == object.stat.mtime_ns)
+            .map(|other| other.id)
     }
 
     /// Forgets a path and all below it, as the builder does when a record supersedes it.
     fn drop_told(&mut self, path: &[u8]) -> Option<Told> {
         let told = self.told.remove(path)?;
+        self.drop_inode(path, &told.stat);
         if told.state == State::Directory {
             let mut prefix = path.to_vec();
             prefix.push(b'/');
@@ -256,7 +257,9 @@ impl Table {
                 .cloned()
                 .collect();
             for path in below {
-                self.told.remove(&path);
+                if let Some(told) = self.told.remove(&path) {
+                    self.drop_inode(&path, &told.stat);
+                }
             }
             self.directories
                 .retain(|directory, _| directory != path && !directory.starts_with(&prefix));
@@ -363,12 +366,16 @@ fn is_same(told: &Told, object: Object<'_>) -> bool {
         State::Directory | State::Symlink(_) => true,
         State::File(_) => {
             let (old, new) = (&told.stat, object.stat);
-            let linked = old.nlink > 1 || new.nlink > 1;
+            // A name that is another inode now may not stay the same inode on the builder.
             old.mtime_ns == new.mtime_ns
                 && old.is_executable() == new.is_executable()
-                && (!linked || (old.dev, old.ino) == (new.dev, new.ino))
+                && inode_of(old) == inode_of(new)
         }
     }
+}
+
+const fn inode_of(stat: &StatTuple) -> (u64, u64) {
+    (stat.dev, stat.ino)
 }
 
 /// Nanoseconds since 1970 as `stat` gives them.
