@@ -244,8 +244,8 @@ async fn schedule(endpoint: Endpoint, grants: Grants, builder: SocketAddr, asked
             while let Ok(Some(frame)) =
                 frame::receive(&mut peer.control.receive, limits::CONTROL_PAYLOAD).await
             {
-                let demand: LeaseDemand = frame.open().unwrap();
-                if demand.slots > 0 {
+                // The agent gives leases back as well.
+                if frame.is::<LeaseDemand>() && frame.open::<LeaseDemand>().unwrap().slots > 0 {
                     if peer.control.send.write_all(&grants(builder)).await.is_err() {
                         return;
                     }
