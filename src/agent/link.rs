@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use quicc_protocol::identifiers::{EntryId, LeaseId, ViewId};
 use quicc_protocol::message::Message;
@@ -34,6 +35,8 @@ const UPLOADS: usize = 4;
 const UNASKED_BYTES: u64 = 256 << 10;
 /// Times a builder may ask for each blob of an action, on average: it may have evicted what it was sent.
 const ASKED_PER_BLOB: usize = 8;
+/// How long a living builder may take to answer an action. Its own wall-clock limit ends actions long before.
+const ANSWER: Duration = Duration::from_secs(2 * 3600);
 /// Raced digests a slow action may lag behind before it counts as raced itself.
 const RACED_REMEMBERED: usize = 64;
 /// Priorities of streams, higher first: the table and the request carry what others wait for.
@@ -344,6 +347,7 @@ impl Link {
         let returned = tokio::select! {
             both = async { tokio::try_join!(conversation, unasked) } => both?.0,
             error = await_race(raced, sources) => return Err(error),
+            () = tokio::time::sleep(ANSWER) => return Err(RunError::Lost),
         };
         stream.finished = true;
         Ok(returned)

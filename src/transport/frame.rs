@@ -241,7 +241,7 @@ impl Verifier<'_> {
 /// Reads exactly `body.wire_size` bytes, decodes them into `sink` and verifies length and digest. The sink may
 /// have received bytes when an error is returned.
 ///
-/// One poll decodes, hashes and writes little more than [`BODY_CHUNK`] bytes, however few of the wire they came
+/// One poll decodes, hashes and writes little more than `BODY_CHUNK` bytes, however few of the wire they came
 /// from; the sink must not take long over as many.
 pub async fn receive_body(
     reader: &mut (impl AsyncRead + Unpin),

@@ -28,7 +28,7 @@ pub struct Directory {
     pub modified: Option<FileTime>,
     /// What stands in it.
     pub names: BTreeMap<Vec<u8>, Child>,
-    /// [`Tree::stamp`] after the last change in it.
+    /// `Tree::stamp` after the last change in it.
     pub changed: u64,
 }
 
