@@ -14,7 +14,7 @@ const WRITTEN: After = After::Written { executable: false };
 async fn an_action_runs_on_the_clients_files_and_asks_for_each_once() {
     let world = World::new().await;
     let mut client = world.ready_client("alice").await;
-    client.tell_file("/work/a.txt", b"from the client", false).await;
+    client.tell_file("/client/a.txt", b"from the client", false).await;
     let script = "cat a.txt >new.o; echo again >old.o; echo said; echo warned >&2; exit 3";
     let outputs = [
         ("new.o", Before::Absent),
@@ -89,7 +89,7 @@ async fn an_asker_that_is_cancelled_leaves_its_blobs_to_others() {
 async fn poison_fails_loudly_and_surprises_are_named() {
     let world = World::new().await;
     let mut client = world.ready_client("alice").await;
-    let parent = client.directory("/work");
+    let parent = client.directory("/client");
     let names = vec![
         (b"unsent.h".to_vec(), PoisonKind::Link),
         (b"sub".to_vec(), PoisonKind::Directory),
@@ -106,14 +106,14 @@ async fn poison_fails_loudly_and_surprises_are_named() {
     );
     assert!(stderr.contains("sub/x: Permission denied"), "{stderr}");
     assert_eq!(String::from_utf8_lossy(&bodies[0]), "/.quicc-scratch\nt\n");
-    assert_eq!(outcome.unexpected, [b"/work/surprise"]);
+    assert_eq!(outcome.unexpected, [b"/client/surprise"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_working_directory_without_outputs_is_read_only() {
     let world = World::new().await;
     let mut client = world.ready_client("alice").await;
-    client.tell_file("/work/a.h", b"shipped", false).await;
+    client.tell_file("/client/a.h", b"shipped", false).await;
     let script = "cat a.h; echo x >surprise";
     let (outcome, bodies) = client.run(&client.request(script, &[])).await.outcome();
     let texts = bodies.iter().map(|bytes| String::from_utf8_lossy(bytes));
@@ -128,8 +128,8 @@ async fn a_working_directory_without_outputs_is_read_only() {
 async fn what_is_shipped_beside_outputs_is_read_only_and_the_rest_of_the_tree_too() {
     let world = World::new().await;
     let mut client = world.ready_client("alice").await;
-    let header = client.tell_file("/work/config.h", b"shipped", false).await;
-    client.tell_file("/work/sub/deep.h", b"deep", false).await;
+    let header = client.tell_file("/client/config.h", b"shipped", false).await;
+    client.tell_file("/client/sub/deep.h", b"deep", false).await;
     let script = "cat config.h sub/deep.h; (echo x >config.h); (echo x >sub/deep.h); (echo x >sub/new); \
                   (echo x >/bin/new); echo o >a.o";
     let request = client.request(script, &[("a.o", Before::Absent)]);
@@ -151,9 +151,9 @@ async fn what_is_shipped_beside_outputs_is_read_only_and_the_rest_of_the_tree_to
 async fn superseded_entries_and_unknown_tables_are_said_at_once() {
     let world = World::new().await;
     let mut client = world.ready_client("alice").await;
-    client.tell_file("/work/a", b"1", false).await;
+    client.tell_file("/client/a", b"1", false).await;
     let old = client.request("cat a", &[]);
-    client.tell_file("/work/a", b"2", false).await;
+    client.tell_file("/client/a", b"2", false).await;
     // Its position is reached only after the entry was superseded.
     let stale = quicc_protocol::message::run::RunRequest {
         position: client.position,
@@ -214,7 +214,7 @@ async fn limits_missing_compilers_and_missing_directories_are_refusals() {
     foreign.program = b"/bin/foreign".to_vec();
     assert_eq!(client.run(&foreign).await.refusal(), RefusalCode::Unsupported);
     let mut nowhere = client.request("exit 0", &[]);
-    nowhere.cwd = b"/work/absent".to_vec();
+    nowhere.cwd = b"/client/absent".to_vec();
     assert_eq!(client.run(&nowhere).await.refusal(), RefusalCode::Unsupported);
 }
 
@@ -225,7 +225,7 @@ async fn late_blobs_of_others_delay_nobody() {
     let before = client.request("exit 0", &[]);
     // Told, never sent, not named by the action: poison, no more.
     let (_, records) = client.entry(
-        "/work/large",
+        "/client/large",
         EntryKind::File {
             content: BlobDigest::of(b"never sent"),
             size: 1 << 30,

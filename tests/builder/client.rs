@@ -167,7 +167,7 @@ impl Client {
         id
     }
 
-    /// Tells `/bin` with a shell, the libraries it needs, and an empty `/work`.
+    /// Tells `/bin` with a shell, the libraries it needs, and an empty `/client`.
     pub(crate) async fn tell_shell(&mut self) {
         let programs = TOOLS.map(|tool| format!("/usr/bin/{tool}"));
         for (tool, program) in TOOLS.iter().zip(&programs) {
@@ -190,15 +190,15 @@ impl Client {
             let bytes = std::fs::read(library).unwrap();
             self.tell_file(library, &bytes, true).await;
         }
-        let (id, records) = self.entry("/work", EntryKind::Directory { modified: TIME });
-        self.directories.insert("/work".to_owned(), id);
+        let (id, records) = self.entry("/client", EntryKind::Directory { modified: TIME });
+        self.directories.insert("/client".to_owned(), id);
         self.tell(records).await;
     }
 
-    /// The shell in `/work` under lease 1, with all that was told.
+    /// The shell in `/client` under lease 1, with all that was told.
     pub(crate) fn request(&self, script: &str, outputs: &[(&str, Before)]) -> RunRequest {
         let entries: Vec<EntryId> = self.entries.iter().copied().collect();
-        let directory = self.directories.get("/work").copied().unwrap_or(ROOT);
+        let directory = self.directories.get("/client").copied().unwrap_or(ROOT);
         RunRequest {
             lease: 1,
             view: self.view,
@@ -207,7 +207,7 @@ impl Client {
             entries: encode_ascending(&entries),
             program: b"/bin/sh".to_vec(),
             argv: vec![b"sh".to_vec(), b"-c".to_vec(), script.into()],
-            cwd: b"/work".to_vec(),
+            cwd: b"/client".to_vec(),
             env: vec![(b"PATH".to_vec(), b"/bin".to_vec())],
             umask: 0o022,
             outputs: outputs
