@@ -329,6 +329,7 @@ fn declare(table: &Table, action: &Action) -> Result<Vec<DeclaredOutput>, TableE
 /// Takes back every path a builder was told that is no longer what it was: a stale file must fail loudly,
 /// also for a compile that reaches it unforeseen. Blocking.
 pub fn sweep(link: &Link, tree: &Tree) {
+    tree.refresh();
     let _ = link.tell(|table| {
         let stale: Vec<_> = table
             .told()

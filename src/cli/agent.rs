@@ -163,7 +163,7 @@ fn claim(paths: &Paths) -> Result<Flock<File>, Failure> {
 
 async fn serve_until_told(paths: &Paths, lock: Flock<File>, detach: bool) -> Result<u8, Failure> {
     let view = ViewId(random_bytes()?);
-    let tree = Arc::new(Tree::new());
+    let tree = Arc::new(Tree::watching());
     let trials = paths.state.join("trials");
     std::fs::create_dir_all(&trials).context("create", &trials)?;
     let (farm, farm_name, problem) = reach_farm(paths).await;

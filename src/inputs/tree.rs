@@ -5,10 +5,14 @@
 //! symlinks: every path given is physical, so its last component is looked at itself.
 
 mod content;
+mod known;
 mod listing;
 mod stat;
 #[cfg(test)]
 mod tests;
+mod watch;
+#[cfg(test)]
+mod watch_tests;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -22,6 +26,7 @@ pub use listing::{EntryKind, Listing};
 pub use stat::StatTuple;
 
 use super::scan::References;
+use watch::Watch;
 use crate::host::files::{FileError, PathContext};
 
 /// BLAKE3 of a file's bytes.
@@ -99,16 +104,39 @@ pub struct Tree {
     references: RwLock<HashMap<ContentDigest, Arc<References>>>,
     listings: RwLock<HashMap<Vec<u8>, Listed>>,
     granules: RwLock<HashMap<u64, i128>>,
+    watch: Watch,
 }
 
 impl Tree {
-    /// A memory of nothing.
+    /// A memory of nothing that asks the kernel each time.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What the kernel says of `path` itself now; `None` if there is no such name.
+    /// A memory of nothing that will not ask again what the kernel's watches prove to be unchanged. What it says is
+    /// as of the last [`Self::refresh`] or later.
+    pub fn watching() -> Self {
+        Self {
+            watch: Watch::new(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes notice of all that changed until now. Two equal marks, neither `None`: nothing changed in between of
+    /// what was known at the first.
+    pub fn refresh(&self) -> Option<(u64, u64)> {
+        self.watch.refresh()
+    }
+
+    /// What the kernel says of `path` itself; `None` if there is no such name.
     pub fn stat(&self, path: &[u8]) -> Result<Option<StatTuple>, TreeError> {
+        match self.watch.answer(path) {
+            Some(answer) => Ok(answer),
+            None => self.watch.stat(path, || Self::ask(path)),
+        }
+    }
+
+    fn ask(path: &[u8]) -> Result<Option<StatTuple>, TreeError> {
         match std::fs::symlink_metadata(as_path(path)) {
             Ok(metadata) => Ok(Some(StatTuple::from(&metadata))),
             Err(error) if is_absence(&error) => Ok(None),

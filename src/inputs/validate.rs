@@ -23,6 +23,7 @@ pub enum Validity {
 
 /// Compares `closure` with the client's files. What cannot be examined any more counts as changed.
 pub fn validate(tree: &Tree, closure: &Closure) -> Validity {
+    tree.refresh();
     let objects = closure
         .objects
         .iter()
@@ -159,6 +160,25 @@ mod tests {
                 expected,
                 "{what}: new tree, aged: {aged}"
             );
+        }
+        check_watching(what, change, expected);
+    }
+
+    /// The same for a tree that knew everything by watches before the change.
+    fn check_watching(what: &str, change: impl Fn(&Fixture), expected: Option<&str>) {
+        let mut fixture = fixture();
+        fixture.tree = Tree::watching();
+        fixture.settle();
+        let closure = fixture.discover();
+        for _ in 0..2 {
+            assert_eq!(validate(&fixture.tree, &closure), Validity::Unchanged, "{what}: watched, before");
+        }
+        change(&fixture);
+        let expected = expected.map_or(Validity::Unchanged, |path| Validity::Changed {
+            path: fixture.path(path),
+        });
+        for _ in 0..2 {
+            assert_eq!(validate(&fixture.tree, &closure), expected, "{what}: watched, after");
         }
     }
 

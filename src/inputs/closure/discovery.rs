@@ -13,6 +13,7 @@ const IMPLICIT_INCLUDE: &[u8] = b"stdc-predef.h";
 
 /// Finds everything the compile of `request` may read.
 pub fn discover(tree: &Tree, request: &Request<'_>) -> Result<Closure, DiscoverError> {
+    tree.refresh();
     let mut walker = Walker::new(tree)?;
     let Found::Directory(cwd) = walker.walk(ROOT, request.cwd, Lookups::Unlisted)? else {
         return Err(DiscoverError::Missing {

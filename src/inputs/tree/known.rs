@@ -1,0 +1,275 @@
+//! PURE. Which stat tuples a watch still proves: what each of the kernel's events takes back.
+//!
+//! Never asks the kernel anything. Paths are physical. An event takes back too much rather than too little.
+
+use std::collections::HashMap;
+
+use super::StatTuple;
+
+/// Paths remembered; beyond it everything is forgotten and learned again.
+pub(super) const KNOWN_PATHS: usize = 400_000;
+
+/// A watch as the kernel numbers it.
+pub(super) type WatchId = i32;
+
+/// What the kernel said of a path: nothing there, or this.
+pub(super) type Answer = Option<StatTuple>;
+
+/// One thing the kernel told of a watched inode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Event {
+    /// A name in a watched directory came, went, was replaced, or its inode's attributes changed.
+    Name(WatchId, Vec<u8>),
+    /// A watched inode changed, was moved or deleted.
+    Itself(WatchId),
+    /// The kernel has given the watch up.
+    Ended(WatchId),
+}
+
+/// The state of knowledge before a question was asked: an answer that was overtaken is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ticket {
+    clock: u64,
+    parent: WatchId,
+}
+
+#[derive(Debug)]
+struct Watched {
+    /// The names under which the inode is known; more than one for hard links and bind mounts.
+    paths: Vec<Box<[u8]>>,
+    /// When it last changed.
+    changed: u64,
+}
+
+/// What is proven.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    answers: HashMap<Box<[u8]>, Answer>,
+    /// Directories all of whose names, and all of whose ancestors, are watched.
+    directories: HashMap<Box<[u8]>, WatchId>,
+    watched: HashMap<WatchId, Watched>,
+    /// Counts events.
+    clock: u64,
+}
+
+impl Known {
+    /// What is proven of `path`.
+    pub(super) fn answer(&self, path: &[u8]) -> Option<Answer> {
+        self.answers.get(path).copied()
+    }
+
+    /// Counts the events so far: as long as it stays the same, nothing that was proven has changed.
+    pub(super) fn clock(&self) -> u64 {
+        self.clock
+    }
+
+    /// The watch of a covered directory.
+    pub(super) fn directory(&self, path: &[u8]) -> Option<WatchId> {
+        self.directories.get(path).copied()
+    }
+
+    /// Notes that the directory `path` is watched. Its parent must be covered.
+    pub(super) fn cover(&mut self, path: &[u8], watch: WatchId) {
+        self.note(path, watch);
+        self.directories.insert(path.into(), watch);
+    }
+
+    /// Notes that the file `path` is watched.
+    pub(super) fn cover_file(&mut self, path: &[u8], watch: WatchId) {
+        self.note(path, watch);
+    }
+
+    fn note(&mut self, path: &[u8], watch: WatchId) {
+        let clock = self.clock;
+        let watched = self.watched.entry(watch).or_insert_with(|| Watched {
+            paths: Vec::new(),
+            changed: clock,
+        });
+        if !watched.paths.iter().any(|known| **known == *path) {
+            watched.paths.push(path.into());
+        }
+    }
+
+    /// To be had before the kernel is asked of a name in a covered directory.
+    pub(super) fn ticket(&self, directory: &[u8]) -> Option<Ticket> {
+        Some(Ticket {
+            clock: self.clock,
+            parent: self.directory(directory)?,
+        })
+    }
+
+    /// Keeps an answer of the kernel given after `ticket` was had and, where there is something, after its inode was
+    /// watched as `own`. Says whether it was kept.
+    pub(super) fn learn(
+        &mut self,
+        ticket: Ticket,
+        own: Option<WatchId>,
+        path: &[u8],
+        answer: Answer,
+    ) -> bool {
+        let is_unchanged = |watch: WatchId| {
+            self.watched
+                .get(&watch)
+                .is_some_and(|watched| watched.changed <= ticket.clock)
+        };
+        if !is_unchanged(ticket.parent) || !own.is_none_or(is_unchanged) {
+            return false;
+        }
+        if self.answers.len() >= KNOWN_PATHS {
+            self.answers.clear();
+        }
+        self.answers.insert(path.into(), answer);
+        true
+    }
+
+    /// Takes back what `event` may have changed.
+    pub(super) fn apply(&mut self, event: &Event) {
+        self.clock += 1;
+        match event {
+            Event::Name(watch, name) => {
+                for directory in self.touch(*watch) {
+                    // The directory's own times have changed as well.
+                    self.answers.remove(&*directory);
+                    let path = super::join(&directory, name);
+                    self.answers.remove(&*path);
+                    if self.directories.contains_key(&*path) {
+                        self.forget_below(&path);
+                    }
+                }
+            }
+            Event::Itself(watch) => self.inode_changed(*watch),
+            Event::Ended(watch) => {
+                self.inode_changed(*watch);
+                self.watched.remove(watch);
+            }
+        }
+    }
+
+    fn inode_changed(&mut self, watch: WatchId) {
+        for path in self.touch(watch) {
+            self.answers.remove(&*path);
+            if self.directories.contains_key(&*path) {
+                self.forget_below(&path);
+            }
+        }
+    }
+
+    /// Notes that a watched inode changed. Gives its names.
+    fn touch(&mut self, watch: WatchId) -> Vec<Box<[u8]>> {
+        let clock = self.clock;
+        self.watched.get_mut(&watch).map_or_else(Vec::new, |watched| {
+            watched.changed = clock;
+            watched.paths.clone()
+        })
+    }
+
+    /// With the place or permissions of a directory, all that is reached through it may be another.
+    fn forget_below(&mut self, directory: &[u8]) {
+        let stays = |path: &[u8]| {
+            path != directory
+                && !path
+                    .strip_prefix(directory)
+                    .is_some_and(|rest| directory == b"/" || rest.starts_with(b"/"))
+        };
+        self.answers.retain(|path, _| stays(path));
+        self.directories.retain(|path, _| stays(path));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: WatchId = 1;
+    const SRC: WatchId = 2;
+    const FILE: WatchId = 3;
+
+    fn stat(ino: u64, mode: u32) -> StatTuple {
+        StatTuple {
+            dev: 1,
+            ino,
+            size: 1,
+            mtime_ns: 0,
+            ctime_ns: 0,
+            mode,
+            nlink: 1,
+        }
+    }
+
+    /// `/src` with the file `a.h` and no `b.h`.
+    fn known() -> Known {
+        let mut known = Known::default();
+        known.cover(b"/", ROOT);
+        known.cover(b"/src", SRC);
+        let ticket = known.ticket(b"/src").unwrap();
+        known.cover_file(b"/src/a.h", FILE);
+        assert!(known.learn(ticket, Some(FILE), b"/src/a.h", Some(stat(7, 0o100_644))));
+        assert!(known.learn(ticket, None, b"/src/b.h", None));
+        let ticket = known.ticket(b"/").unwrap();
+        assert!(known.learn(ticket, None, b"/src", Some(stat(6, 0o040_755))));
+        known
+    }
+
+    /// What is still known of `/src/a.h`, `/src/b.h` and `/src` after `event`.
+    fn check(event: Event, expected: [bool; 3]) {
+        let mut known = known();
+        known.apply(&event);
+        let paths: [&[u8]; 3] = [b"/src/a.h", b"/src/b.h", b"/src"];
+        assert_eq!(
+            paths.map(|path| known.answer(path).is_some()),
+            expected,
+            "{event:?}"
+        );
+    }
+
+    #[test]
+    fn an_event_takes_back_what_it_may_have_changed() {
+        check(Event::Name(SRC, b"a.h".to_vec()), [false, true, false]);
+        check(Event::Name(SRC, b"b.h".to_vec()), [true, false, false]);
+        check(Event::Name(SRC, b"a.o".to_vec()), [true, true, false]);
+        check(Event::Itself(FILE), [false, true, true]);
+        check(Event::Ended(FILE), [false, true, true]);
+        check(Event::Name(ROOT, b"tmp".to_vec()), [true, true, true]);
+        check(Event::Name(99, b"a.h".to_vec()), [true, true, true]);
+    }
+
+    #[test]
+    fn a_directory_on_the_way_takes_everything_below_it_along() {
+        check(Event::Name(ROOT, b"src".to_vec()), [false; 3]);
+        check(Event::Itself(SRC), [false; 3]);
+        check(Event::Ended(SRC), [false; 3]);
+        check(Event::Itself(ROOT), [false; 3]);
+        let mut known = known();
+        known.cover(b"/src2", 9);
+        known.apply(&Event::Itself(9));
+        assert!(known.answer(b"/src/a.h").is_some(), "a name that only begins alike");
+        known.apply(&Event::Itself(SRC));
+        assert_eq!(known.ticket(b"/src"), None, "to be covered anew");
+    }
+
+    #[test]
+    fn an_answer_overtaken_by_an_event_is_not_kept() {
+        let overtaken = |event: Event| {
+            let mut known = known();
+            let ticket = known.ticket(b"/src").unwrap();
+            known.apply(&event);
+            known.learn(ticket, Some(FILE), b"/src/a.h", None)
+        };
+        assert!(!overtaken(Event::Name(SRC, b"c.h".to_vec())));
+        assert!(!overtaken(Event::Itself(FILE)));
+        assert!(!overtaken(Event::Ended(FILE)));
+        assert!(overtaken(Event::Name(ROOT, b"c.h".to_vec())));
+        assert!(known().ticket(b"/other").is_none());
+    }
+
+    #[test]
+    fn an_inode_of_two_names_changes_under_both() {
+        let mut known = known();
+        let ticket = known.ticket(b"/src").unwrap();
+        known.cover_file(b"/src/c.h", FILE);
+        assert!(known.learn(ticket, Some(FILE), b"/src/c.h", Some(stat(7, 0o100_644))));
+        known.apply(&Event::Itself(FILE));
+        assert_eq!(known.answer(b"/src/a.h"), None);
+        assert_eq!(known.answer(b"/src/c.h"), None);
+    }
+}

@@ -1,0 +1,272 @@
+//! The kernel's word on changes (inotify(7)), so that what it said of a path need not be asked again.
+//!
+//! Every directory from the root down to a path, and every file, is watched by its inode before it is asked of:
+//! a write through another hard link or bind mount shows as well, and a mapped one when the mapping's file is
+//! closed. File systems that others can change unseen are never watched, nor is what an overflowing queue or a
+//! new mount leaves in doubt believed. Never decides what an event means; that is [`super::known`].
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
+use nix::sys::statfs::statfs;
+
+use super::known::{Answer, Event, Known, Ticket, WatchId};
+use super::{TreeError, as_path};
+
+/// Part of the user's watches (`fs.inotify.max_user_watches`) left to others: three of four.
+const SHARE_OF_WATCHES: usize = 4;
+/// What is assumed where the kernel does not say, its own default until 5.11.
+const USUAL_WATCHES: usize = 8192;
+/// Directories between the root and a file that is watched.
+const DEPTH: usize = 128;
+
+/// File systems whose every change passes through this kernel: ext, xfs, btrfs, tmpfs, ramfs, f2fs, bcachefs, erofs,
+/// squashfs (statfs(2)). Overlays are left out: a change of a lower layer shows nowhere.
+const WATCHED_FILE_SYSTEMS: [i64; 9] = [
+    0xef53,
+    0x5846_5342,
+    0x9123_683e,
+    0x0102_1994,
+    0x8584_58f6,
+    0xf2f5_2010,
+    0xca45_1a4e,
+    0xe0f5_e1e2,
+    0x7371_7368,
+];
+
+/// How often everything was forgotten, and how many events there were since.
+pub(super) type Mark = (u64, u64);
+
+/// What was asked while nothing changed stays known.
+#[derive(Debug, Default)]
+pub(super) struct Watch(Option<RwLock<State>>);
+
+#[derive(Debug)]
+struct State {
+    known: Known,
+    inotify: Inotify,
+    /// Readable (POLLERR | POLLPRI) once the mount table has changed, proc(5).
+    mounts: File,
+    /// Watches that may still be added.
+    room: usize,
+    /// Counts how often everything had to be forgotten.
+    epoch: u64,
+}
+
+impl Watch {
+    /// A watch, or one that never proves anything where the kernel offers none.
+    pub(super) fn new() -> Self {
+        Self(State::new(0).map(RwLock::new))
+    }
+
+    /// What is proven of `path` as of the last [`Self::refresh`].
+    pub(super) fn answer(&self, path: &[u8]) -> Option<Answer> {
+        self.read()?.known.answer(path)
+    }
+
+    /// Takes back everything that changed until now. Gives a mark: as long as it stays the same, so does all that
+    /// was proven; `None` where nothing is.
+    pub(super) fn refresh(&self) -> Option<Mark> {
+        let mut state = write(self.0.as_ref()?);
+        state.take_news();
+        Some((state.epoch, state.known.clock()))
+    }
+
+    /// Asks `ask` of `path`, and keeps the answer if the path can be watched.
+    pub(super) fn stat(
+        &self,
+        path: &[u8],
+        ask: impl Fn() -> Result<Answer, TreeError>,
+    ) -> Result<Answer, TreeError> {
+        let Some(lock) = &self.0 else { return ask() };
+        let Some((epoch, ticket)) = self.begin(path) else {
+            return ask();
+        };
+        let mut answer = ask()?;
+        let mut own = None;
+        if let Some(stat) = answer {
+            let mut state = write(lock);
+            // A directory's times tell of its names, which only its own watch sees.
+            own = if stat.is_directory() {
+                state.cover(path, DEPTH)
+            } else {
+                state.cover_file(path)
+            };
+            if own.is_none() {
+                return Ok(answer);
+            }
+            drop(state);
+            answer = ask()?;
+        }
+        let mut state = write(lock);
+        if state.epoch == epoch {
+            state.known.learn(ticket, own, path, answer);
+        }
+        Ok(answer)
+    }
+
+    /// Has the directory of `path` watched.
+    fn begin(&self, path: &[u8]) -> Option<(u64, Ticket)> {
+        let parent = parent_of(path)?;
+        {
+            let state = self.read()?;
+            if let Some(ticket) = state.known.ticket(parent) {
+                return Some((state.epoch, ticket));
+            }
+        }
+        let mut state = write(self.0.as_ref()?);
+        state.cover(parent, DEPTH)?;
+        Some((state.epoch, state.known.ticket(parent)?))
+    }
+
+    fn read(&self) -> Option<RwLockReadGuard<'_, State>> {
+        Some(self.0.as_ref()?.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn write(lock: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    fn new(epoch: u64) -> Option<Self> {
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
+        let mounts = File::open("/proc/self/mountinfo").ok()?;
+        Some(Self {
+            known: Known::default(),
+            inotify,
+            mounts,
+            room: watches_allowed(),
+            epoch,
+        })
+    }
+
+    fn take_news(&mut self) {
+        let mut mounts = [PollFd::new(self.mounts.as_fd(), PollFlags::POLLPRI)];
+        if poll(&mut mounts, PollTimeout::ZERO) != Ok(0) {
+            return self.restart();
+        }
+        loop {
+            let events = match self.inotify.read_events() {
+                Ok(events) => events,
+                Err(Errno::EAGAIN) => return,
+                Err(Errno::EINTR) => continue,
+                Err(_) => return self.restart(),
+            };
+            for InotifyEvent { wd, mask, name, .. } in events {
+                let watch = wd.as_raw();
+                let event = match name {
+                    _ if mask.contains(AddWatchFlags::IN_Q_OVERFLOW) => return self.restart(),
+                    _ if mask.contains(AddWatchFlags::IN_IGNORED) => {
+                        self.room += 1;
+                        Event::Ended(watch)
+                    }
+                    Some(name) => Event::Name(watch, name.into_vec()),
+                    None => Event::Itself(watch),
+                };
+                self.known.apply(&event);
+            }
+        }
+    }
+
+    /// Forgets everything and watches anew. Where that is refused, nothing is watched and the old word is not
+    /// believed.
+    fn restart(&mut self) {
+        let epoch = self.epoch + 1;
+        match Self::new(epoch) {
+            Some(state) => *self = state,
+            None => {
+                self.known = Known::default();
+                self.room = 0;
+                self.epoch = epoch;
+            }
+        }
+    }
+
+    /// Watches the directory `path` and those above it.
+    fn cover(&mut self, path: &[u8], depth: usize) -> Option<WatchId> {
+        if let Some(watch) = self.known.directory(path) {
+            return Some(watch);
+        }
+        if path != b"/" {
+            self.cover(parent_of(path)?, depth.checked_sub(1)?)?;
+        }
+        let kind = statfs(as_path(path)).ok()?.filesystem_type().0;
+        if !WATCHED_FILE_SYSTEMS.contains(&kind) {
+            return None;
+        }
+        // Were the name given to another inode meanwhile, its parent's watch would tell.
+        let watch = self.add(path, of_directory())?;
+        self.known.cover(path, watch);
+        Some(watch)
+    }
+
+    /// Watches the inode of a file or symlink whose directory is covered.
+    fn cover_file(&mut self, path: &[u8]) -> Option<WatchId> {
+        let watch = self.add(path, of_file())?;
+        self.known.cover_file(path, watch);
+        Some(watch)
+    }
+
+    fn add(&mut self, path: &[u8], flags: AddWatchFlags) -> Option<WatchId> {
+        if self.room == 0 {
+            return None;
+        }
+        match self
+            .inotify
+            .add_watch(as_path(path), flags | AddWatchFlags::IN_DONT_FOLLOW)
+        {
+            Ok(watch) => {
+                self.room -= 1;
+                Some(watch.as_raw())
+            }
+            Err(error) => {
+                if error == Errno::ENOSPC {
+                    self.room = 0;
+                }
+                None
+            }
+        }
+    }
+}
+
+fn of_directory() -> AddWatchFlags {
+    AddWatchFlags::IN_CREATE
+        | AddWatchFlags::IN_DELETE
+        | AddWatchFlags::IN_MOVED_FROM
+        | AddWatchFlags::IN_MOVED_TO
+        | AddWatchFlags::IN_ATTRIB
+        | AddWatchFlags::IN_DELETE_SELF
+        | AddWatchFlags::IN_MOVE_SELF
+        | AddWatchFlags::IN_ONLYDIR
+}
+
+fn of_file() -> AddWatchFlags {
+    AddWatchFlags::IN_MODIFY
+        | AddWatchFlags::IN_CLOSE_WRITE
+        | AddWatchFlags::IN_ATTRIB
+        | AddWatchFlags::IN_DELETE_SELF
+        | AddWatchFlags::IN_MOVE_SELF
+}
+
+fn parent_of(path: &[u8]) -> Option<&[u8]> {
+    match path.iter().rposition(|&byte| byte == b'/')? {
+        0 if path.len() == 1 => None,
+        0 => Some(b"/"),
+        slash => path.get(..slash),
+    }
+}
+
+/// How many watches of the user's this process may take.
+fn watches_allowed() -> usize {
+    std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(USUAL_WATCHES)
+        / SHARE_OF_WATCHES
+}

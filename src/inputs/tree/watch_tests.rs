@@ -1,0 +1,179 @@
+//! A watching memory against a real file system that changes under it.
+
+use std::fs::{self, File};
+use std::io::{Seek, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const DIRECTORIES: [&str; 3] = ["a", "b", "a/c"];
+const NAMES: [&str; 3] = ["x.h", "y.h", "c"];
+
+/// One change of the file system: a kind, and the paths it happens to, by number.
+type Change = (u8, usize, usize);
+
+struct World {
+    _guard: tempfile::TempDir,
+    root: PathBuf,
+    tree: Tree,
+}
+
+impl World {
+    fn new() -> Self {
+        let guard = tempfile::tempdir().unwrap();
+        let root = guard.path().canonicalize().unwrap();
+        for directory in DIRECTORIES {
+            fs::create_dir(root.join(directory)).unwrap();
+        }
+        Self {
+            _guard: guard,
+            root,
+            tree: Tree::watching(),
+        }
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        let names = DIRECTORIES
+            .iter()
+            .flat_map(|directory| NAMES.map(|name| self.root.join(directory).join(name)));
+        names
+            .chain(DIRECTORIES.map(|directory| self.root.join(directory)))
+            .collect()
+    }
+
+    /// Makes a change; one that is impossible now is none.
+    fn change(&self, (kind, one, other): Change) {
+        let paths = self.paths();
+        let (one, other) = (&paths[one % paths.len()], &paths[other % paths.len()]);
+        let _ = match kind % 10 {
+            0 => fs::write(one, "text"),
+            1 => fs::remove_file(one),
+            2 => fs::rename(one, other),
+            3 => fs::hard_link(one, other),
+            4 => symlink("x.h", one),
+            5 => fs::create_dir(one),
+            6 => fs::remove_dir(one),
+            7 => fs::set_permissions(one, PermissionsExt::from_mode(0o700 + kind as u32 % 8)),
+            8 => File::options().append(true).open(one).and_then(|mut file| file.write_all(b"more")),
+            _ => File::options()
+                .write(true)
+                .open(one)
+                .and_then(|file| file.set_modified(UNIX_EPOCH)),
+        };
+    }
+
+    fn check(&self, what: impl std::fmt::Debug) {
+        self.tree.refresh();
+        for path in self.paths() {
+            let path = path.as_os_str().as_bytes();
+            // Twice: what was just learned is believed as well.
+            for _ in 0..2 {
+                assert_eq!(
+                    self.tree.stat(path).unwrap(),
+                    Tree::ask(path).unwrap(),
+                    "{} after {what:?}",
+                    String::from_utf8_lossy(path)
+                );
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+    #[test]
+    fn every_change_is_noticed(changes in prop::collection::vec(any::<Change>(), 1..24)) {
+        let world = World::new();
+        world.check("nothing");
+        for change in changes {
+            world.change(change);
+            world.check(change);
+        }
+    }
+}
+
+#[test]
+fn an_unchanged_path_is_not_asked_again() {
+    let world = World::new();
+    let path = bytes(&world, "a/x.h");
+    fs::write(world.root.join("a/x.h"), "").unwrap();
+    let mark = world.tree.refresh();
+    assert!(mark.is_some(), "this machine has inotify");
+    assert_eq!(world.tree.watch.answer(&path), None);
+    let stat = world.tree.stat(&path).unwrap();
+    assert_eq!(world.tree.watch.answer(&path), Some(stat));
+    assert_eq!(world.tree.refresh(), mark);
+    fs::write(world.root.join("b/x.h"), "").unwrap();
+    assert_eq!(world.tree.refresh(), mark, "nobody asked of b");
+    fs::write(world.root.join("a/y.h"), "").unwrap();
+    assert_ne!(world.tree.refresh(), mark);
+    assert_eq!(world.tree.watch.answer(&path), Some(stat), "its own answer stands");
+}
+
+fn bytes(world: &World, name: &str) -> Vec<u8> {
+    world.root.join(name).as_os_str().as_bytes().to_vec()
+}
+
+/// What the tree says of `a/x.h` must follow `change`.
+fn follows(change: impl FnOnce(&World)) {
+    let world = World::new();
+    fs::write(world.root.join("a/x.h"), "one").unwrap();
+    world.check("the start");
+    change(&world);
+    world.check("the change");
+}
+
+#[test]
+fn a_name_in_a_directory_asked_of_only_itself_is_noticed() {
+    let world = World::new();
+    let directory = bytes(&world, "a");
+    let before = world.tree.stat(&directory).unwrap();
+    fs::write(world.root.join("a/x.h"), "").unwrap();
+    world.tree.refresh();
+    assert_ne!(world.tree.stat(&directory).unwrap(), before);
+}
+
+#[test]
+fn writes_by_other_ways_are_noticed() {
+    follows(|world| {
+        // A second name, made after the first was asked of, in a directory nobody watches.
+        let elsewhere = tempfile::tempdir_in(world.root.parent().unwrap()).unwrap();
+        let second = elsewhere.path().join("second");
+        fs::hard_link(world.root.join("a/x.h"), &second).unwrap();
+        world.tree.refresh();
+        fs::write(&second, "another").unwrap();
+    });
+    follows(|world| {
+        let mut file = File::options().write(true).open(world.root.join("a/x.h")).unwrap();
+        world.check("opened");
+        file.write_all(b"two").unwrap();
+        world.check("written");
+        file.rewind().unwrap();
+        file.write_all(b"three").unwrap();
+    });
+    follows(|world| {
+        fs::rename(world.root.join("a"), world.root.join("d")).unwrap();
+        fs::create_dir(world.root.join("a")).unwrap();
+    });
+    follows(|world| fs::remove_dir_all(&world.root).unwrap());
+}
+
+#[test]
+fn an_overflowing_queue_is_no_proof() {
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let limit: usize = limit.trim().parse().unwrap();
+    follows(|world| {
+        // Two names in turn: the kernel merges equal events that follow each other.
+        for number in 0..limit / 2 + 10 {
+            let file = world.root.join("b").join(["x.h", "y.h"][number % 2]);
+            fs::write(&file, "").unwrap();
+            fs::remove_file(&file).unwrap();
+        }
+        fs::write(world.root.join("a/x.h"), "lost").unwrap();
+    });
+}
