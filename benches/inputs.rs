@@ -12,15 +12,17 @@ use std::ffi::OsStr;
 use std::hint::black_box;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use quicc::host::process;
 use quicc::inputs::closure::{Closure, Object, Request, discover};
+use quicc::inputs::kept::Kept;
 use quicc::inputs::scan::scan;
 use quicc::inputs::search_list::{self, SearchList};
 use quicc::inputs::tree::Tree;
-use quicc::inputs::validate::{Validity, validate};
+use quicc::inputs::validate::{Revision, Validity, revise, validate};
 
 const SOURCE: &str = "#include <regex>\n#include <iostream>\nint main() { std::regex r(\"a\"); }\n";
 /// A file just written is believed once a clock granule has passed; a tree that never settles is an error.
@@ -36,7 +38,7 @@ fn main() {
     let tree = Tree::new();
     let closure = unit.settle(&tree);
     scanning(&mut criterion, &closure);
-    discovering(&mut criterion, &unit, &tree, &closure);
+    discovering(&mut criterion, &unit, &tree);
     criterion.final_summary();
 }
 
@@ -119,23 +121,34 @@ fn scanning(criterion: &mut Criterion, closure: &Closure) {
     group.finish();
 }
 
-fn discovering(criterion: &mut Criterion, unit: &Unit, tree: &Tree, closure: &Closure) {
+fn discovering(criterion: &mut Criterion, unit: &Unit, tree: &Tree) {
     let mut group = criterion.benchmark_group("a unit with <regex> and <iostream>");
+    let is_unchanged = |validity| matches!(validity, Validity::Unchanged { .. });
     let both = |tree: &Tree| {
-        let closure = unit.discover(tree);
-        assert_eq!(validate(tree, &closure), Validity::Unchanged);
+        let kept = Kept::new(tree, unit.discover(tree));
+        assert!(is_unchanged(validate(tree, &kept)));
     };
     group.bench_function("discover and validate, nothing known", |bencher| {
         bencher.iter(|| both(&Tree::new()));
     });
-    group.bench_function("discover and validate, all files known", |bencher| {
-        bencher.iter(|| both(tree));
-    });
-    group.bench_function("discover, all files known", |bencher| {
-        bencher.iter(|| unit.discover(tree));
-    });
-    group.bench_function("validate, all files known", |bencher| {
-        bencher.iter(|| assert_eq!(validate(tree, black_box(closure)), Validity::Unchanged));
-    });
+    let watching = Tree::watching();
+    let kept = Arc::new(Kept::new(&watching, unit.settle(&watching)));
+    for (what, tree) in [("asked again", tree), ("watched", &watching)] {
+        group.bench_function(format!("discover and validate, all files {what}"), |bencher| {
+            bencher.iter(|| both(tree));
+        });
+        group.bench_function(format!("discover, all files {what}"), |bencher| {
+            bencher.iter(|| unit.discover(tree));
+        });
+        group.bench_function(format!("validate, all files {what}"), |bencher| {
+            bencher.iter(|| assert!(is_unchanged(validate(tree, black_box(&kept)))));
+        });
+        group.bench_function(format!("bring up to date, all files {what}"), |bencher| {
+            bencher.iter(|| {
+                let revision = revise(tree, black_box(&kept), &|_, _| false);
+                assert!(matches!(revision, Revision::Holds { .. }));
+            });
+        });
+    }
     group.finish();
 }

@@ -1,12 +1,12 @@
 //! One warm connection to one builder: its table, the blobs it holds, the actions it runs.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use quicc_protocol::identifiers::{EntryId, LeaseId, ViewId};
+use quicc_protocol::identifiers::{LeaseId, ViewId};
 use quicc_protocol::message::Message;
 use quicc_protocol::message::blob::{BlobBatch, BlobsWanted, Body};
 use quicc_protocol::message::lease::LeaseGrant;
@@ -18,6 +18,7 @@ use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::sources::{Source, Sources};
 use super::table::{Table, TableError};
 use crate::host::task::{self, Task};
 use crate::inputs::tree::Tree;
@@ -43,9 +44,6 @@ const RACED_REMEMBERED: usize = 64;
 const TABLE_PRIORITY: i32 = 20;
 const RUN_PRIORITY: i32 = 10;
 const BLOB_PRIORITY: i32 = 0;
-
-/// Where the bytes of an action's blobs can be read: path and length by digest.
-pub type Sources = BTreeMap<BlobDigest, (PathBuf, u64)>;
 
 /// An action before a builder's table turned it into entries.
 #[derive(Debug)]
@@ -305,7 +303,7 @@ impl Link {
         &self,
         lease: LeaseId,
         action: &Action,
-        told: Told<(Vec<EntryId>, Vec<DeclaredOutput>)>,
+        told: Told<(Arc<[u8]>, Vec<DeclaredOutput>)>,
         sources: &Sources,
         traffic: &Arc<Traffic>,
     ) -> Result<Returned, RunError> {
@@ -319,7 +317,7 @@ impl Link {
             view: self.view,
             epoch,
             position,
-            entries: quicc_protocol::identifiers::encode_ascending(&entries),
+            entries: entries.to_vec(),
             program: action.program.clone(),
             argv: action.argv.clone(),
             cwd: action.cwd.clone(),
@@ -359,7 +357,7 @@ impl Link {
         sources: &Sources,
         traffic: &Arc<Traffic>,
     ) -> Result<Returned, RunError> {
-        let mut may_ask = ASKED_PER_BLOB * sources.len();
+        let mut may_ask = ASKED_PER_BLOB * sources.iter().count();
         loop {
             let frame = frame::receive(&mut stream.receive, limits::RUN_PAYLOAD)
                 .await?
@@ -411,13 +409,14 @@ impl Link {
     async fn send_unasked(&self, sources: &Sources, traffic: &Arc<Traffic>) -> Result<(), RunError> {
         let lacking: Vec<_> = {
             let mut held = lock(&self.held);
-            let lacking: Vec<_> = sources
+            let lacking: HashSet<_> = sources
                 .iter()
-                .filter(|(digest, _)| !held.contains(*digest))
+                .filter(|source| !held.contains(&source.digest))
+                .map(|source| (source.digest, source.size))
                 .collect();
-            let bytes: u64 = lacking.iter().map(|(_, (_, size))| size).sum();
+            let bytes: u64 = lacking.iter().map(|(_, size)| size).sum();
             let lacking: Vec<BlobDigest> = if bytes <= UNASKED_BYTES {
-                lacking.iter().map(|(digest, _)| **digest).collect()
+                lacking.into_iter().map(|(digest, _)| digest).collect()
             } else {
                 Vec::new()
             };
@@ -440,11 +439,11 @@ impl Link {
     ) -> Result<(), RunError> {
         let mut batches: Vec<Vec<(BlobDigest, PathBuf)>> = Vec::new();
         let mut room = 0;
-        for digest in digests {
-            let Some((path, size)) = sources.get(&digest) else {
-                return Err(malformed("a blob was asked for that the action does not name"));
-            };
-            if *size > room
+        let found = sources
+            .find(&digests)
+            .ok_or_else(|| malformed("a blob was asked for that the action does not name"))?;
+        for Source { digest, path, size } in found {
+            if size > room
                 || batches
                     .last()
                     .is_none_or(|batch| batch.len() >= limits::BLOBS_PER_BATCH)
@@ -452,9 +451,9 @@ impl Link {
                 batches.push(Vec::new());
                 room = BATCH_BYTES;
             }
-            room = room.saturating_sub(*size);
+            room = room.saturating_sub(size);
             if let Some(batch) = batches.last_mut() {
-                batch.push((digest, path.clone()));
+                batch.push((digest, path.to_owned()));
             }
         }
         let mut sent = Vec::with_capacity(batches.len());
@@ -474,8 +473,8 @@ impl Link {
             if let Err(RunError::Raced { path }) = &result {
                 let digest = sources
                     .iter()
-                    .find(|(_, (source, _))| source == path)
-                    .map(|(digest, _)| *digest);
+                    .find(|source| source.path == path)
+                    .map(|source| source.digest);
                 if let Some(digest) = digest {
                     lock(&self.held).remove(&digest);
                     let _ = self.raced.send((digest, path.clone()));
@@ -503,7 +502,9 @@ struct Upload {
 async fn await_race(mut raced: broadcast::Receiver<(BlobDigest, PathBuf)>, sources: &Sources) -> RunError {
     loop {
         match raced.recv().await {
-            Ok((digest, path)) if sources.contains_key(&digest) => return RunError::Raced { path },
+            Ok((digest, path)) if sources.iter().any(|source| source.digest == digest) => {
+                return RunError::Raced { path };
+            }
             Ok(_) => {}
             Err(broadcast::error::RecvError::Lagged(_)) => {
                 return RunError::Raced {

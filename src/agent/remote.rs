@@ -1,9 +1,8 @@
 //! One compile made ready to travel: its files, its action, and one attempt on a builder.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use quicc_protocol::BlobDigest;
@@ -13,13 +12,15 @@ use quicc_protocol::message::wrapper::CompileRequest;
 
 use super::compilers::{Compilers, KnownToolchain};
 use super::farm::Slot;
-use super::link::{Action, Link, Returned, RunError, Sources, Traffic};
+use super::link::{Action, Link, Returned, RunError, Traffic};
 use super::loader_path;
 use super::outputs::{self, Located};
+use super::sources::Sources;
 use super::table::{Object, State, Table, TableError};
 use crate::compile::{self, Invocation, Plan, Surroundings, Verdict};
 use crate::inputs::closure::{self, Closure, Request};
-use crate::inputs::tree::{StatTuple, Tree};
+use crate::inputs::kept::Kept;
+use crate::inputs::tree::{Mark, StatTuple, Tree};
 
 /// A reason to compile here, as a stable code.
 pub type LocalReason = String;
@@ -40,6 +41,8 @@ pub struct Candidate {
     pub plan: Plan,
     /// Its compiler.
     pub toolchain: Arc<KnownToolchain>,
+    /// Whether the verdict hangs on files that exist or do not, beyond those the closure holds.
+    pub asked_of_files: bool,
 }
 
 /// A compile ready to travel.
@@ -48,15 +51,15 @@ pub struct Prepared {
     /// What to run.
     pub action: Action,
     /// All it may read.
-    pub closure: Closure,
+    pub kept: Arc<Kept>,
+    /// What proves that it held when last looked at.
+    pub proof: Option<Mark>,
     /// Where its outputs go.
     pub outputs: Vec<Located>,
     /// How its inputs were found.
     pub tier: Tier,
     /// Identifies the toolchain's bytes.
     pub toolchain: BlobDigest,
-    states: Vec<(Vec<u8>, State, StatTuple)>,
-    sources: Sources,
 }
 
 /// What a command line means. `Err(None)`: no compile at all.
@@ -65,7 +68,7 @@ pub fn judge(
     tree: &Tree,
     request: &CompileRequest,
 ) -> Result<Candidate, Option<LocalReason>> {
-    let compiler = Path::new(OsStr::from_bytes(&request.compiler));
+    let compiler = compiler_of(request);
     let toolchain = compilers.toolchain(compiler, &request.env).map_err(|problem| {
         tracing::info!(compiler = %compiler.display(), problem, "this compiler stays here");
         Some("unknown-compiler".to_owned())
@@ -79,27 +82,44 @@ pub fn judge(
         cwd: request.cwd.clone(),
         env,
     };
-    let mut files = ClientFiles(Path::new(OsStr::from_bytes(&request.cwd)));
+    let mut files = ClientFiles {
+        cwd: Path::new(OsStr::from_bytes(&request.cwd)),
+        asked: false,
+    };
     match compile::judge(&invocation, toolchain.toolchain.dialect, &mut files) {
         Verdict::Distribute(plan) => Ok(Candidate {
             plan: *plan,
             toolchain,
+            asked_of_files: files.asked,
         }),
         Verdict::Local(reason) => Err(Some(reason.code().to_owned())),
         Verdict::NotACompile => Err(None),
     }
 }
 
+/// The compiler that was called.
+pub fn compiler_of(request: &CompileRequest) -> &Path {
+    Path::new(OsStr::from_bytes(&request.compiler))
+}
+
 /// The client's files, for questions of a verdict.
-struct ClientFiles<'a>(&'a Path);
+struct ClientFiles<'a> {
+    cwd: &'a Path,
+    /// Whether a question was asked whose answer no closure holds.
+    asked: bool,
+}
 
 impl Surroundings for ClientFiles<'_> {
     fn read_response_file(&mut self, path: &[u8]) -> Option<Vec<u8>> {
-        read_regular(&self.0.join(OsStr::from_bytes(path)))
+        let bytes = read_regular(&self.cwd.join(OsStr::from_bytes(path)));
+        // One that cannot be read is a word like any other.
+        self.asked |= bytes.is_none();
+        bytes
     }
 
     fn exists(&mut self, path: &[u8]) -> bool {
-        self.0.join(OsStr::from_bytes(path)).symlink_metadata().is_ok()
+        self.asked = true;
+        self.cwd.join(OsStr::from_bytes(path)).symlink_metadata().is_ok()
     }
 }
 
@@ -133,8 +153,8 @@ pub fn prepare(
     candidate: &Candidate,
     tier: Tier,
 ) -> Result<Prepared, LocalReason> {
-    let Candidate { plan, toolchain } = candidate;
-    let compiler = Path::new(OsStr::from_bytes(&request.compiler));
+    let Candidate { plan, toolchain, .. } = candidate;
+    let compiler = compiler_of(request);
     let outputs = outputs::locate(&request.cwd, &plan.outputs).map_err(|odd| odd.code().to_owned())?;
     let search = compilers
         .search_list(compiler, plan, &request.cwd, &request.env)
@@ -171,7 +191,17 @@ pub fn prepare(
         used = Tier::Dependencies;
     }
     refuse_untravelled(&closure)?;
-    Ok(assemble(request, plan, toolchain, closure, outputs, used))
+    let toolchain = fingerprint(toolchain, plan, &closure);
+    // What `-M` told may depend on any byte and any name.
+    closure.computed |= used == Tier::Dependencies;
+    Ok(Prepared {
+        action: action(request, &outputs),
+        kept: Arc::new(Kept::new(tree, closure)),
+        proof: None,
+        outputs,
+        tier: used,
+        toolchain,
+    })
 }
 
 fn said(code: &str, problem: &str) -> LocalReason {
@@ -214,15 +244,9 @@ fn is_machine_made(path: &[u8]) -> bool {
     })
 }
 
-fn assemble(
-    request: &CompileRequest,
-    plan: &Plan,
-    toolchain: &KnownToolchain,
-    closure: Closure,
-    outputs: Vec<Located>,
-    tier: Tier,
-) -> Prepared {
-    let action = Action {
+/// What a builder is to run.
+pub fn action(request: &CompileRequest, outputs: &[Located]) -> Action {
+    Action {
         program: request.compiler.clone(),
         argv: request.argv.clone(),
         cwd: request.cwd.clone(),
@@ -232,34 +256,6 @@ fn assemble(
             .iter()
             .map(|output| (output.directory.clone(), output.declared.clone()))
             .collect(),
-    };
-    let mut sources = BTreeMap::new();
-    let states = closure
-        .objects
-        .iter()
-        .map(|(path, object)| {
-            let (state, stat) = match object {
-                closure::Object::Directory { stat } => (State::Directory, *stat),
-                closure::Object::Symlink { target, stat } => (State::Symlink(target.clone()), *stat),
-                closure::Object::File { stat, digest, .. } => {
-                    let digest = BlobDigest::from_bytes(*digest);
-                    let file = PathBuf::from(std::ffi::OsString::from_vec(path.clone()));
-                    sources.insert(digest, (file, stat.size));
-                    (State::File(digest), *stat)
-                }
-            };
-            (path.clone(), state, stat)
-        })
-        .collect();
-    let toolchain = fingerprint(toolchain, plan, &closure);
-    Prepared {
-        action,
-        closure,
-        outputs,
-        tier,
-        toolchain,
-        states,
-        sources,
     }
 }
 
@@ -285,32 +281,55 @@ pub async fn attempt(
     traffic: &Arc<Traffic>,
 ) -> Result<Returned, RunError> {
     let told = slot.link.tell(|table| {
-        forget_absent(table, tree, &prepared.closure);
-        let objects = prepared
-            .states
-            .iter()
-            .map(|(path, state, stat)| Object { path, state, stat });
-        let listed = prepared
-            .closure
-            .listed
-            .iter()
-            .map(|(path, listed)| (path.as_slice(), listed));
-        let entries = table.cover(objects, listed, is_ours)?;
+        let entries = match table.recall(&prepared.kept) {
+            Some(entries) => entries,
+            None => cover(table, tree, &prepared.kept, is_ours)?,
+        };
         Ok((entries, declare(table, &prepared.action)?))
     })?;
+    let sources = Sources::new(&prepared.kept);
     slot.link
-        .run(slot.lease, &prepared.action, told, &prepared.sources, traffic)
+        .run(slot.lease, &prepared.action, told, &sources, traffic)
         .await
+}
+
+/// Makes the table hold a closure.
+fn cover(
+    table: &mut Table,
+    tree: &Tree,
+    kept: &Arc<Kept>,
+    is_ours: &(dyn Fn(&[u8], &[u8]) -> bool + Sync),
+) -> Result<Arc<[u8]>, TableError> {
+    forget_absent(table, tree, kept);
+    let states: Vec<_> = kept.items.iter().map(|item| state_of(&item.object)).collect();
+    let objects = kept
+        .items
+        .iter()
+        .zip(&states)
+        .map(|(item, (state, stat))| Object {
+            path: &item.path,
+            state,
+            stat,
+        });
+    let listed = kept.listed.iter().map(|(path, listed)| (&**path, listed));
+    let entries = table.cover(objects, listed, is_ours)?;
+    Ok(table.remember(kept, &entries))
+}
+
+fn state_of(object: &closure::Object) -> (State, StatTuple) {
+    match object {
+        closure::Object::Directory { stat } => (State::Directory, *stat),
+        closure::Object::Symlink { target, stat } => (State::Symlink(target.clone()), *stat),
+        closure::Object::File { stat, digest, .. } => (State::File(BlobDigest::from_bytes(*digest)), *stat),
+    }
 }
 
 /// Takes back files that a lookup of the closure missed since they were told: also a lookup by absolute path, in a
 /// directory that is not listed, must miss them.
-fn forget_absent(table: &mut Table, tree: &Tree, closure: &Closure) {
-    for (directory, names) in &closure.absent {
-        for path in names.iter().map(|name| super::table::join(directory, name)) {
-            if table.id(&path).is_some() && matches!(tree.stat(&path), Ok(None)) {
-                table.forget(&path, None);
-            }
+fn forget_absent(table: &mut Table, tree: &Tree, kept: &Kept) {
+    for path in kept.absent_paths() {
+        if table.id(&path).is_some() && matches!(tree.stat(&path), Ok(None)) {
+            table.forget(&path, None);
         }
     }
 }

@@ -7,12 +7,15 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use quicc_protocol::BlobDigest;
-use quicc_protocol::identifiers::{EntryId, ROOT};
+use quicc_protocol::identifiers::{EntryId, ROOT, encode_ascending};
 use quicc_protocol::limits;
 use quicc_protocol::message::table::{EntryKind, FileTime, PoisonKind, TableRecord};
 
+use crate::inputs::kept::Kept;
 use crate::inputs::tree::{self, Listed, Listing, StatTuple};
 
+/// Closures remembered as a whole; beyond it all are told once more, which changes nothing.
+const COVERED: usize = 8192;
 /// Names in one record: with the longest names it is still a small part of a message.
 const NAMES_PER_RECORD: usize = 1000;
 
@@ -77,6 +80,17 @@ pub struct Table {
     position: u64,
     /// Records not taken yet: they are to be sent whatever became of the closure they were made for.
     pending: Vec<TableRecord>,
+    /// Closures the table was made to hold, by address, with its position then.
+    covered: HashMap<usize, Covered>,
+}
+
+/// A closure the table held as a whole.
+#[derive(Debug)]
+struct Covered {
+    position: u64,
+    entries: Arc<[u8]>,
+    /// Keeps the closure's address its own.
+    _kept: Arc<Kept>,
 }
 
 impl Default for Table {
@@ -95,7 +109,35 @@ impl Table {
             next: ROOT + 1,
             position: 0,
             pending: Vec::new(),
+            covered: HashMap::new(),
         }
+    }
+
+    /// The entries of `kept`, as [`encode_ascending`] writes them, if the table was made to hold it and has not
+    /// changed since.
+    pub fn recall(&self, kept: &Arc<Kept>) -> Option<Arc<[u8]>> {
+        let covered = self.covered.get(&address(kept))?;
+        (covered.position == self.next_position()).then(|| Arc::clone(&covered.entries))
+    }
+
+    /// Remembers that the table holds `kept` as `entries`.
+    pub fn remember(&mut self, kept: &Arc<Kept>, entries: &[EntryId]) -> Arc<[u8]> {
+        if self.covered.len() >= COVERED {
+            self.covered.clear();
+        }
+        let entries: Arc<[u8]> = encode_ascending(entries).into();
+        let covered = Covered {
+            position: self.next_position(),
+            entries: Arc::clone(&entries),
+            _kept: Arc::clone(kept),
+        };
+        self.covered.insert(address(kept), covered);
+        entries
+    }
+
+    /// The position once all pending records are told.
+    fn next_position(&self) -> u64 {
+        self.position + self.pending.len() as u64
     }
 
     /// Makes the table hold `objects` (parents before children) and makes every other name of the `listed`
@@ -121,7 +163,7 @@ impl Table {
 
     /// The records made since the last call, in order, and the position after them.
     pub fn take_records(&mut self) -> (Vec<TableRecord>, u64) {
-        self.position += self.pending.len() as u64;
+        self.position = self.next_position();
         (std::mem::take(&mut self.pending), self.position)
     }
 
@@ -348,6 +390,10 @@ impl Table {
             .cloned()
             .collect()
     }
+}
+
+fn address(kept: &Arc<Kept>) -> usize {
+    Arc::as_ptr(kept).addr()
 }
 
 const fn poison_kind(kind: tree::EntryKind) -> PoisonKind {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::compilers::Compilers;
 use super::farm::{Farm, NoSlot, Slot};
 use super::link::{Link, Returned, RunError, Traffic};
+use super::recall::{self, Key, Recall};
 use super::remote::{self, Candidate, LocalReason, Prepared, Tier};
 use super::table::TableError;
 use super::trust::{Trial, Trust};
@@ -78,6 +79,8 @@ pub struct Units {
     pub compilers: Compilers,
     /// Tried toolchains.
     pub trust: Trust,
+    /// What earlier compiles were prepared with.
+    pub recall: Recall,
     /// Directory for the trial units.
     pub trials: std::path::PathBuf,
     blocking: Semaphore,
@@ -85,6 +88,17 @@ pub struct Units {
     odd: Mutex<HashSet<Vec<Vec<u8>>>>,
     swept: Mutex<HashMap<u64, Instant>>,
 }
+
+/// One unit on its way.
+struct Unit {
+    request: Arc<CompileRequest>,
+    key: Key,
+    candidate: Arc<Candidate>,
+    traffic: Arc<Traffic>,
+}
+
+/// A compile that may travel, and what it travels with if that is known already.
+type Begun = (Arc<Candidate>, Option<Prepared>);
 
 /// How an attempt ended that gave no answer.
 enum Failed {
@@ -111,6 +125,7 @@ impl Units {
             tree,
             compilers: Compilers::default(),
             trust: Trust::default(),
+            recall: Recall::default(),
             trials,
             blocking: Semaphore::new(threads),
             published: Mutex::default(),
@@ -131,12 +146,11 @@ impl Units {
 
     /// Decides one unit. Dropping the future cancels what runs for it.
     pub async fn decide(self: &Arc<Self>, request: Arc<CompileRequest>, traffic: &Arc<Traffic>) -> Decision {
+        let key = recall::key_of(&request);
         let asked = Arc::clone(&request);
-        let judged = self
-            .blocking(move |units| remote::judge(&units.compilers, &units.tree, &asked))
-            .await;
-        let candidate = match judged {
-            Some(Ok(candidate)) => Arc::new(candidate),
+        let begun = self.blocking(move |units| units.begin(&asked, &key)).await;
+        let (candidate, mut ready) = match begun {
+            Some(Ok(begun)) => begun,
             Some(Err(Some(reason))) => return Decision::local(reason),
             Some(Err(None)) => return Decision::NotACompile,
             None => return Decision::fallback("internal"),
@@ -144,10 +158,16 @@ impl Units {
         if lock(&self.odd).contains(&request.argv) {
             return Decision::local("unexpected-output");
         }
+        let unit = Unit {
+            request,
+            key,
+            candidate,
+            traffic: Arc::clone(traffic),
+        };
         let mut tier = Tier::Scan;
         let (mut last, mut attempts, mut refusals) = ("farm-lost", 0, 0);
         while attempts < ATTEMPTS {
-            match self.try_once(&request, &candidate, tier, traffic).await {
+            match self.try_once(&unit, tier, ready.take()).await {
                 Ok(decision) | Err(Failed::Finally(decision)) => return decision,
                 Err(Failed::Again(reason)) => last = reason,
                 Err(Failed::AgainWithDependencies) => tier = Tier::Dependencies,
@@ -163,33 +183,54 @@ impl Units {
         Decision::fallback(last)
     }
 
+    /// What is remembered of the call, or what its command line means. Blocking.
+    fn begin(&self, request: &CompileRequest, key: &Key) -> Result<Begun, Option<LocalReason>> {
+        let recalled = self
+            .recall
+            .prepare(&self.compilers, &self.tree, request, key, &|directory, name| {
+                self.is_published(directory, name)
+            });
+        if let Some((candidate, prepared)) = recalled {
+            return Ok((candidate, Some(prepared.map_err(Some)?)));
+        }
+        let candidate = remote::judge(&self.compilers, &self.tree, request)?;
+        Ok((Arc::new(candidate), None))
+    }
+
+    /// Whether quicc wrote `name` in `directory`.
+    fn is_published(&self, directory: &[u8], name: &[u8]) -> bool {
+        lock(&self.published).contains(&(directory.to_vec(), name.to_vec()))
+    }
+
     async fn try_once(
         self: &Arc<Self>,
-        request: &Arc<CompileRequest>,
-        candidate: &Arc<Candidate>,
+        unit: &Unit,
         tier: Tier,
-        traffic: &Arc<Traffic>,
+        ready: Option<Prepared>,
     ) -> Result<Decision, Failed> {
-        let (asked, of) = (Arc::clone(request), Arc::clone(candidate));
-        let prepared = self
-            .blocking(move |units| remote::prepare(&units.compilers, &units.tree, &asked, &of, tier))
-            .await
-            .ok_or(Failed::Finally(Decision::fallback("internal")))?
-            .map_err(|reason| Failed::Finally(Decision::local(reason)))?;
+        let prepared = match ready {
+            Some(prepared) => prepared,
+            None => {
+                let (asked, of) = (Arc::clone(&unit.request), Arc::clone(&unit.candidate));
+                self.blocking(move |units| remote::prepare(&units.compilers, &units.tree, &asked, &of, tier))
+                    .await
+                    .ok_or(Failed::Finally(Decision::fallback("internal")))?
+                    .map_err(|reason| Failed::Finally(Decision::local(reason)))?
+            }
+        };
         let slot = self.farm.acquire().await.map_err(|no| {
             Failed::Finally(Decision::fallback(match no {
                 NoSlot::Unreachable => "farm-unreachable",
                 NoSlot::NoneFree => "no-free-slot",
             }))
         })?;
-        self.require_trust(&slot, request, candidate, &prepared, traffic)
-            .await?;
+        self.require_trust(&slot, unit, &prepared).await?;
         self.sweep(&slot).await;
         // A unit may have waited long for its slot; what it tells must not be old.
         let prepared = self.require_valid(prepared).await?;
-        let returned = self.attempt(&prepared, &slot, traffic).await?;
+        let returned = self.attempt(&prepared, &slot, &unit.traffic).await?;
         drop(slot);
-        self.judge_outcome(request, prepared, returned, traffic).await
+        self.judge_outcome(unit, prepared, returned).await
     }
 
     async fn attempt(
@@ -198,9 +239,7 @@ impl Units {
         slot: &Slot,
         traffic: &Arc<Traffic>,
     ) -> Result<Returned, Failed> {
-        let is_ours = |directory: &[u8], name: &[u8]| {
-            lock(&self.published).contains(&(directory.to_vec(), name.to_vec()))
-        };
+        let is_ours = |directory: &[u8], name: &[u8]| self.is_published(directory, name);
         remote::attempt(&self.tree, prepared, slot, &is_ours, traffic)
             .await
             .map_err(|error| self.classify(error, &slot.link))
@@ -265,17 +304,21 @@ impl Units {
     async fn require_trust(
         self: &Arc<Self>,
         slot: &Slot,
-        request: &Arc<CompileRequest>,
-        candidate: &Candidate,
+        unit: &Unit,
         prepared: &Prepared,
-        traffic: &Arc<Traffic>,
     ) -> Result<(), Failed> {
         let key = (slot.link.number, prepared.toolchain);
         let trial = self
             .trust
             .get(
                 key,
-                super::trial::run(self, slot, request, candidate.plan.language, traffic),
+                super::trial::run(
+                    self,
+                    slot,
+                    &unit.request,
+                    unit.candidate.plan.language,
+                    &unit.traffic,
+                ),
             )
             .await;
         match trial {
@@ -289,11 +332,11 @@ impl Units {
     /// Turns an outcome into an answer, if it is one the local compiler would have given too.
     async fn judge_outcome(
         self: &Arc<Self>,
-        request: &CompileRequest,
+        unit: &Unit,
         prepared: Prepared,
         returned: Returned,
-        traffic: &Arc<Traffic>,
     ) -> Result<Decision, Failed> {
+        let request = &unit.request;
         let Returned { outcome, bodies } = returned;
         if outcome.exit != Exit::Code(0) {
             // A closure found by scanning may have been too small, and poison the cause.
@@ -329,20 +372,26 @@ impl Units {
         }
         let prepared = self.require_valid(prepared).await?;
         self.remember_published(&prepared);
-        Ok(done(&prepared, outcome.outputs, bodies, traffic))
+        self.recall.remember(unit.key, &unit.candidate, &prepared);
+        Ok(done(&prepared, outcome.outputs, bodies, &unit.traffic))
     }
 
     /// Gives the compile back if it would still read the same files.
     async fn require_valid(self: &Arc<Self>, prepared: Prepared) -> Result<Prepared, Failed> {
+        if prepared.proof.is_some() && self.tree.refresh() == prepared.proof {
+            return Ok(prepared);
+        }
         let (validity, prepared) = self
-            .blocking(move |units| (validate(&units.tree, &prepared.closure), prepared))
+            .blocking(move |units| (validate(&units.tree, &prepared.kept), prepared))
             .await
             .ok_or(Failed::Finally(Decision::fallback("internal")))?;
-        if let Validity::Changed { path } = validity {
-            tracing::info!(path = %String::from_utf8_lossy(&path), "inputs changed since they were found");
-            return Err(Failed::Again("inputs-changed"));
+        match validity {
+            Validity::Unchanged { proof } => Ok(Prepared { proof, ..prepared }),
+            Validity::Changed { path } => {
+                tracing::info!(path = %String::from_utf8_lossy(&path), "inputs changed since they were found");
+                Err(Failed::Again("inputs-changed"))
+            }
         }
-        Ok(prepared)
     }
 
     fn remember_published(&self, prepared: &Prepared) {

@@ -9,6 +9,7 @@
 
 pub mod closure;
 pub mod dependencies;
+pub mod kept;
 pub mod scan;
 pub mod search_list;
 pub mod tree;

@@ -14,7 +14,7 @@ mod watch;
 #[cfg(test)]
 mod watch_tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -25,9 +25,12 @@ pub(crate) use listing::precompiled_header_of;
 pub use listing::{EntryKind, Listing};
 pub use stat::StatTuple;
 
+use super::closure::Object;
+use super::kept::Item;
 use super::scan::References;
-use watch::Watch;
 use crate::host::files::{FileError, PathContext};
+pub use watch::Mark;
+use watch::Watch;
 
 /// BLAKE3 of a file's bytes.
 pub type ContentDigest = [u8; 32];
@@ -105,6 +108,8 @@ pub struct Tree {
     listings: RwLock<HashMap<Vec<u8>, Listed>>,
     granules: RwLock<HashMap<u64, i128>>,
     watch: Watch,
+    items: RwLock<HashMap<Box<[u8]>, Arc<Item>>>,
+    directories: RwLock<HashSet<Arc<[u8]>>>,
 }
 
 impl Tree {
@@ -124,7 +129,7 @@ impl Tree {
 
     /// Takes notice of all that changed until now. Two equal marks, neither `None`: nothing changed in between of
     /// what was known at the first.
-    pub fn refresh(&self) -> Option<(u64, u64)> {
+    pub fn refresh(&self) -> Option<Mark> {
         self.watch.refresh()
     }
 
@@ -200,6 +205,48 @@ impl Tree {
         };
         insert_bounded(&self.listings, path.to_vec(), listed.clone(), REMEMBERED_LISTINGS);
         Ok(listed)
+    }
+
+    /// What is known to be at `path`, in the one copy all closures share.
+    pub(super) fn share(&self, path: Vec<u8>, object: Object) -> Arc<Item> {
+        let path = path.into_boxed_slice();
+        if let Some(item) = known(&self.items, &*path)
+            && item.object == object
+        {
+            return item;
+        }
+        let item = Arc::new(Item { path, object });
+        insert_bounded(
+            &self.items,
+            item.path.clone(),
+            Arc::clone(&item),
+            REMEMBERED_FILES,
+        );
+        item
+    }
+
+    /// The path of a directory, in the one copy all closures share.
+    pub(super) fn share_directory(&self, path: &[u8]) -> Arc<[u8]> {
+        let mut directories = self.directories.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = directories.get(path) {
+            return Arc::clone(shared);
+        }
+        if directories.len() >= REMEMBERED_LISTINGS {
+            directories.clear();
+        }
+        let shared: Arc<[u8]> = path.into();
+        directories.insert(Arc::clone(&shared));
+        shared
+    }
+
+    /// What a file of `digest` refers to, if one was scanned.
+    pub(super) fn references_of(&self, digest: &ContentDigest) -> Option<Arc<References>> {
+        known(&self.references, digest)
+    }
+
+    /// Whether what is said of `path` is proven by watches.
+    pub(super) fn is_proven(&self, path: &[u8]) -> bool {
+        self.watch.answer(path).is_some()
     }
 
     fn read(&self, path: &[u8], purpose: content::Purpose) -> Result<(Content, Vec<u8>), TreeError> {

@@ -1,19 +1,23 @@
-//! Whether what a closure says of the client's files still holds.
+//! Whether what a closure says of the client's files still holds, and what of it can be kept if not all does.
 //!
 //! Run before a remembered closure is used and again before a result is published. A directory that changed
 //! is listed again and only the names some lookup asked for are judged: a build that writes its objects
 //! beside its headers changes directories all the time.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::closure::{Closure, Object};
-use super::tree::{Listed, Listing, Tree, TreeError, join, precompiled_header_of};
+use super::closure::Object;
+use super::kept::{Item, Kept};
+use super::tree::{Listed, Listing, Mark, Tree, TreeError, join, precompiled_header_of};
 
 /// What [`validate`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Validity {
     /// The compile would read the same files.
-    Unchanged,
+    Unchanged {
+        /// As long as [`Tree::refresh`] gives this mark, it stays so. `None` where watches do not see everything.
+        proof: Option<Mark>,
+    },
     /// It might not.
     Changed {
         /// The first physical path found different.
@@ -21,75 +25,223 @@ pub enum Validity {
     },
 }
 
-/// Compares `closure` with the client's files. What cannot be examined any more counts as changed.
-pub fn validate(tree: &Tree, closure: &Closure) -> Validity {
-    tree.refresh();
-    let objects = closure
-        .objects
-        .iter()
-        .find(|(path, object)| !holds(tree, path, object).unwrap_or(false));
-    if let Some((path, _)) = objects {
-        return Validity::Changed { path: path.clone() };
+/// Compares `kept` with the client's files. What cannot be examined any more counts as changed.
+pub fn validate(tree: &Tree, kept: &Kept) -> Validity {
+    let mark = tree.refresh();
+    match examine(tree, kept) {
+        Ok(Examined { edited, .. }) if edited.is_empty() => Validity::Unchanged {
+            proof: mark.filter(|_| is_proven(tree, kept)),
+        },
+        Ok(Examined { edited, .. }) => Validity::Changed {
+            path: edited
+                .first()
+                .and_then(|index| kept.items.get(*index))
+                .map_or_else(Vec::new, |item| item.path.to_vec()),
+        },
+        Err(path) => Validity::Changed { path },
     }
-    let nothing = BTreeSet::new();
-    for (path, listed) in &closure.listed {
-        let absent = closure.absent.get(path).unwrap_or(&nothing);
-        match changed_name(tree, closure, path, listed, absent) {
-            Ok(None) => {}
-            Ok(Some(name)) => {
-                return Validity::Changed {
-                    path: join(path, &name),
-                };
-            }
-            Err(_) => return Validity::Changed { path: path.clone() },
-        }
-    }
-    let unlisted = closure
-        .absent
-        .iter()
-        .filter(|(path, _)| !closure.listed.contains_key(*path));
-    for path in unlisted.flat_map(|(path, names)| names.iter().map(|name| join(path, name))) {
-        if !matches!(tree.stat(&path), Ok(None)) {
-            return Validity::Changed { path };
-        }
-    }
-    Validity::Unchanged
 }
 
-fn holds(tree: &Tree, path: &[u8], object: &Object) -> Result<bool, TreeError> {
-    let Some(now) = tree.stat(path)? else {
-        return Ok(false);
+/// A closure that holds now, made of one that held before.
+#[derive(Debug)]
+pub enum Revision {
+    /// It holds as it is, or with newer listings, or with other bytes in files that refer to the same names.
+    Holds {
+        /// The closure now.
+        kept: Arc<Kept>,
+        /// As in [`Validity::Unchanged`].
+        proof: Option<Mark>,
+    },
+    /// Other names may be looked up, or other files found: it must be discovered anew.
+    Other,
+}
+
+/// Brings `kept` up to date where that takes no discovery. `is_ours` says of a name in a directory that quicc
+/// published it, so that no lookup unforeseen will ask for it.
+pub fn revise(tree: &Tree, kept: &Arc<Kept>, is_ours: &dyn Fn(&[u8], &[u8]) -> bool) -> Revision {
+    let mark = tree.refresh();
+    let Ok(examined) = examine(tree, kept) else {
+        return Revision::Other;
     };
-    Ok(match object {
+    let Some(edited) = reread(tree, kept, &examined.edited) else {
+        return Revision::Other;
+    };
+    let Some(listed) = relist(tree, kept, is_ours) else {
+        return Revision::Other;
+    };
+    let kept = if edited.is_empty() && listed.is_empty() {
+        Arc::clone(kept)
+    } else {
+        let mut revised = Kept::clone(kept);
+        for (index, item) in edited {
+            revised.items[index] = item;
+        }
+        for (index, listed) in listed {
+            revised.listed[index].1 = listed;
+        }
+        Arc::new(revised)
+    };
+    let proof = mark.filter(|_| is_proven(tree, &kept));
+    Revision::Holds { kept, proof }
+}
+
+/// What differs and yet leaves every lookup as it was.
+struct Examined {
+    /// Files with other bytes or attributes, by index.
+    edited: Vec<usize>,
+}
+
+/// Looks at everything. `Err` names the first path by which a lookup would end otherwise.
+fn examine(tree: &Tree, kept: &Kept) -> Result<Examined, Vec<u8>> {
+    let mut edited = Vec::new();
+    for (index, item) in kept.items.iter().enumerate() {
+        match compare(tree, &item.path, &item.object) {
+            Ok(Standing::Same) => {}
+            Ok(Standing::Edited) => edited.push(index),
+            Ok(Standing::Other) | Err(_) => return Err(item.path.to_vec()),
+        }
+    }
+    for (path, listed) in &kept.listed {
+        match changed_name(tree, kept, path, listed) {
+            Ok(None) => {}
+            Ok(Some(name)) => return Err(join(path, &name)),
+            Err(_) => return Err(path.to_vec()),
+        }
+    }
+    let unlisted = kept.absent.iter().filter(|(path, _)| !kept.is_listed(path));
+    for path in unlisted.flat_map(|(path, names)| names.iter().map(|name| join(path, name))) {
+        if !matches!(tree.stat(&path), Ok(None)) {
+            return Err(path);
+        }
+    }
+    Ok(Examined { edited })
+}
+
+enum Standing {
+    Same,
+    /// A regular file as before, with other bytes or attributes.
+    Edited,
+    Other,
+}
+
+fn compare(tree: &Tree, path: &[u8], object: &Object) -> Result<Standing, TreeError> {
+    let Some(now) = tree.stat(path)? else {
+        return Ok(Standing::Other);
+    };
+    let (same, otherwise) = match object {
         // Its names are judged one by one.
-        Object::Directory { stat } => now.is_same_inode(stat),
+        Object::Directory { stat } => (now.is_same_inode(stat), Standing::Other),
         Object::File {
             stat,
             digest,
             settled,
             ..
-        } => now == *stat && (*settled || tree.content(path, &now)?.digest == *digest),
-        Object::Symlink { target, stat } => now == *stat && tree.link_target(path)? == *target,
-    })
+        } => {
+            let same = now == *stat && (*settled || tree.content(path, &now)?.digest == *digest);
+            let is_file = now.is_file();
+            (
+                same,
+                if is_file {
+                    Standing::Edited
+                } else {
+                    Standing::Other
+                },
+            )
+        }
+        Object::Symlink { target, stat } => (
+            now == *stat && (tree.is_proven(path) || tree.link_target(path)? == *target),
+            Standing::Other,
+        ),
+    };
+    Ok(if same { Standing::Same } else { otherwise })
+}
+
+/// The edited files as they are now; `None` if one refers to other names than before, or if what it refers to
+/// says less than its text.
+fn reread(tree: &Tree, kept: &Kept, edited: &[usize]) -> Option<Vec<(usize, Arc<Item>)>> {
+    // A computed name may depend on any byte.
+    if kept.computed && !edited.is_empty() {
+        return None;
+    }
+    edited
+        .iter()
+        .map(|&index| {
+            let item = kept.items.get(index)?;
+            let Object::File { digest, .. } = &item.object else {
+                return None;
+            };
+            let before = tree.references_of(digest)?;
+            let now = tree.stat(&item.path).ok()??;
+            let (content, references) = tree.scanned(&item.path, &now).ok()?;
+            let object = Object::File {
+                stat: content.stat,
+                digest: content.digest,
+                executable: content.stat.is_executable(),
+                settled: content.settled,
+            };
+            (references == before).then(|| (index, tree.share(item.path.to_vec(), object)))
+        })
+        .collect()
+}
+
+/// Newer listings of directories in which nothing came or went that a lookup asked for; `None` where names are
+/// computed and one appeared that is not ours.
+fn relist(tree: &Tree, kept: &Kept, is_ours: &dyn Fn(&[u8], &[u8]) -> bool) -> Option<Vec<(usize, Listed)>> {
+    let mut newer = Vec::new();
+    for (index, (path, before)) in kept.listed.iter().enumerate() {
+        let now = tree.listing(path).ok()?;
+        if Arc::ptr_eq(&now.listing, &before.listing) {
+            continue;
+        }
+        let appeared = |name: &&Vec<u8>| !before.listing.names.contains_key(*name);
+        if kept.computed
+            && now
+                .listing
+                .names
+                .keys()
+                .filter(appeared)
+                .any(|name| !is_ours(path, name))
+        {
+            return None;
+        }
+        newer.push((index, now));
+    }
+    Some(newer)
+}
+
+/// Whether every word of the kernel that `kept` rests on is watched.
+fn is_proven(tree: &Tree, kept: &Kept) -> bool {
+    kept.items.iter().all(|item| tree.is_proven(&item.path))
+        && kept.listed.iter().all(|(path, _)| tree.is_proven(path))
+        && kept
+            .absent
+            .iter()
+            .filter(|(path, _)| !kept.is_listed(path))
+            .all(|(path, names)| names.iter().all(|name| tree.is_proven(&join(path, name))))
 }
 
 /// A name that was looked up in vain in `path` and is there now.
 fn changed_name(
     tree: &Tree,
-    closure: &Closure,
+    kept: &Kept,
     path: &[u8],
     listed: &Listed,
-    absent: &BTreeSet<Vec<u8>>,
 ) -> Result<Option<Vec<u8>>, TreeError> {
     if listed.settled && tree.stat(path)? == Some(listed.stat) {
         return Ok(None);
     }
     let now = tree.listing(path)?.listing;
-    if let Some(name) = absent.iter().find(|name| now.names.contains_key(*name)) {
-        return Ok(Some(name.clone()));
+    let absent = kept.absent_in(path);
+    if let Some(name) = absent
+        .into_iter()
+        .flat_map(|names| names.iter())
+        .find(|name| now.names.contains_key(*name))
+    {
+        return Ok(Some(name.to_vec()));
     }
-    let was_asked_for =
-        |header: &[u8]| absent.contains(header) || closure.objects.contains_key(&join(path, header));
+    let was_asked_for = |header: &[u8]| {
+        absent.is_some_and(|names| names.contains(header)) || kept.get(&join(path, header)).is_some()
+    };
     Ok(new_precompiled(&listed.listing, &now, was_asked_for))
 }
 
@@ -116,7 +268,18 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-    use crate::inputs::closure::Fixture;
+    use crate::inputs::closure::{Closure, Fixture};
+    use crate::inputs::tree::StatTuple;
+
+    /// What is found of a closure, without the proof.
+    fn validate(tree: &Tree, closure: &Closure) -> Validity {
+        match super::validate(tree, &Kept::new(tree, closure.clone())) {
+            Validity::Unchanged { .. } => UNCHANGED,
+            changed => changed,
+        }
+    }
+
+    const UNCHANGED: Validity = Validity::Unchanged { proof: None };
 
     /// A source that includes `x.h` by way of `-I first -I second`, found in the second.
     fn fixture() -> Fixture {
@@ -140,13 +303,9 @@ mod tests {
                 fixture.settle();
             }
             let closure = fixture.discover();
-            assert_eq!(
-                validate(&fixture.tree, &closure),
-                Validity::Unchanged,
-                "{what}: before"
-            );
+            assert_eq!(validate(&fixture.tree, &closure), UNCHANGED, "{what}: before");
             change(&fixture);
-            let expected = expected.map_or(Validity::Unchanged, |path| Validity::Changed {
+            let expected = expected.map_or(UNCHANGED, |path| Validity::Changed {
                 path: fixture.path(path),
             });
             assert_eq!(
@@ -171,14 +330,22 @@ mod tests {
         fixture.settle();
         let closure = fixture.discover();
         for _ in 0..2 {
-            assert_eq!(validate(&fixture.tree, &closure), Validity::Unchanged, "{what}: watched, before");
+            assert_eq!(
+                validate(&fixture.tree, &closure),
+                UNCHANGED,
+                "{what}: watched, before"
+            );
         }
         change(&fixture);
-        let expected = expected.map_or(Validity::Unchanged, |path| Validity::Changed {
+        let expected = expected.map_or(UNCHANGED, |path| Validity::Changed {
             path: fixture.path(path),
         });
         for _ in 0..2 {
-            assert_eq!(validate(&fixture.tree, &closure), expected, "{what}: watched, after");
+            assert_eq!(
+                validate(&fixture.tree, &closure),
+                expected,
+                "{what}: watched, after"
+            );
         }
     }
 
@@ -290,7 +457,7 @@ mod tests {
         search.ignored.push(b"later/include".to_vec());
         let closure = fixture.discover_with(|request| request.search = &search);
         let check = |expected| assert_eq!(validate(&fixture.tree, &closure), expected);
-        check(Validity::Unchanged);
+        check(UNCHANGED);
         fixture.directory("later/include");
         check(Validity::Changed {
             path: fixture.path("later"),
@@ -305,7 +472,7 @@ mod tests {
         fixture.write("two/x.h", "");
         symlink("one", fixture.os_path("link")).unwrap();
         let closure = fixture.discover();
-        assert_eq!(validate(&fixture.tree, &closure), Validity::Unchanged);
+        assert_eq!(validate(&fixture.tree, &closure), UNCHANGED);
         fs::remove_file(fixture.os_path("link")).unwrap();
         symlink("two", fixture.os_path("link")).unwrap();
         assert_eq!(
@@ -313,6 +480,103 @@ mod tests {
             Validity::Changed {
                 path: fixture.path("link")
             }
+        );
+    }
+
+    /// A watched closure of the fixture after `change`, brought up to date, with `computed` set as given.
+    fn revised(computed: bool, change: impl Fn(&Fixture)) -> (Fixture, Revision) {
+        let mut fixture = fixture();
+        fixture.tree = Tree::watching();
+        fixture.settle();
+        let closure = Closure {
+            computed,
+            ..fixture.discover()
+        };
+        let kept = Arc::new(Kept::new(&fixture.tree, closure));
+        change(&fixture);
+        let is_ours = |_: &[u8], name: &[u8]| name == b"a.o";
+        let revision = revise(&fixture.tree, &kept, &is_ours);
+        (fixture, revision)
+    }
+
+    /// The items, without the times of directories, which change with every name and tell nobody anything.
+    fn timeless(kept: &Kept) -> Vec<(&[u8], Object)> {
+        let timeless = |object: &Object| match object {
+            Object::Directory { stat } => Object::Directory {
+                stat: StatTuple {
+                    mtime_ns: 0,
+                    ctime_ns: 0,
+                    ..*stat
+                },
+            },
+            other => other.clone(),
+        };
+        kept.items
+            .iter()
+            .map(|item| (&*item.path, timeless(&item.object)))
+            .collect()
+    }
+
+    #[test]
+    fn what_takes_no_discovery_is_brought_up_to_date() {
+        let check = |what: &str, computed, change: &dyn Fn(&Fixture), expected: bool| {
+            let (fixture, revision) = revised(computed, change);
+            let holds = match revision {
+                Revision::Holds { kept, proof } => {
+                    let fresh = Kept::new(&fixture.tree, fixture.discover());
+                    assert_eq!(timeless(&kept), timeless(&fresh), "{what}: as if discovered");
+                    assert_eq!(kept.absent, fresh.absent, "{what}: as if discovered");
+                    let names = |kept: &Kept| -> Vec<_> {
+                        let listed = kept.listed.iter();
+                        listed
+                            .map(|(path, listed)| (path.clone(), listed.listing.clone()))
+                            .collect()
+                    };
+                    assert_eq!(names(&kept), names(&fresh), "{what}: as if discovered");
+                    assert!(proof.is_some(), "{what}: all of it is watched");
+                    assert_eq!(fixture.tree.refresh(), proof, "{what}");
+                    true
+                }
+                Revision::Other => false,
+            };
+            assert_eq!(holds, expected, "{what}, computed: {computed}");
+        };
+        let body = |f: &Fixture| f.write("own.h", "int edited;");
+        let directive = |f: &Fixture| f.write("own.h", "#include \"new.h\"");
+        let shadowed = |f: &Fixture| f.write("first/x.h", "");
+        let object = |f: &Fixture| f.write("a.o", "");
+        let neighbour = |f: &Fixture| f.write("unrelated.h", "");
+        check("nothing", false, &|_| {}, true);
+        check("a body", false, &body, true);
+        check("a directive", false, &directive, false);
+        check("a header found earlier", false, &shadowed, false);
+        check("a header deleted", false, &|f| f.remove("own.h"), false);
+        check("an object of ours", false, &object, true);
+        check("a neighbour", false, &neighbour, true);
+        // Any byte and any name may decide a computed include.
+        check("nothing", true, &|_| {}, true);
+        check("a body", true, &body, false);
+        check("an object of ours", true, &object, true);
+        check("a neighbour", true, &neighbour, false);
+    }
+
+    #[test]
+    fn a_proof_ends_with_any_change_of_what_it_rests_on() {
+        let (fixture, revision) = revised(false, |_| {});
+        let Revision::Holds { proof, .. } = revision else {
+            panic!("nothing changed")
+        };
+        for change in ["own.h", "second/x.h", "first/new.h"] {
+            let before = fixture.tree.refresh();
+            fixture.write(change, "changed");
+            assert_ne!(fixture.tree.refresh(), before, "{change}");
+            assert_ne!(fixture.tree.refresh(), proof, "{change}");
+        }
+        let plain = Tree::new();
+        let kept = Kept::new(&plain, fixture.discover());
+        assert_eq!(
+            super::validate(&plain, &kept),
+            Validity::Unchanged { proof: None }
         );
     }
 }

@@ -6,6 +6,7 @@ use std::process::Output;
 
 use super::*;
 use crate::host::process;
+use crate::inputs::kept::Kept;
 use crate::inputs::scan::TimeMacros;
 use crate::inputs::tree::as_path;
 use crate::inputs::{dependencies, search_list, validate};
@@ -58,8 +59,8 @@ fn check(fixture: &mut Fixture, compiler: &str, language: &str, flags: &[&str]) 
         );
     }
     assert_eq!(
-        validate::validate(&fixture.tree, &closure),
-        validate::Validity::Unchanged
+        validate::validate(&fixture.tree, &Kept::new(&fixture.tree, closure.clone())),
+        validate::Validity::Unchanged { proof: None }
     );
     closure
 }

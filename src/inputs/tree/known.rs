@@ -242,7 +242,10 @@ mod tests {
         let mut known = known();
         known.cover(b"/src2", 9);
         known.apply(&Event::Itself(9));
-        assert!(known.answer(b"/src/a.h").is_some(), "a name that only begins alike");
+        assert!(
+            known.answer(b"/src/a.h").is_some(),
+            "a name that only begins alike"
+        );
         known.apply(&Event::Itself(SRC));
         assert_eq!(known.ticket(b"/src"), None, "to be covered anew");
     }

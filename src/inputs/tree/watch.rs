@@ -40,7 +40,7 @@ const WATCHED_FILE_SYSTEMS: [i64; 9] = [
 ];
 
 /// How often everything was forgotten, and how many events there were since.
-pub(super) type Mark = (u64, u64);
+pub type Mark = (u64, u64);
 
 /// What was asked while nothing changed stays known.
 #[derive(Debug, Default)]

@@ -58,7 +58,10 @@ impl World {
             5 => fs::create_dir(one),
             6 => fs::remove_dir(one),
             7 => fs::set_permissions(one, PermissionsExt::from_mode(0o700 + kind as u32 % 8)),
-            8 => File::options().append(true).open(one).and_then(|mut file| file.write_all(b"more")),
+            8 => File::options()
+                .append(true)
+                .open(one)
+                .and_then(|mut file| file.write_all(b"more")),
             _ => File::options()
                 .write(true)
                 .open(one)
@@ -112,7 +115,11 @@ fn an_unchanged_path_is_not_asked_again() {
     assert_eq!(world.tree.refresh(), mark, "nobody asked of b");
     fs::write(world.root.join("a/y.h"), "").unwrap();
     assert_ne!(world.tree.refresh(), mark);
-    assert_eq!(world.tree.watch.answer(&path), Some(stat), "its own answer stands");
+    assert_eq!(
+        world.tree.watch.answer(&path),
+        Some(stat),
+        "its own answer stands"
+    );
 }
 
 fn bytes(world: &World, name: &str) -> Vec<u8> {
@@ -149,7 +156,10 @@ fn writes_by_other_ways_are_noticed() {
         fs::write(&second, "another").unwrap();
     });
     follows(|world| {
-        let mut file = File::options().write(true).open(world.root.join("a/x.h")).unwrap();
+        let mut file = File::options()
+            .write(true)
+            .open(world.root.join("a/x.h"))
+            .unwrap();
         world.check("opened");
         file.write_all(b"two").unwrap();
         world.check("written");

@@ -1,0 +1,177 @@
+//! Compiles that were prepared before: for the same call nothing is looked for again as long as all that was found
+//! still holds.
+//!
+//! Blocking. Never believes what it cannot examine; whoever asks then prepares anew.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use quicc_protocol::BlobDigest;
+use quicc_protocol::message::wrapper::CompileRequest;
+
+use super::compilers::{Compilers, Environment};
+use super::outputs;
+use super::remote::{self, Candidate, LocalReason, Prepared, Tier};
+use crate::inputs::kept::Kept;
+use crate::inputs::tree::Tree;
+use crate::inputs::validate::{Revision, revise};
+
+/// Calls remembered; beyond it all are forgotten and learned again.
+const REMEMBERED: usize = 20_000;
+
+/// Variables that differ from call to call of one build and that neither a verdict nor a compiler looks at.
+const IDLE_VARIABLES: [&str; 6] = ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "SHLVL", "OLDPWD", "_"];
+
+/// Identifies a call by all that decides what it reads.
+pub type Key = [u8; 32];
+
+/// What was found for a call.
+#[derive(Debug, Clone)]
+struct Remembered {
+    candidate: Arc<Candidate>,
+    kept: Arc<Kept>,
+    tier: Tier,
+    toolchain: BlobDigest,
+}
+
+/// The memory.
+#[derive(Debug, Default)]
+pub struct Recall(Mutex<HashMap<Key, Remembered>>);
+
+/// The key of a call.
+pub fn key_of(request: &CompileRequest) -> Key {
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |text: &[u8]| {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text);
+    };
+    add(&request.compiler);
+    add(&request.cwd);
+    add(&(request.argv.len() as u64).to_le_bytes());
+    for argument in &request.argv {
+        add(argument);
+    }
+    for (name, value) in decisive(&request.env) {
+        add(name);
+        add(value);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+fn decisive(env: &Environment) -> impl Iterator<Item = (&[u8], &[u8])> {
+    env.iter()
+        .map(|(name, value)| (name.as_slice(), value.as_slice()))
+        .filter(|(name, _)| !IDLE_VARIABLES.iter().any(|idle| idle.as_bytes() == *name))
+}
+
+impl Recall {
+    /// The call of `key` prepared as before, if what was found then can be brought up to date. The inner error says
+    /// why it is to be compiled here this time.
+    pub fn prepare(
+        &self,
+        compilers: &Compilers,
+        tree: &Tree,
+        request: &CompileRequest,
+        key: &Key,
+        is_ours: &dyn Fn(&[u8], &[u8]) -> bool,
+    ) -> Option<(Arc<Candidate>, Result<Prepared, LocalReason>)> {
+        let Remembered {
+            candidate,
+            kept,
+            tier,
+            toolchain,
+        } = self.lock().get(key).cloned()?;
+        // The tools' bytes are in the closure; which tools they are depends on the machine.
+        let now = compilers
+            .toolchain(remote::compiler_of(request), &request.env)
+            .ok()?;
+        if now.files != candidate.toolchain.files || now.real_files != candidate.toolchain.real_files {
+            return None;
+        }
+        let Revision::Holds { kept, proof } = revise(tree, &kept, is_ours) else {
+            return None;
+        };
+        let outputs = match outputs::locate(&request.cwd, &candidate.plan.outputs) {
+            Ok(outputs) => outputs,
+            Err(odd) => return Some((candidate, Err(odd.code().to_owned()))),
+        };
+        if outputs.iter().any(|output| kept.get(&output.directory).is_none()) {
+            return None;
+        }
+        let prepared = Prepared {
+            action: remote::action(request, &outputs),
+            kept,
+            proof,
+            outputs,
+            tier,
+            toolchain,
+        };
+        Some((candidate, Ok(prepared)))
+    }
+
+    /// Remembers what a compile that succeeded was prepared with.
+    pub fn remember(&self, key: Key, candidate: &Arc<Candidate>, prepared: &Prepared) {
+        if candidate.asked_of_files {
+            return;
+        }
+        let remembered = Remembered {
+            candidate: Arc::clone(candidate),
+            kept: Arc::clone(&prepared.kept),
+            tier: prepared.tier,
+            toolchain: prepared.toolchain,
+        };
+        let mut map = self.lock();
+        if map.len() >= REMEMBERED {
+            map.clear();
+        }
+        map.insert(key, remembered);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Remembered>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quicc_protocol::message::wrapper::{StandardStreams, VERSION};
+
+    fn request(argv: &[&str], env: &[(&str, &str)]) -> CompileRequest {
+        let bytes = |text: &&str| text.as_bytes().to_vec();
+        CompileRequest {
+            version: VERSION,
+            compiler: b"/usr/bin/gcc".to_vec(),
+            argv: argv.iter().map(bytes).collect(),
+            cwd: b"/src".to_vec(),
+            env: env
+                .iter()
+                .map(|(name, value)| (bytes(name), bytes(value)))
+                .collect(),
+            umask: 0o022,
+            streams: StandardStreams::default(),
+            mount_namespace: 0,
+            inside_local_compile: false,
+        }
+    }
+
+    #[test]
+    fn only_what_decides_makes_another_call() {
+        let key = |argv: &[&str], env: &[(&str, &str)]| key_of(&request(argv, env));
+        let one = key(&["gcc", "-c", "a.c"], &[("PATH", "/bin"), ("MAKEFLAGS", "-j")]);
+        assert_eq!(
+            one,
+            key(&["gcc", "-c", "a.c"], &[("PATH", "/bin"), ("MAKELEVEL", "2")])
+        );
+        assert_ne!(one, key(&["gcc", "-c", "a.c"], &[("PATH", "/sbin")]));
+        assert_ne!(
+            one,
+            key(&["gcc", "-c", "a.c"], &[("PATH", "/bin"), ("CPATH", "x")])
+        );
+        assert_ne!(one, key(&["gcc", "-ca.c"], &[("PATH", "/bin")]));
+        assert_ne!(
+            key(&["gcc", "PATH", "/bin"], &[]),
+            key(&["gcc"], &[("PATH", "/bin")])
+        );
+    }
+}

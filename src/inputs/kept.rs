@@ -1,0 +1,132 @@
+//! A closure as it is kept between compiles: what it shares with others is held once.
+//!
+//! An agent remembers thousands of closures of hundreds of files each; as maps of paths they would fill its memory.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::closure::{Closure, Object};
+use super::tree::{Listed, Tree, join};
+
+/// A path of a closure and what is there.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Absolute and physical.
+    pub path: Box<[u8]>,
+    /// What is there.
+    pub object: Object,
+}
+
+/// Names in one directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameSet(
+    /// Each name and a NUL, which no name holds; ascending.
+    Box<[u8]>,
+);
+
+impl NameSet {
+    /// The names, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.0
+            .split_inclusive(|&byte| byte == 0)
+            .map(|name| &name[..name.len() - 1])
+    }
+
+    /// Whether `name` is among them.
+    pub fn contains(&self, name: &[u8]) -> bool {
+        self.iter().any(|other| other == name)
+    }
+}
+
+impl FromIterator<Vec<u8>> for NameSet {
+    fn from_iter<T: IntoIterator<Item = Vec<u8>>>(names: T) -> Self {
+        let names: BTreeSet<Vec<u8>> = names.into_iter().collect();
+        let mut bytes = Vec::with_capacity(names.iter().map(|name| name.len() + 1).sum());
+        for name in names {
+            bytes.extend(name);
+            bytes.push(0);
+        }
+        Self(bytes.into())
+    }
+}
+
+/// Everything one compile may read, as [`Closure`] says it.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// What exists, ascending by path.
+    pub items: Box<[Arc<Item>]>,
+    /// The directories in which names were looked up, with all their names.
+    pub listed: Box<[(Arc<[u8]>, Listed)]>,
+    /// By directory, the names looked up and not found.
+    pub absent: Box<[(Arc<[u8]>, NameSet)]>,
+    /// [`Closure::computed`].
+    pub computed: bool,
+}
+
+impl Kept {
+    /// Keeps `closure`, sharing with all that `tree` knows.
+    pub fn new(tree: &Tree, closure: Closure) -> Self {
+        let items = closure
+            .objects
+            .into_iter()
+            .map(|(path, object)| tree.share(path, object));
+        let absent = closure
+            .absent
+            .into_iter()
+            .map(|(path, names)| (tree.share_directory(&path), names.into_iter().collect()));
+        let listed = closure
+            .listed
+            .into_iter()
+            .map(|(path, listed)| (tree.share_directory(&path), listed));
+        Self {
+            items: items.collect(),
+            absent: absent.collect(),
+            listed: listed.collect(),
+            computed: closure.computed,
+        }
+    }
+
+    /// What is at `path`.
+    pub fn get(&self, path: &[u8]) -> Option<&Object> {
+        let index = self.items.binary_search_by(|item| (*item.path).cmp(path)).ok()?;
+        self.items.get(index).map(|item| &item.object)
+    }
+
+    /// The names of `directory` looked up in vain.
+    pub fn absent_in(&self, directory: &[u8]) -> Option<&NameSet> {
+        let index = self
+            .absent
+            .binary_search_by(|(path, _)| (**path).cmp(directory))
+            .ok()?;
+        self.absent.get(index).map(|(_, names)| names)
+    }
+
+    /// Whether the names of `directory` are known.
+    pub fn is_listed(&self, directory: &[u8]) -> bool {
+        self.listed
+            .binary_search_by(|(path, _)| (**path).cmp(directory))
+            .is_ok()
+    }
+
+    /// The paths looked up in vain.
+    pub fn absent_paths(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.absent
+            .iter()
+            .flat_map(|(directory, names)| names.iter().map(|name| join(directory, name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_holds_the_names_it_was_made_of() {
+        let names = [&b"b"[..], b"a", b"", b"a b", b"b"].map(<[u8]>::to_vec);
+        let set: NameSet = names.iter().cloned().collect();
+        assert_eq!(set.iter().collect::<Vec<_>>(), [&b""[..], b"a", b"a b", b"b"]);
+        assert!(names.iter().all(|name| set.contains(name)));
+        assert!(!set.contains(b"ab"));
+        assert_eq!(NameSet::from_iter([]).iter().count(), 0);
+    }
+}
