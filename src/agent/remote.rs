@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -165,7 +166,7 @@ pub fn prepare(
     let locale_files = compilers.locale_files(&toolchain.toolchain, &request.env);
     let mut directories = toolchain.directories.clone();
     directories.extend(outputs.iter().map(|output| output.directory.clone()));
-    directories.extend(logical_cwd(request));
+    directories.extend(logical_cwd(request)?);
     let mut inputs = Request {
         cwd: &request.cwd,
         source: &plan.source,
@@ -181,6 +182,7 @@ pub fn prepare(
         closure::discover(tree, inputs).map_err(|error| said("inputs", &error.to_string()))
     };
     let mut closure = discover(&inputs)?;
+    refuse_untravelled(&closure)?;
     let mut used = Tier::Scan;
     if tier == Tier::Dependencies || closure.computed {
         let dependencies = compilers
@@ -188,9 +190,9 @@ pub fn prepare(
             .ok_or_else(|| "dependencies-failed".to_owned())?;
         inputs.dependencies = &dependencies;
         closure = discover(&inputs)?;
+        refuse_untravelled(&closure)?;
         used = Tier::Dependencies;
     }
-    refuse_untravelled(&closure)?;
     let toolchain = fingerprint(toolchain, plan, &closure);
     // What `-M` told may depend on any byte and any name.
     closure.computed |= used == Tier::Dependencies;
@@ -209,14 +211,26 @@ fn said(code: &str, problem: &str) -> LocalReason {
     code.to_owned()
 }
 
-/// `$PWD` where it names the working directory: compilers record it, links and all.
-fn logical_cwd(request: &CompileRequest) -> Option<Vec<u8>> {
-    let pwd = request
-        .env
-        .iter()
-        .find(|(name, _)| name == b"PWD")
-        .map(|(_, value)| value)?;
-    pwd.starts_with(b"/").then(|| pwd.clone())
+/// `$PWD` where it names the working directory: compilers record it, links and all. A bind mount cannot be told to
+/// a builder: there the two would be two directories.
+fn logical_cwd(request: &CompileRequest) -> Result<Option<Vec<u8>>, LocalReason> {
+    let Some((_, pwd)) = request.env.iter().find(|(name, _)| name == b"PWD") else {
+        return Ok(None);
+    };
+    let path = |path| Path::new(OsStr::from_bytes(path));
+    let identity = |path: &Path| {
+        let data = std::fs::metadata(path).ok()?;
+        Some((data.dev(), data.ino()))
+    };
+    let (pwd_path, cwd) = (path(pwd), path(&request.cwd));
+    if !pwd_path.is_absolute() {
+        return Ok(None);
+    }
+    let is_same = identity(pwd_path).is_some_and(|inode| identity(cwd) == Some(inode));
+    if is_same && pwd_path.canonicalize().ok() != cwd.canonicalize().ok() {
+        return Err("bind-mounted-directory".to_owned());
+    }
+    Ok(Some(pwd.clone()))
 }
 
 /// What a closure may hold that only this machine can answer.
@@ -225,6 +239,8 @@ fn refuse_untravelled(closure: &Closure) -> Result<(), LocalReason> {
         "special-directory"
     } else if closure.time_macros.date_or_time || closure.time_macros.timestamp {
         "time-macros"
+    } else if closure.computed_probe {
+        "computed-probe"
     } else if closure.macro_incbin {
         "computed-incbin"
     } else if closure.precompiled || closure.pch_pragma {

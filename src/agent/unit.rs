@@ -33,6 +33,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(50);
 const SWEEP: Duration = Duration::from_secs(1);
 /// Command lines remembered for outputs nobody declared.
 const ODD_COMMANDS: usize = 4096;
+/// How the names of files end that no source looks for unless it names them literally.
+const NEVER_INCLUDED: [&[u8]; 6] = [b".o", b".obj", b".lo", b".d", b".dwo", b".su"];
 /// Names of published files remembered; beyond it they are treated like any other name.
 const PUBLISHED: usize = 1 << 20;
 
@@ -370,6 +372,9 @@ impl Units {
         {
             return Err(Failed::Finally(Decision::local("terminal-diagnostics")));
         }
+        if prepared.kept.computed_line && text(1) {
+            return Err(Failed::Finally(Decision::local("computed-line")));
+        }
         let prepared = self.require_valid(prepared).await?;
         self.remember_published(&prepared);
         self.recall.remember(unit.key, &unit.candidate, &prepared);
@@ -397,7 +402,8 @@ impl Units {
     fn remember_published(&self, prepared: &Prepared) {
         let mut published = lock(&self.published);
         for output in &prepared.outputs {
-            if published.len() < PUBLISHED {
+            let name = &output.declared.name;
+            if published.len() < PUBLISHED && NEVER_INCLUDED.iter().any(|end| name.ends_with(end)) {
                 published.insert((output.directory.clone(), output.declared.name.clone()));
             }
         }

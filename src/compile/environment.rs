@@ -23,6 +23,7 @@ const PASSED: &[&str] = &[
     "LANG",
     "LANGUAGE",
     "LIBRARY_PATH",
+    "LOCPATH",
     "MACOSX_DEPLOYMENT_TARGET",
     "NO_COLOR",
     "OBJCPLUS_INCLUDE_PATH",
@@ -64,6 +65,8 @@ enum When {
     Set,
     /// Its value is not empty.
     NotEmpty,
+    /// Its value is not empty, and messages are not those of the C locale.
+    WithLocale,
     /// Its value lists a file, apart from directories, whose name is not one of [`HARMLESS_PRELOADS`].
     NamesLibrary,
     /// Its value lists a directory whose name is not [`FAKEROOT_DIRECTORY`].
@@ -86,11 +89,14 @@ const KEEPS_LOCAL: &[(&str, When, Cause)] = &[
     ),
     ("GCC_COMPARE_DEBUG", When::NotEmpty, Cause::EnvironmentFlags),
     ("GCC_EXEC_PREFIX", When::NotEmpty, Cause::EnvironmentPrograms),
+    // Here and below: where Guix and Nix have the C library find locales, apart from the places that are shipped.
+    ("GUIX_LOCPATH", When::WithLocale, Cause::EnvironmentFlags),
     ("LD_AUDIT", When::NotEmpty, Cause::EnvironmentLoader),
     ("LD_DEBUG", When::NotEmpty, Cause::EnvironmentLoader),
     ("LD_LIBRARY_PATH", When::NamesDirectory, Cause::EnvironmentLoader),
     ("LD_PRELOAD", When::NamesLibrary, Cause::EnvironmentLoader),
     ("LD_PROFILE", When::NotEmpty, Cause::EnvironmentLoader),
+    ("LOCALE_ARCHIVE*", When::WithLocale, Cause::EnvironmentFlags),
     ("QA_OVERRIDE_GCC3_OPTIONS", When::Set, Cause::EnvironmentFlags),
     ("RC_DEBUG_OPTIONS", When::Set, Cause::EnvironmentFlags),
     ("RC_DEBUG_PREFIX_MAP", When::Set, Cause::EnvironmentFlags),
@@ -108,7 +114,7 @@ pub(super) fn local_reason(env: &[(Vec<u8>, Vec<u8>)]) -> Option<Reason> {
     env.iter().find_map(|(name, value)| {
         let (_, _, cause) = KEEPS_LOCAL
             .iter()
-            .find(|(known, when, _)| covers(known, name) && applies(*when, value))?;
+            .find(|(known, when, _)| covers(known, name) && applies(*when, value, env))?;
         Some(Reason::new(*cause, name))
     })
 }
@@ -120,10 +126,11 @@ fn covers(known: &str, name: &[u8]) -> bool {
     }
 }
 
-fn applies(when: When, value: &[u8]) -> bool {
+fn applies(when: When, value: &[u8], env: &[(Vec<u8>, Vec<u8>)]) -> bool {
     match when {
         When::Set => true,
         When::NotEmpty => !value.is_empty(),
+        When::WithLocale => !value.is_empty() && has_locale(env),
         // The loader splits LD_PRELOAD at colons and spaces (ld.so(8)).
         When::NamesLibrary => value.split(|byte| matches!(byte, b':' | b' ')).any(|library| {
             let name = path::file_name(library);
@@ -136,6 +143,13 @@ fn applies(when: When, value: &[u8]) -> bool {
             !directory.is_empty() && path::file_name(directory) != FAKEROOT_DIRECTORY.as_bytes()
         }),
     }
+}
+
+/// Whether any variable asks for another locale than C (POSIX, "Internationalization Variables").
+fn has_locale(env: &[(Vec<u8>, Vec<u8>)]) -> bool {
+    env.iter().any(|(name, value)| {
+        (name == b"LANG" || name.starts_with(b"LC_")) && !matches!(value.as_slice(), b"" | b"C" | b"POSIX")
+    })
 }
 
 #[cfg(test)]
@@ -204,6 +218,15 @@ mod tests {
             Some((Cause::EnvironmentLoader, "LD_LIBRARY_PATH")),
         );
         check("LD_BIND_NOW=1", None);
+        check("LOCALE_ARCHIVE=/nix/archive|LANG=C|LC_ALL=", None);
+        check(
+            "LOCALE_ARCHIVE_2_27=/nix/archive|LC_CTYPE=C.UTF-8",
+            Some((Cause::EnvironmentFlags, "LOCALE_ARCHIVE_2_27")),
+        );
+        check(
+            "LANG=de_DE.UTF-8|GUIX_LOCPATH=/gnu/locale",
+            Some((Cause::EnvironmentFlags, "GUIX_LOCPATH")),
+        );
     }
 
     #[test]

@@ -98,6 +98,10 @@ pub struct Closure {
     /// [`Request::dependencies`], and [`super::validate`] cannot see a new file that would shadow one of
     /// them.
     pub computed: bool,
+    /// A file probes for a name only a preprocessor knows, which no `-M` of gcc tells: the compile belongs here.
+    pub computed_probe: bool,
+    /// A file names by a macro whose lines diagnostics quote: what a builder prints may lack them.
+    pub computed_line: bool,
     /// A file hands the assembler a name that is not a literal string.
     pub macro_incbin: bool,
     /// The clock and file-time macros that occur in any file.

@@ -61,6 +61,8 @@ pub struct Kept {
     pub absent: Box<[(Arc<[u8]>, NameSet)]>,
     /// [`Closure::computed`].
     pub computed: bool,
+    /// [`Closure::computed_line`].
+    pub computed_line: bool,
 }
 
 impl Kept {
@@ -83,6 +85,7 @@ impl Kept {
             absent: absent.collect(),
             listed: listed.collect(),
             computed: closure.computed,
+            computed_line: closure.computed_line,
         }
     }
 

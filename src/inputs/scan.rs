@@ -91,6 +91,10 @@ pub struct References {
     /// An operand of an include, embed or their probes is not a literal, or could not be read within the
     /// scanner's bounds: only a preprocessor knows the name.
     pub computed: bool,
+    /// The same of a probe like `__has_include`. gcc's `-M` does not tell which files these ask for.
+    pub computed_probe: bool,
+    /// The file that `#line` names is not a literal: gcc opens it to quote its lines in diagnostics.
+    pub computed_line: bool,
     /// The operand of an `.incbin` or `.include` is not one literal string.
     pub macro_incbin: bool,
     /// Macros that make the output depend on time.
@@ -202,6 +206,8 @@ impl<'a> Scanner<'a> {
         };
         if outcome.is_err() {
             self.references.computed = true;
+            self.references.computed_probe = true;
+            self.references.computed_line = true;
         }
     }
 

@@ -137,13 +137,21 @@ impl Tree {
     pub fn stat(&self, path: &[u8]) -> Result<Option<StatTuple>, TreeError> {
         match self.watch.answer(path) {
             Some(answer) => Ok(answer),
-            None => self.watch.stat(path, || Self::ask(path)),
+            None => self.watch.stat(path, || self.ask(path)),
         }
     }
 
-    fn ask(path: &[u8]) -> Result<Option<StatTuple>, TreeError> {
+    fn ask(&self, path: &[u8]) -> Result<Option<StatTuple>, TreeError> {
         match std::fs::symlink_metadata(as_path(path)) {
-            Ok(metadata) => Ok(Some(StatTuple::from(&metadata))),
+            Ok(metadata) => {
+                let stat = StatTuple::from(&metadata);
+                if stat.is_file() && stat::is_remote(self.granule(path, stat.dev)) {
+                    // NFS may answer from attributes a minute old; a compiler's open asks its server (nfs(5),
+                    // "Close-to-open cache consistency").
+                    return Ok(Some(content::stat_of_opened(path).unwrap_or(stat)));
+                }
+                Ok(Some(stat))
+            }
             Err(error) if is_absence(&error) => Ok(None),
             Err(error) => Err(error)
                 .context("examine", as_path(path))

@@ -110,6 +110,49 @@ fn a_computed_question_for_a_header_gets_the_local_answer() {
     world.compare("rm -f *.o", script);
 }
 
+/// gcc's `-M` names no file that is only probed for, and the file may be in a directory nobody listed.
+#[test]
+fn a_computed_question_beyond_the_listed_directories_gets_the_local_answer() {
+    let world = World::new();
+    world.write("config.h", "");
+    world.write("obj/gen.h", "");
+    let question = |operand: &str| {
+        format!("#define H {operand}\n#if __has_include(H)\nint yes;\n#else\nint no;\n#endif\n")
+    };
+    let absolute = world.at("config.h");
+    world.write("sub/above.c", &question("\"../config.h\""));
+    world.write(
+        "sub/absolute.c",
+        &question(&format!("\"{}\"", absolute.display())),
+    );
+    world.write("below.c", &question("\"obj/gen.h\""));
+    world.write("made.c", &question("\"gen.inc\""));
+    world.write("gen.c", "int gen;\n");
+    let script = "for cc in gcc clang; do for u in sub/above sub/absolute below; do \
+                  $cc -c $u.c -o obj/$(basename $u)-$cc.o; done; done; \
+                  gcc -S gen.c -o gen.inc; gcc -c made.c -o made.o";
+    let summary = world.compare("rm -f obj/*.o gen.inc *.o", script);
+    assert_eq!(summary.reason("computed-probe"), 7, "{summary:?}");
+    assert_eq!(summary.remote(), 1, "{summary:?}");
+}
+
+#[test]
+fn lines_of_a_file_named_by_a_macro_are_quoted_as_locally() {
+    let world = World::new();
+    world.write("gen.y", "one\ntwo\nint unused_here;\n");
+    world.write(
+        "a.c",
+        "#define F \"gen.y\"\n#line 3 F\nstatic int f(void) { int unused; return 0; }\n",
+    );
+    let summary = world.compare("rm -f *.o", "gcc -Wall -c a.c -o a.o; gcc -c a.c -o b.o");
+    assert_eq!(summary.reason("computed-line"), 1, "{summary:?}");
+    assert_eq!(
+        summary.remote(),
+        1,
+        "what prints nothing quotes nothing: {summary:?}"
+    );
+}
+
 #[test]
 fn a_search_directory_that_appears_is_searched() {
     let world = World::new();

@@ -73,6 +73,8 @@ enum Reading {
 #[derive(Default)]
 struct Summary {
     computed: bool,
+    computed_probe: bool,
+    computed_line: bool,
     macro_incbin: bool,
     modules: bool,
     pch_pragma: bool,
@@ -100,6 +102,8 @@ struct Discovery<'t> {
 impl Summary {
     fn unite(&mut self, references: &References) {
         self.computed |= references.computed;
+        self.computed_probe |= references.computed_probe;
+        self.computed_line |= references.computed_line;
         self.macro_incbin |= references.macro_incbin;
         self.modules |= references.modules;
         self.pch_pragma |= references.pch_pragma;
@@ -187,6 +191,8 @@ impl Discovery<'_> {
         let path = path.to_vec();
         Ok(Closure {
             computed: self.summary.computed,
+            computed_probe: self.summary.computed_probe,
+            computed_line: self.summary.computed_line,
             macro_incbin: self.summary.macro_incbin,
             time_macros: self.summary.time_macros,
             modules: self.summary.modules,

@@ -19,10 +19,12 @@ impl Scanner<'_> {
             b"embed" => ReferenceKind::Embed,
             b"line" => {
                 let number = self.skip_trivia(word.end)?;
-                return self.line_marker(self.text.word(number).end);
+                // A macro may stand for the number and the name.
+                self.computed_line(hash, number);
+                return self.line_marker(hash, self.text.word(number).end);
             }
             b"pragma" => return self.pragma(word.end),
-            [b'0'..=b'9', ..] => return self.line_marker(word.end),
+            [b'0'..=b'9', ..] => return self.line_marker(hash, word.end),
             _ => return Ok(()),
         };
         let operand = self.skip_trivia(word.end)?;
@@ -57,14 +59,22 @@ impl Scanner<'_> {
     }
 
     /// `position` is after the line number; a marker without a name has nothing to add.
-    fn line_marker(&mut self, position: usize) -> Result<(), TooMuchTrivia> {
+    fn line_marker(&mut self, hash: usize, position: usize) -> Result<(), TooMuchTrivia> {
         let at = self.skip_trivia(position)?;
         if let Some((b'"', start)) = self.text.next(at)
             && let Some((spelling, _)) = name::string(self.text, start, NAME)
         {
             self.add(ReferenceKind::Line, Form::Quote, spelling);
+        } else {
+            self.computed_line(hash, at);
         }
         Ok(())
+    }
+
+    /// Notes that a macro at `position` may name the file of the line directive that begins at `hash`.
+    fn computed_line(&mut self, hash: usize, position: usize) {
+        self.references.computed_line |= self.text.peek(position).is_some_and(starts_identifier)
+            && look_back::is_first_on_line(self.text, hash);
     }
 
     /// Reads the pragma whose text begins at `position`.
@@ -111,6 +121,8 @@ impl Scanner<'_> {
         let found = nested.finish();
         self.names.extend(found.includes);
         self.references.computed |= found.computed;
+        self.references.computed_probe |= found.computed_probe;
+        self.references.computed_line |= found.computed_line;
         self.references.modules |= found.modules;
         self.references.pch_pragma |= found.pch_pragma;
         Ok(())

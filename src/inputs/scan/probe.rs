@@ -51,6 +51,7 @@ impl Scanner<'_> {
             look_back::is_in_define(self.text, at) && !self.is_only_asked_for(at)
         };
         self.references.computed |= computed;
+        self.references.computed_probe |= computed;
         Ok(())
     }
 

@@ -172,6 +172,34 @@ fn computed_operands() {
 }
 
 #[test]
+fn computed_probes_and_lines() {
+    let check = |text: &str, probe, line| {
+        let found = scan(text.as_bytes());
+        assert_eq!(
+            (found.computed_probe, found.computed_line),
+            (probe, line),
+            "{text:?}"
+        );
+    };
+    check("#if __has_include(MACRO)", true, false);
+    check("#define HAS(x) __has_include(x)", true, false);
+    check("#define HAS __has_include", true, false);
+    check("#include MACRO", false, false);
+    check("#if __has_include(<x.h>)", false, false);
+    check("#line 3 FILE", false, true);
+    check(" # line PLACE", false, true);
+    check("# 3 FILE", false, true);
+    check("#line 3 \"a.y\"", false, false);
+    check("#line 3", false, false);
+    check(" * a #line of text", false, false);
+    check(
+        &format!("#{}include <x.h>", "/**/".repeat(bounds::COMMENTS_IN_TRIVIA + 1)),
+        true,
+        true,
+    );
+}
+
+#[test]
 fn time_macros() {
     let check = |text: &str, date_or_time, timestamp| {
         assert_eq!(

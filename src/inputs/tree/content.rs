@@ -47,15 +47,27 @@ pub(super) fn read(path: &[u8], purpose: Purpose) -> Result<Reading, TreeError> 
     })
 }
 
-fn attempt(path: &Path, purpose: Purpose) -> Result<Option<Reading>, TreeError> {
-    let read_at = clock::unix_nanos();
+/// What the kernel says of the regular file at `path` once it is open, if it can be opened.
+pub(super) fn stat_of_opened(path: &[u8]) -> Option<StatTuple> {
+    let path = as_path(path);
+    let file = open(path).ok()?;
+    stat_of(&file, path).ok().filter(StatTuple::is_file)
+}
+
+fn open(path: &Path) -> Result<File, TreeError> {
     // A FIFO put in the file's place must not block us, nor a symlink lead elsewhere.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let mut file = OpenOptions::new()
+    let file = OpenOptions::new()
         .read(true)
         .custom_flags(flags.bits())
         .open(path)
         .context("open", path)?;
+    Ok(file)
+}
+
+fn attempt(path: &Path, purpose: Purpose) -> Result<Option<Reading>, TreeError> {
+    let read_at = clock::unix_nanos();
+    let mut file = open(path)?;
     let before = stat_of(&file, path)?;
     if !before.is_file() {
         return Err(TreeError::NotRegular {

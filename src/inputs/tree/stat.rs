@@ -11,6 +11,11 @@ pub(super) const LOCAL_GRANULE: i128 = 20_000_000;
 /// The same where times may be kept in whole or even seconds: network file systems, FUSE, FAT.
 pub(super) const REMOTE_GRANULE: i128 = 2_000_000_000;
 
+/// Whether the granule is that of a file system others may change.
+pub(super) const fn is_remote(granule: i128) -> bool {
+    granule == REMOTE_GRANULE
+}
+
 /// Magic numbers (statfs(2)) of the file systems known to stamp with the local kernel's clock: ext, xfs,
 /// btrfs, tmpfs, ramfs, overlayfs, f2fs, zfs, bcachefs, erofs, squashfs.
 const LOCAL_FILE_SYSTEMS: [i64; 11] = [

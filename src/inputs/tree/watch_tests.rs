@@ -77,7 +77,7 @@ impl World {
             for _ in 0..2 {
                 assert_eq!(
                     self.tree.stat(path).unwrap(),
-                    Tree::ask(path).unwrap(),
+                    Tree::new().stat(path).unwrap(),
                     "{} after {what:?}",
                     String::from_utf8_lossy(path)
                 );
