@@ -17,7 +17,7 @@ use super::link::{Action, Link, Returned, RunError, Sources, Traffic};
 use super::loader_path;
 use super::outputs::{self, Located};
 use super::table::{Object, State, Table, TableError};
-use crate::compile::{self, Invocation, Plan, Surroundings, Verdict};
+use crate::compile::{self, Dialect, Invocation, Plan, Surroundings, Verdict};
 use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::tree::{StatTuple, Tree};
 
@@ -53,6 +53,9 @@ pub struct Prepared {
     pub outputs: Vec<Located>,
     /// How its inputs were found.
     pub tier: Tier,
+    /// Whether diagnostics may quote files the closure lacks: gcc does not look at those a precompiled header was
+    /// made of, and leaves out the lines it cannot quote.
+    pub may_quote_unseen: bool,
     /// Identifies the toolchain's bytes.
     pub toolchain: BlobDigest,
     states: Vec<(Vec<u8>, State, StatTuple)>,
@@ -162,7 +165,10 @@ pub fn prepare(
     };
     let mut closure = discover(&inputs)?;
     let mut used = Tier::Scan;
-    if tier == Tier::Dependencies || closure.computed {
+    // clang examines every file a precompiled header was made of, and its `-M` names them.
+    let examines = plan.loads_precompiled || closure.precompiled;
+    let is_clang = toolchain.toolchain.dialect == Dialect::Clang;
+    if tier == Tier::Dependencies || closure.computed || (is_clang && examines) {
         let dependencies = compilers
             .dependencies(compiler, plan, &request.cwd, &request.env)
             .ok_or_else(|| "dependencies-failed".to_owned())?;
@@ -170,7 +176,11 @@ pub fn prepare(
         closure = discover(&inputs)?;
         used = Tier::Dependencies;
     }
-    refuse_untravelled(&closure)?;
+    closure.time_macros.date_or_time |= plan.names_clock;
+    closure.time_macros.timestamp |= plan.names_file_time;
+    // Asked only where it matters: it runs the compiler once.
+    let reads_clock = closure.time_macros.date_or_time && !compilers.heeds_epoch(compiler, &request.env);
+    refuse_untravelled(&closure, reads_clock)?;
     Ok(assemble(request, plan, toolchain, closure, outputs, used))
 }
 
@@ -190,14 +200,14 @@ fn logical_cwd(request: &CompileRequest) -> Option<Vec<u8>> {
 }
 
 /// What a closure may hold that only this machine can answer.
-fn refuse_untravelled(closure: &Closure) -> Result<(), LocalReason> {
+fn refuse_untravelled(closure: &Closure, reads_clock: bool) -> Result<(), LocalReason> {
     let reason = if closure.objects.keys().any(|path| is_machine_made(path)) {
         "special-directory"
-    } else if closure.time_macros.date_or_time || closure.time_macros.timestamp {
+    } else if reads_clock || closure.time_macros.timestamp {
         "time-macros"
     } else if closure.macro_incbin {
         "computed-incbin"
-    } else if closure.precompiled || closure.pch_pragma {
+    } else if closure.odd_precompiled || closure.pch_pragma {
         "precompiled-header"
     } else {
         return Ok(());
@@ -251,9 +261,11 @@ fn assemble(
             (path.clone(), state, stat)
         })
         .collect();
+    let may_quote_unseen = closure.precompiled && toolchain.toolchain.dialect == Dialect::Gcc;
     let toolchain = fingerprint(toolchain, plan, &closure);
     Prepared {
         action,
+        may_quote_unseen,
         closure,
         outputs,
         tier,

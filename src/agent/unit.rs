@@ -109,7 +109,7 @@ impl Units {
         Arc::new(Self {
             farm,
             tree,
-            compilers: Compilers::default(),
+            compilers: Compilers::new(trials.clone()),
             trust: Trust::default(),
             trials,
             blocking: Semaphore::new(threads),
@@ -326,6 +326,9 @@ impl Units {
         if (request.streams.stderr_is_terminal && text(1)) || (request.streams.stdout_is_terminal && text(0))
         {
             return Err(Failed::Finally(Decision::local("terminal-diagnostics")));
+        }
+        if prepared.may_quote_unseen && text(1) {
+            return Err(Failed::Finally(Decision::local("precompiled-header-diagnostics")));
         }
         let prepared = self.require_valid(prepared).await?;
         self.remember_published(&prepared);

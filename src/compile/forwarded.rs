@@ -1,9 +1,11 @@
 //! Arguments that the driver hands on to another part: `-Wp,`, `-Wa,`, `-Xclang`, `-mllvm` and their like.
 //! Known ones are read, any other keeps the compile local: a forwarded flag may always name a file.
 
-use super::dialect::Meaning::{Dependency, Directory, ForcedInclude, Passes, Processor, Selects};
+use super::dialect::Meaning::{
+    Dependency, Directory, ForcedInclude, Passes, Precompiled, Processor, Selects,
+};
 use super::dialect::Shape::{Exact, Joined, JoinedOrSeparate, Separate};
-use super::dialect::{DependencyFlag, Flag, Forced, Meaning, Operand, find, flag};
+use super::dialect::{DependencyFlag, Flag, Meaning, Operand, find, flag};
 use super::{Cause, Reason};
 
 /// What the preprocessor proper takes. Its `-MD` and `-MMD` name their file (gcc manual, "Preprocessor
@@ -22,8 +24,8 @@ pub(super) const PREPROCESSOR: &[Flag] = &[
     flag("-W", Joined, Passes),
     flag("-fopenmp", Exact, Selects),
     flag("-idirafter", JoinedOrSeparate, Directory),
-    flag("-imacros", JoinedOrSeparate, ForcedInclude(Forced::Macros)),
-    flag("-include", JoinedOrSeparate, ForcedInclude(Forced::Text)),
+    flag("-imacros", JoinedOrSeparate, ForcedInclude),
+    flag("-include", JoinedOrSeparate, ForcedInclude),
     flag("-iquote", JoinedOrSeparate, Directory),
     flag("-isystem", JoinedOrSeparate, Directory),
     flag("-pedantic", Exact, Passes),
@@ -76,8 +78,11 @@ pub(super) const FRONTEND: &[Flag] = &[
     flag("-fcolor-diagnostics", Exact, Passes),
     flag("-fdebug-compilation-dir", Separate, Passes),
     flag("-fmerge-functions", Exact, Passes),
+    flag("-fno-pch-timestamp", Exact, Passes),
     flag("-fno-use-ctor-homing", Exact, Passes),
     flag("-fuse-ctor-homing", Exact, Passes),
+    flag("-include", Separate, ForcedInclude),
+    flag("-include-pch", Separate, Precompiled),
     flag("-no-opaque-pointers", Exact, Passes),
     flag("-opaque-pointers", Exact, Passes),
     flag("-target-cpu", Separate, Processor),
@@ -197,7 +202,7 @@ mod tests {
         check(ASSEMBLER, "-mfoo=/x", unknown("-mfoo=/x"));
         check(FRONTEND, "-target-feature,+avx,-disable-O0-optnone", Ok("+avx "));
         check(FRONTEND, "-load,x.so", unknown("-load"));
-        check(FRONTEND, "-include-pch,x", unknown("-include-pch"));
+        check(FRONTEND, "-include-pch,x,-include,y", Ok("x y"));
         check(LLVM, "-asan-stack=0", Ok("stack=0"));
         check(LLVM, "-pass-remarks-output=x", unknown("-pass-remarks-output=x"));
     }

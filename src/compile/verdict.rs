@@ -30,6 +30,12 @@ pub struct Plan {
     /// Further files the compile reads: all response files with the nested ones, then sanitizer lists and
     /// their like; as spelled.
     pub input_files: Vec<Vec<u8>>,
+    /// Whether a precompiled header, one of `input_files`, is loaded by name.
+    pub loads_precompiled: bool,
+    /// An argument, a macro's definition say, mentions `__DATE__` or `__TIME__`.
+    pub names_clock: bool,
+    /// An argument mentions `__TIMESTAMP__`.
+    pub names_file_time: bool,
     /// The expanded arguments that may decide target, search list and predefined macros, for
     /// `cc <these> -v -E -x <language> /dev/null`.
     pub search_arguments: Vec<Vec<u8>>,
@@ -66,4 +72,10 @@ pub enum Role {
     StackUsage,
     /// The `.ci` of gcc's `-fcallgraph-info`.
     CallGraph,
+    /// The `.gcno` of `-ftest-coverage`.
+    CoverageNotes,
+    /// The `.opt.yaml` of clang's `-fsave-optimization-record`.
+    OptimizationRecord,
+    /// The file of clang's `--serialize-diagnostics`.
+    Diagnostics,
 }
