@@ -21,6 +21,8 @@ pub(super) struct CommandLine {
     pub(super) files: Vec<File>,
     pub(super) action: Option<Action>,
     pub(super) request: Request,
+    /// Whether assembly text gets comments.
+    pub(super) comments_assembly: bool,
     /// Whether `-frandom-seed` is given.
     pub(super) has_random_seed: bool,
     /// Whether some flag may decide where the compiled program leaves its profile.
@@ -100,6 +102,7 @@ impl Reader {
             files: Vec::new(),
             action: None,
             request: Request::default(),
+            comments_assembly: false,
             has_random_seed: false,
             places_profile_data: false,
             asks_question: false,
@@ -213,6 +216,9 @@ impl Reader {
             Meaning::Dependency(DependencyFlag::Requested) => self.dep_file_requested = true,
             Meaning::Dependency(DependencyFlag::File) => self.dep_file = Some(operand.to_vec()),
             Meaning::Dependency(DependencyFlag::Content) => {}
+            Meaning::VerboseAssembly => self.line.comments_assembly = true,
+            // Only LLVM's own options, which are read apart.
+            Meaning::Steers => self.keep_local(Cause::UnknownForwarded, spelled[0]),
             Meaning::EndOfFlags => self.flags_ended = true,
             Meaning::Question => self.line.asks_question = true,
             Meaning::Local(cause) => self.keep_local(cause, spelled[0]),
@@ -361,6 +367,10 @@ impl Reader {
             Meaning::ForcedInclude => self.force_include(piece.operand),
             Meaning::Precompiled => self.load_precompiled(piece.operand),
             _ => {}
+        }
+        if piece.meaning == Meaning::Forwards(Tool::Llvm) {
+            self.to_llvm.push(piece.operand.to_vec());
+            return;
         }
         let reads = matches!(piece.meaning, Meaning::ForcedInclude | Meaning::Precompiled);
         for argument in piece.spelled {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::command_line::{self, CommandLine, File};
-use super::dialect::Driver;
+use super::dialect::{Action, Driver};
 use super::{
     Cause, Dialect, Invocation, Language, Output, Plan, Reason, Surroundings, Verdict, environment, outputs,
     path, response_file,
@@ -91,6 +91,10 @@ fn plan(
         return Err(Reason::new(cause, source));
     }
     let action = line.action.ok_or_else(|| Reason::new(Cause::Linking, b""))?;
+    // gcc's comments tell how much memory it allows itself, which depends on the machine's.
+    if line.comments_assembly && action == Action::Assembly && dialect == Dialect::Gcc {
+        return Err(Reason::new(Cause::CompilerReport, b"-fverbose-asm"));
+    }
     if let Some(reason) = environment::local_reason(&invocation.env) {
         return Err(reason);
     }

@@ -219,6 +219,25 @@ fn every_further_output_comes_back_under_its_name() {
 }
 
 #[test]
+fn outputs_that_link_time_optimisation_leaves_out_keep_what_was_there() {
+    let world = world();
+    let side = "-g -gsplit-dwarf --coverage -fstack-usage -MD";
+    let commands: Vec<_> = [
+        format!("gcc -O2 -flto -frandom-seed=x {side} -fcallgraph-info -c a.c -o out/a.o"),
+        format!("clang -O2 -flto {side} -fsave-optimization-record -c a.c -o out/a.o"),
+        "clang -flto -S a.c -o out/a.s".to_owned(),
+        "clang -flto -fembed-bitcode -c a.c -o out/b.o".to_owned(),
+    ]
+    .into();
+    all_remote(
+        &world,
+        "rm -f out/*; echo old > out/a.su; echo old > out/a.dwo",
+        &commands,
+    );
+    assert_eq!(world.read("out/a.su"), b"old\n");
+}
+
+#[test]
 fn records_and_diagnostics_of_clang_come_back() {
     let world = world();
     world.write(
@@ -345,5 +364,103 @@ fn a_fixed_date_makes_time_macros_travel() {
         "SOURCE_DATE_EPOCH=x gcc -c u.c; echo $?".to_owned(),
     ] {
         assert!(!is_remote(&local), "{local}");
+    }
+}
+
+#[test]
+fn forwarded_flags_give_the_local_bytes() {
+    let world = world();
+    let mut commands = Vec::new();
+    for (number, flags) in [
+        "-Wp,-MMD,out/.k.d -Wp,-D_FORTIFY_SOURCE=2 -O2",
+        "-Wp,-MD,out/.l.d -Wa,--noexecstack -g",
+        "-g -Wa,--compress-debug-sections -Wa,-mrelax-relocations=no -Wa,--fatal-warnings",
+        "-g -Xassembler --noexecstack -Xpreprocessor -DX=1",
+        "--optimize=2 --debug --all-warnings --define-macro=Y=2 --include-directory . -fprofile-values",
+    ]
+    .iter()
+    .enumerate()
+    {
+        for compiler in ["gcc", "clang"] {
+            commands.push(format!("{compiler} {flags} -c a.c -o out/{compiler}{number}.o"));
+        }
+    }
+    for (number, flags) in [
+        "-O2 -Rpass=.*",
+        "-O2 -g -Xclang -target-feature -Xclang +avx2 -Xclang -debug-info-kind=constructor",
+        "-O2 -mllvm -inline-threshold=0 -Xclang -mllvm -Xclang -enable-gvn-hoist -Xclang -disable-O0-optnone",
+        "-O2 --system-header-prefix=b/ -canonical-prefixes --start-no-unused-arguments -lm --end-no-unused-arguments",
+    ]
+    .iter()
+    .enumerate()
+    {
+        commands.push(format!("clang {flags} -c a.c -o out/only{number}.o"));
+    }
+    commands.push("gcc -pass-exit-codes -fverbose-asm -c a.c -o out/codes.o".to_owned());
+    all_remote(&world, "rm -rf out/* out/.[!.]*", &commands);
+}
+
+#[test]
+fn assembly_finds_what_it_includes() {
+    let world = world();
+    world.write(
+        "s.S",
+        "#include \"a.h\"\n.include \"m.inc\"\n.text\n.globl f\nf: answer\n\
+         .section .rodata\n.incbin \"blob.bin\", 2, A\n#ifdef D\n.incbin \"inc/b.bin\"\n#endif\n",
+    );
+    world.write("t.s", ".include \"m.inc\"\n.data\n.incbin \"inc/b.bin\"\n");
+    world.write("inc/m.inc", ".include \"n.inc\"\n.macro answer\n nop\n.endm\n");
+    world.write("inc/n.inc", ".set unused, 1\n");
+    world.write("inc/blob.bin", "0123456789");
+    world.write("inc/b.bin", "b");
+    world.write(
+        "i.c",
+        "__asm__(\".section .rodata\\n.incbin \\\"inc/b.bin\\\"\\n.text\"); int i;\n",
+    );
+    let mut commands = Vec::new();
+    for compiler in ["gcc", "clang"] {
+        for (number, arguments) in [
+            "-Iinc -DD s.S",
+            "-g -Iinc -MD s.S",
+            "-Wa,-Iinc t.s",
+            "-g -Wa,-Iinc,--noexecstack t.s",
+            "i.c",
+        ]
+        .iter()
+        .enumerate()
+        {
+            commands.push(format!("{compiler} -c {arguments} -o out/{compiler}{number}.o"));
+        }
+    }
+    all_remote(&world, "rm -f out/* *.d", &commands);
+}
+
+#[test]
+fn nested_response_files_travel_unexpanded() {
+    let world = world();
+    world.write("one.rsp", "-O2 @sub/two.rsp -DNAME='\"a b\"'");
+    world.write("sub/two.rsp", "-g -I\"inc dir\"\n@three.rsp");
+    world.write("three.rsp", "-c a.c");
+    let commands: Vec<_> = ["gcc", "clang"]
+        .map(|compiler| format!("{compiler} @one.rsp -MD -o out/{compiler}.o"))
+        .into();
+    all_remote(&world, CLEAN, &commands);
+}
+
+#[test]
+fn diagnostics_come_in_the_language_of_the_environment() {
+    let world = world();
+    world.write("w.c", "int f(void) { int unused; return \"\\\"\" == 0; }\n");
+    for locale in [
+        "LC_ALL=C.UTF-8",
+        "LANG=de_DE.UTF-8",
+        "LANGUAGE=fr LC_ALL=C.UTF-8",
+        "LC_ALL=absent",
+    ] {
+        all_remote(
+            &world,
+            "rm -f out/*",
+            &[format!("export {locale}; gcc -Wall -Wextra -c w.c -o out/w.o")],
+        );
     }
 }

@@ -36,6 +36,10 @@ pub(in crate::compile) enum Meaning {
     Language,
     /// What is made of the source.
     Makes(Action),
+    /// Passes where its value, if any, is a number or a truth value.
+    Steers,
+    /// Comments the assembly text; passes.
+    VerboseAssembly,
     /// The operand is the main output.
     MainOutput,
     /// About the dep file.

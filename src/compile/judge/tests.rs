@@ -279,6 +279,45 @@ fn counts_that_gcc_would_delete_keep_the_compile_local() {
 }
 
 #[test]
+fn flags_seen_in_large_builds_are_distributed() {
+    for arguments in [
+        // The Linux kernel.
+        "-Wp,-D_FORTIFY_SOURCE=2 -Wp,-U_FORTIFY_SOURCE -Wa,--noexecstack -Wa,-gdwarf-2 -Wa,--fatal-warnings",
+        "-Wa,-mrelax-relocations=no -Wa,--compress-debug-sections -Wa,-march=armv7-a -Wa,-mimplicit-it=always",
+        "-Wa,--debug-prefix-map,/a=/b -Wa,--defsym=X=1 -Wa,-Iinc -Wa,--trap -Wa,-n",
+        "-Xassembler --keep-locals -Xpreprocessor -fopenmp -Xpreprocessor -DX",
+        // The same by their long names.
+        "--include-directory=inc --define-macro X=1 --undefine-macro=Y --optimize=2 --debug --all-warnings --pedantic",
+        "-fprofile-values -fprofile-correction -fprofile-reorder-functions -fverbose-asm",
+    ] {
+        check_both(&format!("{arguments} -c a.c"), "c a.o");
+    }
+    check_both("-c a.c --write-dependencies", "c a.o a.d");
+    check("gcc -pass-exit-codes -c a.c", "c a.o");
+    for arguments in [
+        "-Rpass=inline -Rpass-missed=.* --system-header-prefix=a/ -canonical-prefixes -nostdlibinc",
+        "--start-no-unused-arguments -lm --end-no-unused-arguments -static-openmp",
+        "-Xclang -fno-pch-timestamp -Xclang -target-feature -Xclang +avx2 -Xclang -debug-info-kind=limited",
+        "-Xclang -mllvm -Xclang -instcombine-lower-dbg-declare=0 -Xclang -disable-noundef-analysis",
+        "-mllvm -inline-threshold=500 -mllvm -enable-gvn-hoist -mllvm -x86-pad-max-prefix-size=5",
+    ] {
+        check(&format!("clang {arguments} -c a.c"), "c a.o");
+    }
+    check(
+        "clang -Xclang -mllvm -Xclang -stats -c a.c",
+        "unknown-forwarded-flag",
+    );
+    check("clang -save-stats -c a.c", "extra-output");
+}
+
+#[test]
+fn commented_assembly_of_gcc_tells_of_the_machine() {
+    check("gcc -fverbose-asm -S a.c", "compiler-report");
+    check("clang -fverbose-asm -S a.c", "c a.s");
+    check_both("-fverbose-asm -c a.c", "c a.o");
+}
+
+#[test]
 fn what_compiles_nothing_is_not_counted() {
     for arguments in [
         "",
@@ -375,7 +414,7 @@ fn flags_that_need_this_machine_stay_local_and_are_named() {
     for flag in [
         "-fprofile-use",
         "-fprofile-use=x",
-        "-fprofile-correction",
+        "-fprofile-new-use",
         "-fprofile-sample-use=x",
         "-fbranch-probabilities",
     ] {
