@@ -464,3 +464,42 @@ fn diagnostics_come_in_the_language_of_the_environment() {
         );
     }
 }
+
+#[test]
+fn precompiled_headers_made_by_cmake_are_used_remotely() {
+    for (compiler, mode) in [("g++", "Release"), ("clang++", "RelWithDebInfo")] {
+        let world = world();
+        world.write(
+            "CMakeLists.txt",
+            "cmake_minimum_required(VERSION 3.18)\nproject(p CXX)\nadd_library(p STATIC one.cc two.cc)\n\
+             target_precompile_headers(p PRIVATE <vector> <string> own.h)\n",
+        );
+        world.write(
+            "own.h",
+            "#pragma once\n#define OWN 3\ninline int own() { return OWN; }\n",
+        );
+        world.write("one.cc", "int one() { return std::vector<int>(own()).size(); }\n");
+        world.write("two.cc", "int two() { return std::string(own(), 'x').size(); }\n");
+        let build = format!(
+            "cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE={mode} -DCMAKE_CXX_COMPILER={compiler} >/dev/null && \
+             ninja -C build"
+        );
+        let (output, summary) = world.run(&build);
+        assert!(output.status.success(), "{}", world.explain(&output));
+        assert_eq!(
+            (summary.remote(), summary.fallbacks()),
+            (2, 0),
+            "{compiler} {summary:?} {}",
+            world.agent_log()
+        );
+        // A gcc would not make the same precompiled header twice, so it stays.
+        let again = "cd build && cp -r CMakeFiles/p.dir remote && rm CMakeFiles/p.dir/*.cc.o && \
+                     QUICC_DISABLE=1 ninja >&2 && for o in CMakeFiles/p.dir/*.cc.o; do cmp $o remote/${o##*/}; done";
+        let output = world.local(again);
+        assert!(
+            output.status.success() && output.stdout.is_empty(),
+            "{compiler} {}",
+            world.explain(&output)
+        );
+    }
+}
