@@ -16,6 +16,7 @@ use super::farm::Slot;
 use super::link::{Action, Link, Returned, RunError, Sources, Traffic};
 use super::loader_path;
 use super::outputs::{self, Located};
+use super::quotes::quoted_files;
 use super::table::{Object, State, Table, TableError};
 use crate::compile::{self, Dialect, Invocation, Plan, Surroundings, Verdict};
 use crate::inputs::closure::{self, Closure, Request};
@@ -336,6 +337,16 @@ fn declare(table: &Table, action: &Action) -> Result<Vec<DeclaredOutput>, TableE
         })
     };
     action.outputs.iter().map(declare).collect()
+}
+
+/// Whether every file that `diagnostics` quote, of a compile run in `cwd`, is in the closure. Blocking.
+pub fn quotes_only_inputs(prepared: &Prepared, cwd: &[u8], diagnostics: &[u8]) -> bool {
+    let at = Path::new(OsStr::from_bytes(cwd));
+    let is_input = |name: &[u8]| {
+        let real = at.join(OsStr::from_bytes(name)).canonicalize();
+        real.is_ok_and(|real| prepared.closure.objects.contains_key(real.as_os_str().as_bytes()))
+    };
+    quoted_files(diagnostics).is_some_and(|names| names.into_iter().all(is_input))
 }
 
 /// Takes back every path a builder was told that is no longer what it was: a stale file must fail loudly,

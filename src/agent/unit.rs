@@ -327,9 +327,17 @@ impl Units {
         {
             return Err(Failed::Finally(Decision::local("terminal-diagnostics")));
         }
-        if prepared.may_quote_unseen && text(1) {
-            return Err(Failed::Finally(Decision::local("precompiled-header-diagnostics")));
-        }
+        let prepared = if prepared.may_quote_unseen && text(1) {
+            let (cwd, diagnostics) = (request.cwd.clone(), bodies[1].clone());
+            let judged = self.blocking(move |_| {
+                let only_inputs = remote::quotes_only_inputs(&prepared, &cwd, &diagnostics);
+                only_inputs.then_some(prepared)
+            });
+            let unseen = Decision::local("precompiled-header-diagnostics");
+            judged.await.flatten().ok_or(Failed::Finally(unseen))?
+        } else {
+            prepared
+        };
         let prepared = self.require_valid(prepared).await?;
         self.remember_published(&prepared);
         Ok(done(&prepared, outcome.outputs, bodies, traffic))

@@ -315,20 +315,36 @@ fn units_that_use_a_precompiled_header_give_the_local_bytes() {
 #[test]
 fn diagnostics_beside_a_precompiled_header_are_the_local_ones() {
     let world = world();
-    world.write("x.h", "#include <stdio.h>\n");
-    world.write("w.c", "#include \"x.h\"\nint f(void) { int unused; return 0; }\n");
-    assert!(world.local("gcc -Wall x.h").status.success());
-    let summary = world.compare("rm -f w.o", "gcc -Wall -c w.c");
-    assert_eq!((summary.remote(), summary.fallbacks()), (0, 0), "{summary:?}");
-    // A directory of several is tried in an order of its own.
-    assert!(
-        world
-            .local("mkdir d && mv x.h.gch d && mv d x.h.gch")
-            .status
-            .success()
+    world.write("x.h", "#include \"y.h\"\n");
+    world.write(
+        "y.h",
+        "#define DECLARE int unused\nstatic int idle(void) { return 0; }\n",
     );
-    let summary = world.compare("rm -f w.o", "gcc -c w.c");
-    assert_eq!((summary.remote(), summary.fallbacks()), (0, 0), "{summary:?}");
+    world.write("w.c", "#include \"x.h\"\nint f(void) { DECLARE; return 0; }\n");
+    assert!(world.local("gcc -Wall x.h").status.success());
+    let check = |script: &str, remote: u64| {
+        assert!(world.local("rm -f w.o").status.success());
+        let summary = world.compare("rm -f w.o", script);
+        assert_eq!(
+            (summary.remote(), summary.fallbacks()),
+            (remote, 0),
+            "{script} {summary:?}"
+        );
+    };
+    check("gcc -Wall -c w.c", 1);
+    check("gcc -Wall -fdiagnostics-color=always -c w.c", 0);
+    let quoted = "1 | #define DECLARE int unused";
+    let local = world.local("gcc -Wall -c w.c");
+    assert!(String::from_utf8_lossy(&local.stderr).contains(quoted));
+    // Nothing leads to the file that is quoted any more but the precompiled header.
+    world.write("x.h", "");
+    let local = world.local("gcc -Wall -c w.c");
+    assert!(String::from_utf8_lossy(&local.stderr).contains(quoted));
+    check("gcc -Wall -c w.c", 0);
+    // A directory of several is tried in an order of its own.
+    let move_in = "mkdir d && mv x.h.gch d && mv d x.h.gch";
+    assert!(world.local(move_in).status.success());
+    check("gcc -c w.c", 0);
 }
 
 #[test]
