@@ -18,7 +18,7 @@ use super::loader_path;
 use super::outputs::{self, Located};
 use super::quotes::quoted_files;
 use super::table::{Object, State, Table, TableError};
-use crate::compile::{self, Dialect, Invocation, Plan, Surroundings, Verdict};
+use crate::compile::{self, Dialect, Invocation, Plan, Surroundings, TimeMacro, Verdict};
 use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::tree::{StatTuple, Tree};
 
@@ -177,8 +177,14 @@ pub fn prepare(
         closure = discover(&inputs)?;
         used = Tier::Dependencies;
     }
-    closure.time_macros.date_or_time |= plan.names_clock;
-    closure.time_macros.timestamp |= plan.names_file_time;
+    let is_used = |found: bool, given: TimeMacro| match given {
+        TimeMacro::AsBuiltIn => found,
+        TimeMacro::Redefined => false,
+        TimeMacro::Mentioned => true,
+    };
+    let found = &mut closure.time_macros;
+    found.date_or_time = is_used(found.date_or_time, plan.clock_macros);
+    found.timestamp = is_used(found.timestamp, plan.file_time_macro);
     // Asked only where it matters: it runs the compiler once.
     let reads_clock = closure.time_macros.date_or_time && !compilers.heeds_epoch(compiler, &request.env);
     refuse_untravelled(&closure, reads_clock)?;

@@ -4,7 +4,7 @@
 use super::dialect::{Action, DependencyFlag, Driver, Meaning, Operand, Tool};
 use super::forwarded::{self, Piece};
 use super::outputs::{DepFile, Request};
-use super::{Cause, Dialect, Language, Reason, Role, Surroundings, path};
+use super::{Cause, Dialect, Language, Reason, Role, Surroundings, TimeMacro, path};
 
 /// A file on the command line.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,13 +33,40 @@ pub(super) struct CommandLine {
     pub(super) local: Option<Reason>,
     /// Whether one of `input_files` is a precompiled header.
     pub(super) loads_precompiled: bool,
-    pub(super) names_clock: bool,
-    pub(super) names_file_time: bool,
+    /// Those of [`TIME_WORDS`] that some value mentions.
+    mentioned: Vec<&'static [u8]>,
+    /// Those of [`TIME_WORDS`] that are defined anew.
+    redefined: Vec<&'static [u8]>,
     pub(super) forced_includes: Vec<Vec<u8>>,
     pub(super) input_files: Vec<Vec<u8>>,
     pub(super) include_directories: Vec<Vec<u8>>,
     pub(super) search_arguments: Vec<Vec<u8>>,
     pub(super) dependency_arguments: Vec<Vec<u8>>,
+}
+
+/// Macros that tell the time.
+const TIME_WORDS: [&[u8]; 3] = [b"__DATE__", b"__TIME__", b"__TIMESTAMP__"];
+
+/// Whether `argument` mentions `word` otherwise than as the macro it defines or takes back.
+fn uses(argument: &[u8], word: &[u8]) -> bool {
+    let definition = [&b"-D"[..], b"-U", b"--define-macro=", b"--undefine-macro="]
+        .iter()
+        .find_map(|flag| argument.strip_prefix(*flag))
+        .unwrap_or(argument);
+    path::mentions(definition.strip_prefix(word).unwrap_or(definition), word)
+}
+
+impl CommandLine {
+    /// What the whole line makes of `words`, all of them in [`TIME_WORDS`].
+    pub(super) fn time_macro(&self, words: &[&[u8]]) -> TimeMacro {
+        if words.iter().any(|word| self.mentioned.contains(word)) {
+            TimeMacro::Mentioned
+        } else if words.iter().all(|word| self.redefined.contains(word)) {
+            TimeMacro::Redefined
+        } else {
+            TimeMacro::AsBuiltIn
+        }
+    }
 }
 
 /// Reads `arguments`, expanded and without argv\[0\], of the driver called `argv0`.
@@ -51,9 +78,11 @@ pub(super) fn read(
     surroundings: &mut dyn Surroundings,
 ) -> CommandLine {
     let mut reader = Reader::new(argv0, dialect);
-    let mentions = |word: &[u8]| arguments.iter().any(|argument| path::mentions(argument, word));
-    reader.line.names_clock = mentions(b"__DATE__") || mentions(b"__TIME__");
-    reader.line.names_file_time = mentions(b"__TIMESTAMP__");
+    for word in TIME_WORDS {
+        if arguments.iter().any(|argument| uses(argument, word)) {
+            reader.line.mentioned.push(word);
+        }
+    }
     let mut rest = arguments;
     while let Some((argument, following)) = rest.split_first() {
         rest = following;
@@ -108,8 +137,8 @@ impl Reader {
             asks_question: false,
             local: None,
             loads_precompiled: false,
-            names_clock: false,
-            names_file_time: false,
+            mentioned: Vec::new(),
+            redefined: Vec::new(),
             forced_includes: Vec::new(),
             input_files: Vec::new(),
             include_directories: Vec::new(),
@@ -165,6 +194,10 @@ impl Reader {
         match meaning {
             Meaning::Passes => self.keep_for_dependencies(spelled),
             Meaning::Selects => self.keep_for_search(spelled),
+            Meaning::Defines => {
+                self.define(operand);
+                self.keep_for_dependencies(spelled);
+            }
             Meaning::Processor => {
                 self.check_processor(spelled, operand);
                 self.keep_for_search(spelled);
@@ -223,6 +256,12 @@ impl Reader {
             Meaning::Question => self.line.asks_question = true,
             Meaning::Local(cause) => self.keep_local(cause, spelled[0]),
         }
+    }
+
+    fn define(&mut self, definition: &[u8]) {
+        let name = definition.split(|&byte| byte == b'=').next();
+        let word = TIME_WORDS.into_iter().find(|word| Some(*word) == name);
+        self.line.redefined.extend(word);
     }
 
     fn check_processor(&mut self, spelled: &[&Vec<u8>], operand: &[u8]) {

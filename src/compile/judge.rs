@@ -109,6 +109,8 @@ fn plan(
     if dialect == Dialect::Gcc {
         check_coverage_data(&line, &outputs, &invocation.cwd, surroundings)?;
     }
+    let clock_macros = line.time_macro(&[b"__DATE__", b"__TIME__"]);
+    let file_time_macro = line.time_macro(&[b"__TIMESTAMP__"]);
     let mut dependency_arguments = line.dependency_arguments;
     dependency_arguments.push(b"-M".to_vec());
     Ok(Plan {
@@ -118,8 +120,8 @@ fn plan(
         forced_includes: line.forced_includes,
         input_files: line.input_files,
         loads_precompiled: line.loads_precompiled,
-        names_clock: line.names_clock,
-        names_file_time: line.names_file_time,
+        clock_macros,
+        file_time_macro,
         search_arguments: line.search_arguments,
         dependency_arguments,
         include_directories: line.include_directories,

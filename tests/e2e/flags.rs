@@ -124,6 +124,7 @@ fn without_a_seed_gcc_differs_by_its_random_number_alone() {
 #[test]
 fn instrumented_units_give_the_local_bytes() {
     let world = world();
+    world.write("list.txt", "[clang]\n!fun:f\n");
     let mut commands = lines(
         "clang",
         &[
@@ -136,6 +137,7 @@ fn instrumented_units_give_the_local_bytes() {
             "-fprofile-instr-generate -fcoverage-mapping",
             "-fprofile-instr-generate=x.profraw -fcoverage-mapping -O2 -g",
             "-fmemory-profile",
+            "-fprofile-instr-generate -fprofile-list=list.txt",
         ],
     );
     commands.extend(lines(
@@ -373,6 +375,16 @@ fn a_fixed_date_makes_time_macros_travel() {
         is_remote(&format!("{fixed} clang -c u.c")),
         heeds.status.success()
     );
+    let redacted =
+        "-Wno-builtin-macro-redefined -D__DATE__=\\\"d\\\" -D__TIME__=\\\"t\\\" -D__TIMESTAMP__=\\\"s\\\"";
+    for compiler in ["gcc", "clang"] {
+        for source in ["t.c", "s.c"] {
+            assert!(
+                is_remote(&format!("{compiler} {redacted} -c {source}")),
+                "{compiler} {source}"
+            );
+        }
+    }
     for local in [
         "gcc -c u.c".to_owned(),
         "gcc -DWHEN='\"x\" // __TIME__' -c d.c".to_owned(),

@@ -22,6 +22,8 @@ pub(in crate::compile) enum Meaning {
     Passes,
     /// May decide target, search list or predefined macros; passes.
     Selects,
+    /// The operand defines a macro; passes.
+    Defines,
     /// As `Selects`, unless the operand is `native`.
     Processor,
     /// The operand is a directory that is searched.

@@ -2,8 +2,8 @@
 //! Never holds a flag with a meaning of its own in one of them; a row there goes before a row here.
 
 use super::flag::Meaning::{
-    Charset, Dependency, Directory, ForcedInclude, Forwards, Language, Local, MainOutput, Makes, Passes,
-    Processor, ProfileData, Question, RandomSeed, Selects, VerboseAssembly, Writes, WritesNo,
+    Charset, Defines, Dependency, Directory, ForcedInclude, Forwards, Language, Local, MainOutput, Makes,
+    Passes, Processor, ProfileData, Question, RandomSeed, Selects, VerboseAssembly, Writes, WritesNo,
 };
 use super::flag::Shape::{Exact, Joined, JoinedOrSeparate, Separate};
 use super::flag::{Action, DependencyFlag, Flag, Tool, flag};
@@ -19,8 +19,8 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("--coverage", Exact, Writes(Role::CoverageNotes)),
     flag("--debug", Exact, Passes),
     flag("--debug=", Joined, Passes),
-    flag("--define-macro", Separate, Passes),
-    flag("--define-macro=", Joined, Passes),
+    flag("--define-macro", Separate, Defines),
+    flag("--define-macro=", Joined, Defines),
     flag("--extra-warnings", Exact, Passes),
     flag("--help", Exact, Question),
     flag("--help=", Joined, Question),
@@ -69,7 +69,7 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("-B", JoinedOrSeparate, Local(Cause::ProgramSelection)),
     flag("-C", Exact, Passes),
     flag("-CC", Exact, Passes),
-    flag("-D", JoinedOrSeparate, Passes),
+    flag("-D", JoinedOrSeparate, Defines),
     flag("-E", Exact, Local(Cause::PreprocessOnly)),
     flag("-EB", Exact, Selects),
     flag("-EL", Exact, Selects),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::compile::Role;
+use crate::compile::{Role, TimeMacro};
 
 /// Files below `/w`, the directory all invocations here are made in.
 struct World(BTreeMap<Vec<u8>, Vec<u8>>);
@@ -286,11 +286,16 @@ fn flags_seen_in_large_builds_are_distributed() {
         "-Wa,-mrelax-relocations=no -Wa,--compress-debug-sections -Wa,-march=armv7-a -Wa,-mimplicit-it=always",
         "-Wa,--debug-prefix-map,/a=/b -Wa,--defsym=X=1 -Wa,-Iinc -Wa,--trap -Wa,-n",
         "-Xassembler --keep-locals -Xpreprocessor -fopenmp -Xpreprocessor -DX",
+        "-Wp,-MMD,.a.o.d -nostdinc -include ./kconfig.h -D__KERNEL__ -fmacro-prefix-map=./= -fshort-wchar -mno-sse \
+         -falign-jumps=1 -mcmodel=kernel -mfunction-return=thunk-extern -fpatchable-function-entry=16,16 \
+         -ftrivial-auto-var-init=zero -fstrict-flex-arrays=3 -Wframe-larger-than=2048 -pg -mrecord-mcount -mfentry \
+         -DKBUILD_MODFILE=\"kernel/a\"",
         // The same by their long names.
         "--include-directory=inc --define-macro X=1 --undefine-macro=Y --optimize=2 --debug --all-warnings --pedantic",
         "-fprofile-values -fprofile-correction -fprofile-reorder-functions -fverbose-asm",
     ] {
-        check_both(&format!("{arguments} -c a.c"), "c a.o");
+        let dep_file = if arguments.contains("-MMD") { " .a.o.d" } else { "" };
+        check_both(&format!("{arguments} -c a.c"), &format!("c a.o{dep_file}"));
     }
     check_both("-c a.c --write-dependencies", "c a.o a.d");
     check("gcc -pass-exit-codes -c a.c", "c a.o");
@@ -299,6 +304,9 @@ fn flags_seen_in_large_builds_are_distributed() {
         "--start-no-unused-arguments -lm --end-no-unused-arguments -static-openmp",
         "-Xclang -fno-pch-timestamp -Xclang -target-feature -Xclang +avx2 -Xclang -debug-info-kind=limited",
         "-Xclang -mllvm -Xclang -instcombine-lower-dbg-declare=0 -Xclang -disable-noundef-analysis",
+        // Chromium.
+        "-fcolor-diagnostics -fcrash-diagnostics-dir=../../crashreports -mllvm -split-threshold-for-reg-with-hint=0 \
+         -fcomplete-member-pointers -D__DATE__= -D__TIME__= -D__TIMESTAMP__= -Xclang -fdebug-compilation-dir -Xclang .",
         "-mllvm -inline-threshold=500 -mllvm -enable-gvn-hoist -mllvm -x86-pad-max-prefix-size=5",
     ] {
         check(&format!("clang {arguments} -c a.c"), "c a.o");
@@ -550,18 +558,29 @@ fn the_environment_may_keep_a_compile_local() {
 
 #[test]
 fn time_macros_among_the_arguments_are_seen() {
-    let check = |command: &str, clock: bool, file_time: bool| {
+    use TimeMacro::{AsBuiltIn, Mentioned, Redefined};
+    let check = |command: &str, clock: TimeMacro, file_time: TimeMacro| {
         let plan = planned(command);
         assert_eq!(
-            (plan.names_clock, plan.names_file_time),
+            (plan.clock_macros, plan.file_time_macro),
             (clock, file_time),
             "{command}"
         );
     };
-    check("gcc -c a.c -DX=1", false, false);
-    check("gcc -c a.c -DX=__DATE__", true, false);
-    check("gcc -c a.c -D X=\"at\"__TIME__", true, false);
-    check("clang -c a.c -Wp,-DX=__TIMESTAMP__", false, true);
+    check("gcc -c a.c -DX=1 -DY -U__DATE__", AsBuiltIn, AsBuiltIn);
+    check("gcc -c a.c -DX=__DATE__", Mentioned, AsBuiltIn);
+    check("gcc -c a.c -D X(a)=\"at\"__TIME__", Mentioned, AsBuiltIn);
+    check("clang -c a.c -Wp,-DX=__TIMESTAMP__", AsBuiltIn, Mentioned);
+    check("gcc -c a.c -DX\t__DATE__", Mentioned, AsBuiltIn);
+    // As Bazel and Chromium do.
+    check(
+        "gcc -c a.c -D__DATE__=\"redacted\" -D __TIME__= -D__TIMESTAMP__",
+        Redefined,
+        Redefined,
+    );
+    check("gcc -c a.c -D__DATE__=", AsBuiltIn, AsBuiltIn);
+    check("gcc -c a.c -D__DATE__(x)= -D__TIME__=", AsBuiltIn, AsBuiltIn);
+    check("gcc -c a.c -D__DATE__=__TIME__ -D__TIME__=", Mentioned, AsBuiltIn);
 }
 
 #[test]
