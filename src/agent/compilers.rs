@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::compile::{Language, Plan};
+use crate::host::files::write_then_rename;
 use crate::inputs::dependencies;
 use crate::inputs::search_list::{self, SearchList};
 use crate::toolchain::locale::{LocaleRoots, LocaleSupport, locale_files_in};
@@ -140,6 +141,21 @@ struct SearchKey {
     appeared: Vec<Vec<u8>>,
 }
 
+/// A unit that tells whether a compiler heeds [`EPOCH_VARIABLE`], and what one that does makes of its first second.
+const EPOCH_SOURCE: &str = "__DATE__ __TIME__\n";
+const EPOCH_ANSWER: &[u8] = b"\"Jan  1 1970\" \"00:00:00\"";
+/// Stands in for the clock where a compiler heeds it (reproducible-builds.org, "SOURCE_DATE_EPOCH").
+const EPOCH_VARIABLE: &[u8] = b"SOURCE_DATE_EPOCH";
+/// The last second of the year 9999, beyond which compilers report an error.
+const LAST_EPOCH: u64 = 253_402_300_799;
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct EpochKey {
+    compiler: PathBuf,
+    stamp: Fingerprint,
+    env: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
 /// Locale variables, and the toolchain's catalogues.
 type LocaleKey = (Vec<(Vec<u8>, Vec<u8>)>, Vec<PathBuf>);
 
@@ -178,19 +194,50 @@ pub struct Compilers {
     toolchains: Memory<ToolchainKey, KnownToolchain>,
     searches: Memory<SearchKey, SearchList>,
     locales: Memory<LocaleKey, Vec<Vec<u8>>>,
+    epochs: Memory<EpochKey, bool>,
+    scratch: PathBuf,
 }
 
-impl Default for Compilers {
-    fn default() -> Self {
+impl Compilers {
+    /// Nothing known yet. `scratch` is a directory for sources of questions.
+    pub fn new(scratch: PathBuf) -> Self {
         Self {
             toolchains: Memory::new(),
             searches: Memory::new(),
             locales: Memory::new(),
+            epochs: Memory::new(),
+            scratch,
         }
     }
-}
 
-impl Compilers {
+    /// Whether `compiler` takes date and time from the environment, so that no clock is read.
+    pub fn heeds_epoch(&self, compiler: &Path, env: &Environment) -> bool {
+        // Where a name repeats the first definition counts, as for `getenv`.
+        let given = env.iter().find(|(name, _)| name == EPOCH_VARIABLE);
+        if !given.is_some_and(|(_, value)| is_epoch(value)) {
+            return false;
+        }
+        let key = EpochKey {
+            compiler: compiler.to_owned(),
+            stamp: fingerprint(compiler),
+            env: pick(env, &TOOL_VARIABLES),
+        };
+        let asked = self.epochs.get(key, || {
+            let source = self.scratch.join("epoch.c");
+            write_then_rename(&source, EPOCH_SOURCE.as_bytes(), 0o600)
+                .map_err(|error| crate::host::text::chain(&error))?;
+            let mut environment = pick(env, &TOOL_VARIABLES);
+            environment.push((EPOCH_VARIABLE.to_vec(), b"0".to_vec()));
+            let mut arguments = ["-E", "-P", "-x", "c"]
+                .map(|text| text.as_bytes().to_vec())
+                .to_vec();
+            arguments.push(source.into_os_string().into_vec());
+            let question = question(compiler, arguments, b"/", &environment, true)?;
+            let answer = ask(&question).map_err(|error| crate::host::text::chain(&error))?;
+            Ok(answer.success && answer.stdout.trim_ascii() == EPOCH_ANSWER)
+        });
+        asked.is_ok_and(|heeds| *heeds)
+    }
     /// The toolchain of `compiler`, or why it cannot travel.
     pub fn toolchain(&self, compiler: &Path, env: &Environment) -> Result<Arc<KnownToolchain>, String> {
         let key = ToolchainKey {
@@ -294,6 +341,15 @@ impl Compilers {
     }
 }
 
+/// Whether compilers take `value` for a time.
+fn is_epoch(value: &[u8]) -> bool {
+    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    let number = str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.parse::<u64>().ok());
+    is_number && number.is_some_and(|number| number <= LAST_EPOCH)
+}
+
 /// `-v` for assembler input without a preprocessor shows no search list; gas searches what `-I` names.
 const fn search_language(language: Language) -> &'static str {
     match language {
@@ -346,4 +402,27 @@ fn question(
         environment,
         directory: PathBuf::from(OsStr::from_bytes(cwd)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_numbers_up_to_the_year_9999_are_epochs() {
+        for value in ["0", "1700000000", "253402300799", "007"] {
+            assert!(is_epoch(value.as_bytes()), "{value}");
+        }
+        for value in [
+            "",
+            "-1",
+            "+1",
+            "1x",
+            " 1",
+            "253402300800",
+            "99999999999999999999999",
+        ] {
+            assert!(!is_epoch(value.as_bytes()), "{value}");
+        }
+    }
 }

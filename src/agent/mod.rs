@@ -7,6 +7,7 @@ pub mod farm;
 pub mod link;
 pub mod loader_path;
 pub mod outputs;
+mod quotes;
 pub mod recall;
 pub mod remote;
 pub mod service;

@@ -31,6 +31,7 @@ struct Remembered {
     candidate: Arc<Candidate>,
     kept: Arc<Kept>,
     tier: Tier,
+    may_quote_unseen: bool,
     toolchain: BlobDigest,
 }
 
@@ -79,6 +80,7 @@ impl Recall {
             candidate,
             kept,
             tier,
+            may_quote_unseen,
             toolchain,
         } = self.lock().get(key).cloned()?;
         // The tools' bytes are in the closure; which tools they are depends on the machine.
@@ -104,6 +106,7 @@ impl Recall {
             proof,
             outputs,
             tier,
+            may_quote_unseen,
             toolchain,
         };
         Some((candidate, Ok(prepared)))
@@ -118,6 +121,7 @@ impl Recall {
             candidate: Arc::clone(candidate),
             kept: Arc::clone(&prepared.kept),
             tier: prepared.tier,
+            may_quote_unseen: prepared.may_quote_unseen,
             toolchain: prepared.toolchain,
         };
         let mut map = self.lock();

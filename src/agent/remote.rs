@@ -16,15 +16,19 @@ use super::farm::Slot;
 use super::link::{Action, Link, Returned, RunError, Traffic};
 use super::loader_path;
 use super::outputs::{self, Located};
+use super::quotes::quoted_files;
 use super::sources::Sources;
 use super::table::{Object, State, Table, TableError};
-use crate::compile::{self, Invocation, Plan, Surroundings, Verdict};
+use crate::compile::{self, Dialect, Invocation, Plan, Surroundings, TimeMacro, Verdict};
 use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::kept::Kept;
 use crate::inputs::tree::{Mark, StatTuple, Tree};
 
 /// A reason to compile here, as a stable code.
 pub type LocalReason = String;
+
+/// No `-M` need be asked for: gcc's tells nothing of it.
+const COMPUTED_PROBE: &str = "computed-probe";
 
 /// How inputs are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +63,9 @@ pub struct Prepared {
     pub outputs: Vec<Located>,
     /// How its inputs were found.
     pub tier: Tier,
+    /// Whether diagnostics may quote files the closure lacks: gcc does not look at those a precompiled header was
+    /// made of, and leaves out the lines it cannot quote.
+    pub may_quote_unseen: bool,
     /// Identifies the toolchain's bytes.
     pub toolchain: BlobDigest,
 }
@@ -182,17 +189,33 @@ pub fn prepare(
         closure::discover(tree, inputs).map_err(|error| said("inputs", &error.to_string()))
     };
     let mut closure = discover(&inputs)?;
-    refuse_untravelled(&closure)?;
+    if closure.computed_probe {
+        return Err(COMPUTED_PROBE.to_owned());
+    }
     let mut used = Tier::Scan;
-    if tier == Tier::Dependencies || closure.computed {
+    // clang examines every file a precompiled header was made of, and its `-M` names them.
+    let examines = plan.loads_precompiled || closure.precompiled;
+    let is_clang = toolchain.toolchain.dialect == Dialect::Clang;
+    if tier == Tier::Dependencies || closure.computed || (is_clang && examines) {
         let dependencies = compilers
             .dependencies(compiler, plan, &request.cwd, &request.env)
             .ok_or_else(|| "dependencies-failed".to_owned())?;
         inputs.dependencies = &dependencies;
         closure = discover(&inputs)?;
-        refuse_untravelled(&closure)?;
         used = Tier::Dependencies;
     }
+    let is_used = |found: bool, given: TimeMacro| match given {
+        TimeMacro::AsBuiltIn => found,
+        TimeMacro::Redefined => false,
+        TimeMacro::Mentioned => true,
+    };
+    let found = &mut closure.time_macros;
+    found.date_or_time = is_used(found.date_or_time, plan.clock_macros);
+    found.timestamp = is_used(found.timestamp, plan.file_time_macro);
+    // Asked only where it matters: it runs the compiler once.
+    let reads_clock = closure.time_macros.date_or_time && !compilers.heeds_epoch(compiler, &request.env);
+    refuse_untravelled(&closure, reads_clock)?;
+    let may_quote_unseen = closure.precompiled && !is_clang;
     let toolchain = fingerprint(toolchain, plan, &closure);
     // What `-M` told may depend on any byte and any name.
     closure.computed |= used == Tier::Dependencies;
@@ -200,6 +223,7 @@ pub fn prepare(
         action: action(request, &outputs),
         kept: Arc::new(Kept::new(tree, closure)),
         proof: None,
+        may_quote_unseen,
         outputs,
         tier: used,
         toolchain,
@@ -234,16 +258,16 @@ fn logical_cwd(request: &CompileRequest) -> Result<Option<Vec<u8>>, LocalReason>
 }
 
 /// What a closure may hold that only this machine can answer.
-fn refuse_untravelled(closure: &Closure) -> Result<(), LocalReason> {
+fn refuse_untravelled(closure: &Closure, reads_clock: bool) -> Result<(), LocalReason> {
     let reason = if closure.objects.keys().any(|path| is_machine_made(path)) {
         "special-directory"
-    } else if closure.time_macros.date_or_time || closure.time_macros.timestamp {
+    } else if reads_clock || closure.time_macros.timestamp {
         "time-macros"
     } else if closure.computed_probe {
-        "computed-probe"
+        COMPUTED_PROBE
     } else if closure.macro_incbin {
         "computed-incbin"
-    } else if closure.precompiled || closure.pch_pragma {
+    } else if closure.odd_precompiled || closure.pch_pragma {
         "precompiled-header"
     } else {
         return Ok(());
@@ -359,6 +383,16 @@ fn declare(table: &Table, action: &Action) -> Result<Vec<DeclaredOutput>, TableE
         })
     };
     action.outputs.iter().map(declare).collect()
+}
+
+/// Whether every file that `diagnostics` quote, of a compile run in `cwd`, is in the closure. Blocking.
+pub fn quotes_only_inputs(prepared: &Prepared, cwd: &[u8], diagnostics: &[u8]) -> bool {
+    let at = Path::new(OsStr::from_bytes(cwd));
+    let is_input = |name: &[u8]| {
+        let real = at.join(OsStr::from_bytes(name)).canonicalize();
+        real.is_ok_and(|real| prepared.kept.get(real.as_os_str().as_bytes()).is_some())
+    };
+    quoted_files(diagnostics).is_some_and(|names| names.into_iter().all(is_input))
 }
 
 /// Takes back every path a builder was told that is no longer what it was: a stale file must fail loudly,

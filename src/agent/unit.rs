@@ -125,7 +125,7 @@ impl Units {
         Arc::new(Self {
             farm,
             tree,
-            compilers: Compilers::default(),
+            compilers: Compilers::new(trials.clone()),
             trust: Trust::default(),
             recall: Recall::default(),
             trials,
@@ -375,6 +375,17 @@ impl Units {
         if prepared.kept.computed_line && text(1) {
             return Err(Failed::Finally(Decision::local("computed-line")));
         }
+        let prepared = if prepared.may_quote_unseen && text(1) {
+            let (cwd, diagnostics) = (request.cwd.clone(), bodies[1].clone());
+            let judged = self.blocking(move |_| {
+                let only_inputs = remote::quotes_only_inputs(&prepared, &cwd, &diagnostics);
+                only_inputs.then_some(prepared)
+            });
+            let unseen = Decision::local("precompiled-header-diagnostics");
+            judged.await.flatten().ok_or(Failed::Finally(unseen))?
+        } else {
+            prepared
+        };
         let prepared = self.require_valid(prepared).await?;
         self.remember_published(&prepared);
         self.recall.remember(unit.key, &unit.candidate, &prepared);

@@ -1,10 +1,10 @@
 //! Reads an expanded command line into facts, flag by flag, in one pass. Never concludes anything about the
 //! compile as a whole; that is `judge`.
 
-use super::dialect::{Action, DependencyFlag, Driver, Forced, Meaning, Operand, Tool};
+use super::dialect::{Action, DependencyFlag, Driver, Meaning, Operand, Tool};
 use super::forwarded::{self, Piece};
 use super::outputs::{DepFile, Request};
-use super::{Cause, Dialect, Language, Reason, Role, Surroundings, path};
+use super::{Cause, Dialect, Language, Reason, Role, Surroundings, TimeMacro, path};
 
 /// A file on the command line.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,17 +21,52 @@ pub(super) struct CommandLine {
     pub(super) files: Vec<File>,
     pub(super) action: Option<Action>,
     pub(super) request: Request,
+    /// Whether assembly text gets comments.
+    pub(super) comments_assembly: bool,
+    /// Whether `-frandom-seed` is given.
+    pub(super) has_random_seed: bool,
+    /// Whether some flag may decide where the compiled program leaves its profile.
+    pub(super) places_profile_data: bool,
     /// Whether something about the compiler is asked, so that it compiles nothing.
     pub(super) asks_question: bool,
     /// The first thing that keeps a compile of this command line local.
     pub(super) local: Option<Reason>,
-    /// Operands of `-include`, which may have a precompiled header beside them.
-    pub(super) precompilable: Vec<Vec<u8>>,
+    /// Whether one of `input_files` is a precompiled header.
+    pub(super) loads_precompiled: bool,
+    /// Those of [`TIME_WORDS`] that some value mentions.
+    mentioned: Vec<&'static [u8]>,
+    /// Those of [`TIME_WORDS`] that are defined anew.
+    redefined: Vec<&'static [u8]>,
     pub(super) forced_includes: Vec<Vec<u8>>,
     pub(super) input_files: Vec<Vec<u8>>,
     pub(super) include_directories: Vec<Vec<u8>>,
     pub(super) search_arguments: Vec<Vec<u8>>,
     pub(super) dependency_arguments: Vec<Vec<u8>>,
+}
+
+/// Macros that tell the time.
+const TIME_WORDS: [&[u8]; 3] = [b"__DATE__", b"__TIME__", b"__TIMESTAMP__"];
+
+/// Whether `argument` mentions `word` otherwise than as the macro it defines or takes back.
+fn uses(argument: &[u8], word: &[u8]) -> bool {
+    let definition = [&b"-D"[..], b"-U", b"--define-macro=", b"--undefine-macro="]
+        .iter()
+        .find_map(|flag| argument.strip_prefix(*flag))
+        .unwrap_or(argument);
+    path::mentions(definition.strip_prefix(word).unwrap_or(definition), word)
+}
+
+impl CommandLine {
+    /// What the whole line makes of `words`, all of them in [`TIME_WORDS`].
+    pub(super) fn time_macro(&self, words: &[&[u8]]) -> TimeMacro {
+        if words.iter().any(|word| self.mentioned.contains(word)) {
+            TimeMacro::Mentioned
+        } else if words.iter().all(|word| self.redefined.contains(word)) {
+            TimeMacro::Redefined
+        } else {
+            TimeMacro::AsBuiltIn
+        }
+    }
 }
 
 /// Reads `arguments`, expanded and without argv\[0\], of the driver called `argv0`.
@@ -43,6 +78,11 @@ pub(super) fn read(
     surroundings: &mut dyn Surroundings,
 ) -> CommandLine {
     let mut reader = Reader::new(argv0, dialect);
+    for word in TIME_WORDS {
+        if arguments.iter().any(|argument| uses(argument, word)) {
+            reader.line.mentioned.push(word);
+        }
+    }
     let mut rest = arguments;
     while let Some((argument, following)) = rest.split_first() {
         rest = following;
@@ -91,9 +131,14 @@ impl Reader {
             files: Vec::new(),
             action: None,
             request: Request::default(),
+            comments_assembly: false,
+            has_random_seed: false,
+            places_profile_data: false,
             asks_question: false,
             local: None,
-            precompilable: Vec::new(),
+            loads_precompiled: false,
+            mentioned: Vec::new(),
+            redefined: Vec::new(),
             forced_includes: Vec::new(),
             input_files: Vec::new(),
             include_directories: Vec::new(),
@@ -149,6 +194,10 @@ impl Reader {
         match meaning {
             Meaning::Passes => self.keep_for_dependencies(spelled),
             Meaning::Selects => self.keep_for_search(spelled),
+            Meaning::Defines => {
+                self.define(operand);
+                self.keep_for_dependencies(spelled);
+            }
             Meaning::Processor => {
                 self.check_processor(spelled, operand);
                 self.keep_for_search(spelled);
@@ -157,12 +206,16 @@ impl Reader {
                 self.line.include_directories.push(operand.to_vec());
                 self.keep_for_search(spelled);
             }
-            Meaning::ForcedInclude(forced) => {
-                self.force_include(forced, operand);
+            Meaning::ForcedInclude => {
+                self.force_include(operand);
                 self.keep_for_dependencies(spelled);
             }
             Meaning::InputFile => {
                 self.input_file(operand);
+                self.keep_for_dependencies(spelled);
+            }
+            Meaning::Precompiled => {
+                self.load_precompiled(operand);
                 self.keep_for_dependencies(spelled);
             }
             Meaning::Language => {
@@ -182,15 +235,33 @@ impl Reader {
             Meaning::Forwards(tool) => self.forward(tool, spelled, operand),
             Meaning::Makes(action) => self.line.action = self.line.action.max(Some(action)),
             Meaning::MainOutput => self.line.request.main = Some(operand.to_vec()),
-            Meaning::Writes(role) => self.write(role, true),
-            Meaning::WritesNo(role) => self.write(role, false),
+            Meaning::Writes(role) => self.write(role, operand),
+            Meaning::WritesNo(role) => self.write_no(role),
+            Meaning::WritesTo(role) => self.write_to(role, operand),
+            Meaning::RandomSeed => {
+                self.line.has_random_seed = true;
+                self.keep_for_dependencies(spelled);
+            }
+            Meaning::ProfileData => {
+                self.line.places_profile_data = true;
+                self.keep_for_dependencies(spelled);
+            }
             Meaning::Dependency(DependencyFlag::Requested) => self.dep_file_requested = true,
             Meaning::Dependency(DependencyFlag::File) => self.dep_file = Some(operand.to_vec()),
             Meaning::Dependency(DependencyFlag::Content) => {}
+            Meaning::VerboseAssembly => self.line.comments_assembly = true,
+            // Only LLVM's own options, which are read apart.
+            Meaning::Steers => self.keep_local(Cause::UnknownForwarded, spelled[0]),
             Meaning::EndOfFlags => self.flags_ended = true,
             Meaning::Question => self.line.asks_question = true,
             Meaning::Local(cause) => self.keep_local(cause, spelled[0]),
         }
+    }
+
+    fn define(&mut self, definition: &[u8]) {
+        let name = definition.split(|&byte| byte == b'=').next();
+        let word = TIME_WORDS.into_iter().find(|word| Some(*word) == name);
+        self.line.redefined.extend(word);
     }
 
     fn check_processor(&mut self, spelled: &[&Vec<u8>], operand: &[u8]) {
@@ -200,12 +271,14 @@ impl Reader {
         }
     }
 
-    fn force_include(&mut self, forced: Forced, operand: &[u8]) {
+    fn load_precompiled(&mut self, operand: &[u8]) {
+        self.line.loads_precompiled = true;
+        self.input_file(operand);
+    }
+
+    fn force_include(&mut self, operand: &[u8]) {
         if path::is_special(operand) && operand != b"/dev/null" {
             self.keep_local(Cause::SpecialFile, operand);
-        }
-        if forced == Forced::Text {
-            self.line.precompilable.push(operand.to_vec());
         }
         self.line.forced_includes.push(operand.to_vec());
     }
@@ -220,13 +293,31 @@ impl Reader {
         }
     }
 
-    fn write(&mut self, role: Role, wanted: bool) {
+    fn write(&mut self, role: Role, operand: &[u8]) {
         let request = &mut self.line.request;
         match role {
-            Role::SplitDwarf => request.split_dwarf = wanted,
-            Role::StackUsage => request.stack_usage = wanted,
-            Role::CallGraph => request.call_graph = wanted,
-            Role::Object | Role::Assembly | Role::DepFile => {}
+            Role::SplitDwarf => request.split_dwarf = true,
+            Role::StackUsage => request.stack_usage = true,
+            Role::CallGraph => request.call_graph = true,
+            Role::CoverageNotes => request.coverage_notes = true,
+            Role::OptimizationRecord => request.optimization_record.format(operand),
+            Role::Object | Role::Assembly | Role::DepFile | Role::Diagnostics => {}
+        }
+    }
+
+    /// Only for flags of which the last one counts in both compilers: a file declared too much does no harm.
+    fn write_no(&mut self, role: Role) {
+        if role == Role::SplitDwarf {
+            self.line.request.split_dwarf = false;
+        }
+    }
+
+    fn write_to(&mut self, role: Role, operand: &[u8]) {
+        let request = &mut self.line.request;
+        match role {
+            Role::OptimizationRecord => request.optimization_record.name(operand),
+            Role::Diagnostics => request.diagnostics = Some(operand.to_vec()),
+            _ => {}
         }
     }
 
@@ -236,10 +327,7 @@ impl Reader {
             Tool::PreprocessorList => self.forward_list(spelled[0], operand),
             Tool::Assembler => self.to_assembler.push(operand.to_vec()),
             Tool::AssemblerList => self.to_assembler.extend(split_list(operand)),
-            Tool::Frontend => {
-                self.to_frontend.push(operand.to_vec());
-                self.keep_for_search(spelled);
-            }
+            Tool::Frontend => self.to_frontend.push(operand.to_vec()),
             Tool::Llvm => self.to_llvm.push(operand.to_vec()),
         }
     }
@@ -307,11 +395,31 @@ impl Reader {
         }
         let to_frontend = std::mem::take(&mut self.to_frontend);
         for piece in forwarded::read(&to_frontend, forwarded::FRONTEND)? {
-            if piece.meaning == Meaning::Processor {
-                self.check_processor(&[&piece.spelled[0]], piece.operand);
-            }
+            self.frontend_piece(&piece);
         }
         forwarded::read(&self.to_llvm, forwarded::LLVM).map(|_| ())
+    }
+
+    fn frontend_piece(&mut self, piece: &Piece<'_>) {
+        match piece.meaning {
+            Meaning::Processor => self.check_processor(&[&piece.spelled[0]], piece.operand),
+            Meaning::ForcedInclude => self.force_include(piece.operand),
+            Meaning::Precompiled => self.load_precompiled(piece.operand),
+            _ => {}
+        }
+        if piece.meaning == Meaning::Forwards(Tool::Llvm) {
+            self.to_llvm.push(piece.operand.to_vec());
+            return;
+        }
+        let reads = matches!(piece.meaning, Meaning::ForcedInclude | Meaning::Precompiled);
+        for argument in piece.spelled {
+            let spelled = [&b"-Xclang".to_vec(), argument];
+            if reads {
+                self.keep_for_dependencies(&spelled);
+            } else {
+                self.keep_for_search(&spelled);
+            }
+        }
     }
 
     fn preprocessor_piece(&mut self, piece: &Piece<'_>) {
@@ -322,7 +430,7 @@ impl Reader {
             }
             Meaning::Dependency(_) => return,
             Meaning::Directory => self.line.include_directories.push(piece.operand.to_vec()),
-            Meaning::ForcedInclude(forced) => self.force_include(forced, piece.operand),
+            Meaning::ForcedInclude => self.force_include(piece.operand),
             _ => {}
         }
         let selects = matches!(piece.meaning, Meaning::Directory | Meaning::Selects);

@@ -1,9 +1,11 @@
 //! Arguments that the driver hands on to another part: `-Wp,`, `-Wa,`, `-Xclang`, `-mllvm` and their like.
 //! Known ones are read, any other keeps the compile local: a forwarded flag may always name a file.
 
-use super::dialect::Meaning::{Dependency, Directory, ForcedInclude, Passes, Processor, Selects};
+use super::dialect::Meaning::{
+    Dependency, Directory, ForcedInclude, Forwards, Passes, Precompiled, Processor, Selects, Steers,
+};
 use super::dialect::Shape::{Exact, Joined, JoinedOrSeparate, Separate};
-use super::dialect::{DependencyFlag, Flag, Forced, Meaning, Operand, find, flag};
+use super::dialect::{DependencyFlag, Flag, Meaning, Operand, Tool, find, flag};
 use super::{Cause, Reason};
 
 /// What the preprocessor proper takes. Its `-MD` and `-MMD` name their file (gcc manual, "Preprocessor
@@ -22,8 +24,8 @@ pub(super) const PREPROCESSOR: &[Flag] = &[
     flag("-W", Joined, Passes),
     flag("-fopenmp", Exact, Selects),
     flag("-idirafter", JoinedOrSeparate, Directory),
-    flag("-imacros", JoinedOrSeparate, ForcedInclude(Forced::Macros)),
-    flag("-include", JoinedOrSeparate, ForcedInclude(Forced::Text)),
+    flag("-imacros", JoinedOrSeparate, ForcedInclude),
+    flag("-include", JoinedOrSeparate, ForcedInclude),
     flag("-iquote", JoinedOrSeparate, Directory),
     flag("-isystem", JoinedOrSeparate, Directory),
     flag("-pedantic", Exact, Passes),
@@ -37,20 +39,38 @@ pub(super) const PREPROCESSOR: &[Flag] = &[
 pub(super) const ASSEMBLER: &[Flag] = &[
     flag("--32", Exact, Passes),
     flag("--64", Exact, Passes),
+    flag("--break", Exact, Passes),
     flag("--compress-debug-sections", Joined, Passes),
-    flag("--debug-prefix-map", Separate, Passes),
-    flag("--defsym", Separate, Passes),
+    flag("--construct-floats", Exact, Passes),
+    flag("--crel", Exact, Passes),
+    flag("--debug-prefix-map", JoinedOrSeparate, Passes),
+    flag("--defsym", JoinedOrSeparate, Passes),
+    flag("--disable-multibyte-handling", Exact, Passes),
+    flag("--divide", Exact, Passes),
+    flag("--elf-stt-common=", Joined, Passes),
     flag("--execstack", Exact, Passes),
     flag("--fatal-warnings", Exact, Passes),
     flag("--gdwarf-", Joined, Passes),
     flag("--generate-missing-build-notes=", Joined, Passes),
     flag("--gstabs", Joined, Passes),
+    flag("--hash-size=", Joined, Passes),
     flag("--keep-locals", Exact, Passes),
+    flag("--multibyte-handling=", Joined, Passes),
+    flag("--no-break", Exact, Passes),
+    flag("--no-construct-floats", Exact, Passes),
+    flag("--no-crel", Exact, Passes),
     flag("--no-pad-sections", Exact, Passes),
+    flag("--no-trap", Exact, Passes),
+    flag("--no-type-check", Exact, Passes),
     flag("--no-warn", Exact, Passes),
     flag("--nocompress-debug-sections", Exact, Passes),
     flag("--noexecstack", Exact, Passes),
+    flag("--reduce-memory-overheads", Exact, Passes),
+    flag("--sectname-subst", Exact, Passes),
+    flag("--size-check=", Joined, Passes),
     flag("--strip-local-absolute", Exact, Passes),
+    flag("--traditional-format", Exact, Passes),
+    flag("--trap", Exact, Passes),
     flag("--warn", Exact, Passes),
     flag("--x32", Exact, Passes),
     flag("-EB", Exact, Passes),
@@ -58,11 +78,18 @@ pub(super) const ASSEMBLER: &[Flag] = &[
     flag("-I", JoinedOrSeparate, Directory),
     flag("-K", Joined, Passes),
     flag("-L", Exact, Passes),
+    flag("-O", Joined, Passes),
+    flag("-Qn", Exact, Passes),
+    flag("-Qy", Exact, Passes),
+    flag("-R", Exact, Passes),
     flag("-W", Exact, Passes),
+    flag("-fdebug-compilation-dir", JoinedOrSeparate, Passes),
     flag("-g", Joined, Passes),
     flag("-k", Exact, Passes),
     flag("-m", Joined, Passes),
+    flag("-n", Exact, Passes),
     flag("-no-pad-sections", Exact, Passes),
+    flag("-q", Exact, Passes),
 ];
 
 /// What clang's compiler proper takes without a further file.
@@ -73,13 +100,52 @@ pub(super) const FRONTEND: &[Flag] = &[
     flag("-disable-lifetime-markers", Exact, Passes),
     flag("-disable-llvm-passes", Exact, Passes),
     flag("-disable-llvm-verifier", Exact, Passes),
+    flag("-disable-noundef-analysis", Exact, Passes),
+    flag("-discard-value-names", Exact, Passes),
+    flag("-enable-noundef-analysis", Exact, Passes),
+    flag("-fallow-half-arguments-and-returns", Exact, Passes),
+    flag("-fansi-escape-codes", Exact, Passes),
+    flag("-fapply-global-visibility-to-externs", Exact, Passes),
     flag("-fcolor-diagnostics", Exact, Passes),
+    flag("-fcxx-exceptions", Exact, Selects),
     flag("-fdebug-compilation-dir", Separate, Passes),
+    flag("-fdenormal-fp-math=", Joined, Passes),
+    flag("-fenable-matrix", Exact, Passes),
+    flag("-fexceptions", Exact, Selects),
+    flag("-fexperimental-assignment-tracking", Joined, Passes),
+    flag("-fexperimental-max-bitint-width=", Joined, Passes),
+    flag("-fexperimental-omit-vtable-rtti", Exact, Passes),
+    flag("-ffinite-loops", Exact, Passes),
+    flag("-finline-hint-functions", Exact, Passes),
     flag("-fmerge-functions", Exact, Passes),
+    flag("-fnative-half-type", Exact, Passes),
+    flag("-fno-dwarf2-cfi-asm", Exact, Passes),
+    flag("-fno-experimental-omit-vtable-rtti", Exact, Passes),
+    flag("-fno-finite-loops", Exact, Passes),
+    flag("-fno-inline-hint-functions", Exact, Passes),
+    flag("-fno-pch-timestamp", Exact, Passes),
+    flag("-fno-rtti-data", Exact, Passes),
+    flag("-fno-show-column", Exact, Passes),
     flag("-fno-use-ctor-homing", Exact, Passes),
+    flag("-fsanitize-address-use-after-scope", Exact, Passes),
+    flag("-funwind-tables=", Joined, Passes),
     flag("-fuse-ctor-homing", Exact, Passes),
+    flag("-fvisibility-global-new-delete-hidden", Exact, Passes),
+    flag("-gcodeview", Exact, Passes),
+    flag("-gsimple-template-names=", Joined, Passes),
+    flag("-include", Separate, ForcedInclude),
+    flag("-include-pch", Separate, Precompiled),
+    flag("-mconstructor-aliases", Exact, Passes),
+    flag("-menable-no-infs", Exact, Passes),
+    flag("-menable-no-nans", Exact, Passes),
+    flag("-mframe-pointer=", Joined, Passes),
+    flag("-mllvm", Separate, Forwards(Tool::Llvm)),
+    flag("-no-enable-noundef-analysis", Exact, Passes),
     flag("-no-opaque-pointers", Exact, Passes),
+    flag("-no-struct-path-tbaa", Exact, Passes),
     flag("-opaque-pointers", Exact, Passes),
+    flag("-relaxed-aliasing", Exact, Passes),
+    flag("-std=", Joined, Selects),
     flag("-target-cpu", Separate, Processor),
     flag("-target-feature", Separate, Selects),
     flag("-tune-cpu", Separate, Processor),
@@ -89,20 +155,48 @@ pub(super) const FRONTEND: &[Flag] = &[
 
 /// LLVM options that builds are seen to use and that only steer passes.
 pub(super) const LLVM: &[Flag] = &[
+    flag("-aarch64-", Joined, Steers),
+    flag("-align-all-", Joined, Steers),
+    flag("-amdgpu-", Joined, Steers),
+    flag("-arm-", Joined, Steers),
     flag("-asan-", Joined, Passes),
-    flag("-enable-ext-tsp-block-placement", Joined, Passes),
+    flag("-basic-aa-", Joined, Steers),
+    flag("-cost-kind=", Joined, Passes),
+    flag("-disable-", Joined, Steers),
+    flag("-enable-", Joined, Steers),
+    flag("-force-vector-", Joined, Steers),
     flag("-generate-arange-section", Joined, Passes),
     flag("-hwasan-", Joined, Passes),
     flag("-import-instr-limit=", Joined, Passes),
-    flag("-inline-threshold=", Joined, Passes),
+    flag("-inline-", Joined, Steers),
     flag("-inlinehint-threshold=", Joined, Passes),
     flag("-instcombine-", Joined, Passes),
+    flag("-jump-threading-", Joined, Steers),
+    flag("-kasan-", Joined, Steers),
+    flag("-licm-", Joined, Steers),
+    flag("-loop-", Joined, Steers),
+    flag("-max-", Joined, Steers),
+    flag("-memprof-", Joined, Steers),
+    flag("-min-jump-table-entries=", Joined, Passes),
     flag("-msan-", Joined, Passes),
+    flag("-no-discriminators", Exact, Passes),
+    flag("-polly", Exact, Passes),
+    flag("-polly-parallel", Exact, Passes),
+    flag("-polly-vectorizer=", Joined, Passes),
+    flag("-regalloc=", Joined, Passes),
+    flag("-riscv-", Joined, Steers),
+    flag("-sanitizer-coverage-", Joined, Steers),
+    flag("-simplifycfg-", Joined, Steers),
+    flag("-slp-", Joined, Steers),
     flag("-split-threshold-for-reg-with-hint=", Joined, Passes),
+    flag("-tail-", Joined, Steers),
     flag("-treat-scalable-fixed-error-as-warning", Joined, Passes),
     flag("-tsan-", Joined, Passes),
+    flag("-ubsan-", Joined, Steers),
     flag("-unroll-", Joined, Passes),
     flag("-vectorize-", Joined, Passes),
+    flag("-vp-", Joined, Steers),
+    flag("-x86-", Joined, Steers),
 ];
 
 /// One forwarded flag with its operand.
@@ -129,6 +223,9 @@ pub(super) fn read<'a>(pieces: &'a [Vec<u8>], table: &'static [Flag]) -> Result<
             Operand::Joined(joined) if row.shape == Joined && joined.contains(&b'/') => {
                 return Err(Reason::new(Cause::UnknownForwarded, piece));
             }
+            Operand::Joined(joined) if row.meaning == Steers && !steers(joined) => {
+                return Err(Reason::new(Cause::UnknownForwarded, piece));
+            }
             Operand::Joined(joined) => (1, joined),
             Operand::Next => {
                 let next = rest
@@ -146,6 +243,17 @@ pub(super) fn read<'a>(pieces: &'a [Vec<u8>], table: &'static [Flag]) -> Result<
         rest = following;
     }
     Ok(read)
+}
+
+/// Whether the rest of an LLVM option, its name's end and perhaps a value, cannot name a file: the value is a
+/// number or a truth value.
+fn steers(rest: &[u8]) -> bool {
+    let Some(equals) = rest.iter().position(|&byte| byte == b'=') else {
+        return true;
+    };
+    let value = &rest[equals + 1..];
+    let digits = value.strip_prefix(b"-").unwrap_or(value);
+    matches!(value, b"true" | b"false") || (!digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
 }
 
 #[cfg(test)]
@@ -197,8 +305,25 @@ mod tests {
         check(ASSEMBLER, "-mfoo=/x", unknown("-mfoo=/x"));
         check(FRONTEND, "-target-feature,+avx,-disable-O0-optnone", Ok("+avx "));
         check(FRONTEND, "-load,x.so", unknown("-load"));
-        check(FRONTEND, "-include-pch,x", unknown("-include-pch"));
+        check(FRONTEND, "-include-pch,x,-include,y", Ok("x y"));
+        check(FRONTEND, "-mllvm,-enable-gvn-hoist", Ok("-enable-gvn-hoist"));
+        check(
+            ASSEMBLER,
+            "--defsym=X=1,--debug-prefix-map,/a=/b,--debug-prefix-map=/c=/d",
+            Ok("=X=1 /a=/b =/c=/d"),
+        );
         check(LLVM, "-asan-stack=0", Ok("stack=0"));
+        check(
+            LLVM,
+            "-inline-threshold=-5,-enable-gvn-hoist,-disable-lsr=true",
+            Ok("threshold=-5 gvn-hoist lsr=true"),
+        );
+        check(
+            LLVM,
+            "-x86-lvi-load-opt-plugin=x",
+            unknown("-x86-lvi-load-opt-plugin=x"),
+        );
+        check(LLVM, "-time-passes", unknown("-time-passes"));
         check(LLVM, "-pass-remarks-output=x", unknown("-pass-remarks-output=x"));
     }
 }

@@ -4,14 +4,11 @@
 use std::collections::BTreeSet;
 
 use super::command_line::{self, CommandLine, File};
-use super::dialect::Driver;
+use super::dialect::{Action, Driver};
 use super::{
-    Cause, Dialect, Invocation, Language, Plan, Reason, Surroundings, Verdict, environment, outputs, path,
-    response_file,
+    Cause, Dialect, Invocation, Language, Output, Plan, Reason, Surroundings, Verdict, environment, outputs,
+    path, response_file,
 };
-
-/// Most places, directories times forced includes, in which precompiled headers are looked for.
-const MAX_PRECOMPILED_PROBES: usize = 4096;
 
 /// Parts of paths that only the configuration step of a build system uses: CMake's `try_compile` and
 /// compiler identification, meson.
@@ -94,10 +91,13 @@ fn plan(
         return Err(Reason::new(cause, source));
     }
     let action = line.action.ok_or_else(|| Reason::new(Cause::Linking, b""))?;
+    // gcc's comments tell how much memory it allows itself, which depends on the machine's.
+    if line.comments_assembly && action == Action::Assembly && dialect == Dialect::Gcc {
+        return Err(Reason::new(Cause::CompilerReport, b"-fverbose-asm"));
+    }
     if let Some(reason) = environment::local_reason(&invocation.env) {
         return Err(reason);
     }
-    check_precompiled(&line, &invocation.cwd, surroundings)?;
     let source = source.to_vec();
     let outputs = outputs::derive(dialect, action, language, &source, &line.request);
     let mut taken = BTreeSet::from([source.as_slice()]);
@@ -106,6 +106,11 @@ fn plan(
             return Err(Reason::new(Cause::OddOutput, &output.path));
         }
     }
+    if dialect == Dialect::Gcc {
+        check_coverage_data(&line, &outputs, &invocation.cwd, surroundings)?;
+    }
+    let clock_macros = line.time_macro(&[b"__DATE__", b"__TIME__"]);
+    let file_time_macro = line.time_macro(&[b"__TIMESTAMP__"]);
     let mut dependency_arguments = line.dependency_arguments;
     dependency_arguments.push(b"-M".to_vec());
     Ok(Plan {
@@ -114,6 +119,9 @@ fn plan(
         outputs,
         forced_includes: line.forced_includes,
         input_files: line.input_files,
+        loads_precompiled: line.loads_precompiled,
+        clock_macros,
+        file_time_macro,
         search_arguments: line.search_arguments,
         dependency_arguments,
         include_directories: line.include_directories,
@@ -160,31 +168,19 @@ fn check_probe(line: &CommandLine, source: &[u8], cwd: &[u8]) -> Result<(), Reas
     Ok(())
 }
 
-/// Refuses a forced include with a precompiled header beside it: gcc looks for `x.h.gch` wherever it looks
-/// for `x.h`, clang for `x.h.pch` and `x.h.gch` in cwd. Directories that no flag names are left to whoever
-/// resolves the header.
-fn check_precompiled(
+/// Refuses a compile in which gcc deletes the counts of an earlier run: with a seed of its own a program could
+/// not tell them from those of another version (tried with gcc 12.2; clang never does).
+fn check_coverage_data(
     line: &CommandLine,
+    outputs: &[Output],
     cwd: &[u8],
     surroundings: &mut dyn Surroundings,
 ) -> Result<(), Reason> {
-    let place_count = line.include_directories.len().saturating_add(1);
-    if line.precompilable.len().saturating_mul(place_count) > MAX_PRECOMPILED_PROBES {
-        return Err(Reason::new(Cause::ProbeLimit, b""));
-    }
-    for header in &line.precompilable {
-        let directories = line
-            .include_directories
-            .iter()
-            .map(|directory| path::absolute(cwd, directory));
-        for place in std::iter::once(cwd.to_vec()).chain(directories) {
-            for suffix in [b".gch", b".pch"] {
-                let precompiled = [path::absolute(&place, header).as_slice(), suffix].concat();
-                if surroundings.exists(&precompiled) {
-                    return Err(Reason::new(Cause::PrecompiledHeader, &precompiled));
-                }
-            }
-        }
+    let Some(data) = outputs::coverage_data(outputs).filter(|_| line.has_random_seed) else {
+        return Ok(());
+    };
+    if line.places_profile_data || surroundings.exists(&path::absolute(cwd, &data)) {
+        return Err(Reason::new(Cause::Profile, &data));
     }
     Ok(())
 }

@@ -34,4 +34,4 @@ pub use judge::judge;
 pub use language::Language;
 pub use reason::{Cause, Reason};
 pub use response_file::{MAX_EXPANDED_BYTES, MAX_RESPONSE_FILES};
-pub use verdict::{Output, Plan, Role, Verdict};
+pub use verdict::{Output, Plan, Role, TimeMacro, Verdict};

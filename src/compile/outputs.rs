@@ -18,6 +18,36 @@ pub(super) struct Request {
     pub(super) stack_usage: bool,
     /// `-fcallgraph-info`.
     pub(super) call_graph: bool,
+    /// `-ftest-coverage` and what implies it.
+    pub(super) coverage_notes: bool,
+    /// Whether and where clang's optimisation record is written.
+    pub(super) optimization_record: OptimizationRecord,
+    /// The operand of the last `--serialize-diagnostics`.
+    pub(super) diagnostics: Option<Vec<u8>>,
+}
+
+/// The optimisation record asked for.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct OptimizationRecord {
+    /// The format where one is asked for; it is the suffix.
+    format: Option<Vec<u8>>,
+    /// Its path where it is named.
+    named: Option<Vec<u8>>,
+}
+
+impl OptimizationRecord {
+    /// Asks for one in `format`; where that is empty in the one of another flag, or in YAML.
+    pub(super) fn format(&mut self, format: &[u8]) {
+        if !format.is_empty() {
+            self.format = Some(format.to_vec());
+        }
+        self.format.get_or_insert_with(|| b"yaml".to_vec());
+    }
+
+    /// Asks for one at `path`.
+    pub(super) fn name(&mut self, path: &[u8]) {
+        self.named = Some(path.to_vec());
+    }
 }
 
 /// The dep file asked for.
@@ -100,8 +130,46 @@ pub(super) fn derive(
             role: Role::CallGraph,
         });
     }
+    if request.coverage_notes && !language.is_assembly() {
+        outputs.push(Output {
+            path: beside(b".gcno"),
+            role: Role::CoverageNotes,
+        });
+    }
+    if !language.is_assembly()
+        && let Some(path) = optimization_record(source, request)
+    {
+        outputs.push(Output {
+            path,
+            role: Role::OptimizationRecord,
+        });
+    }
+    outputs.extend(request.diagnostics.iter().map(|path| Output {
+        path: path.clone(),
+        role: Role::Diagnostics,
+    }));
     outputs.insert(0, Output { path: main, role });
     outputs
+}
+
+/// clang puts the record beside an explicit main output; without one it takes two suffixes off the source's name.
+fn optimization_record(source: &[u8], request: &Request) -> Option<Vec<u8>> {
+    let record = &request.optimization_record;
+    if record.named.is_some() {
+        return record.named.clone();
+    }
+    let suffix = [b".opt.", record.format.as_deref()?].concat();
+    let stem = match &request.main {
+        Some(main) => main.clone(),
+        None => with_suffix(file_name(source), b"", LeadingDot::IsSuffix),
+    };
+    Some(with_suffix(&stem, &suffix, LeadingDot::IsSuffix))
+}
+
+/// Where a program compiled by gcc leaves its counts, unless a flag decides otherwise.
+pub(super) fn coverage_data(outputs: &[Output]) -> Option<Vec<u8>> {
+    let notes = outputs.iter().find(|output| output.role == Role::CoverageNotes)?;
+    Some(with_suffix(&notes.path, b".gcda", LeadingDot::IsSuffix))
 }
 
 #[cfg(test)]
@@ -119,7 +187,8 @@ mod tests {
     }
 
     /// Every side output at once, as tried with
-    /// `-MD -fstack-usage -g -gsplit-dwarf -fcallgraph-info` (the last with gcc only).
+    /// `-MD -fstack-usage -g -gsplit-dwarf --coverage -O2` and `-fcallgraph-info` (gcc) or
+    /// `-fsave-optimization-record` (clang).
     fn everything(dialect: Dialect, main: Option<&str>) -> Request {
         Request {
             main: main.map(|path| path.as_bytes().to_vec()),
@@ -127,6 +196,12 @@ mod tests {
             split_dwarf: true,
             stack_usage: true,
             call_graph: matches!(dialect, Dialect::Gcc),
+            coverage_notes: true,
+            optimization_record: OptimizationRecord {
+                format: matches!(dialect, Dialect::Clang).then(|| b"yaml".to_vec()),
+                named: None,
+            },
+            diagnostics: None,
         }
     }
 
@@ -139,22 +214,50 @@ mod tests {
                 assert_eq!(got, format!("{main} {expect}"), "{dialect:?} -o {main}");
             }
         };
-        check("foo", "foo.d foo.dwo foo.su foo.ci", "foo.d foo.dwo foo.su");
-        check("x.y.o", "x.y.d x.y.dwo x.y.su x.y.ci", "x.y.d x.y.dwo x.y.su");
+        check(
+            "foo",
+            "foo.d foo.dwo foo.su foo.ci foo.gcno",
+            "foo.d foo.dwo foo.su foo.gcno foo.opt.yaml",
+        );
+        check(
+            "x.y.o",
+            "x.y.d x.y.dwo x.y.su x.y.ci x.y.gcno",
+            "x.y.d x.y.dwo x.y.su x.y.gcno x.y.opt.yaml",
+        );
         check(
             "out/x.y",
-            "out/x.d out/x.dwo out/x.su out/x.ci",
-            "out/x.d out/x.dwo out/x.su",
+            "out/x.d out/x.dwo out/x.su out/x.ci out/x.gcno",
+            "out/x.d out/x.dwo out/x.su out/x.gcno out/x.opt.yaml",
         );
-        check("a.c.o", "a.c.d a.c.dwo a.c.su a.c.ci", "a.c.d a.c.dwo a.c.su");
-        check("a.obj", "a.d a.dwo a.su a.ci", "a.d a.dwo a.su");
-        check("x.", "x.d x.dwo x.su x.ci", "x.d x.dwo x.su");
-        check("..o", "..d ..dwo ..su ..ci", "..d ..dwo ..su");
-        check(".o", ".d .o.dwo .o.su .o.ci", ".d .dwo .su");
+        check(
+            "a.c.o",
+            "a.c.d a.c.dwo a.c.su a.c.ci a.c.gcno",
+            "a.c.d a.c.dwo a.c.su a.c.gcno a.c.opt.yaml",
+        );
+        check(
+            "a.obj",
+            "a.d a.dwo a.su a.ci a.gcno",
+            "a.d a.dwo a.su a.gcno a.opt.yaml",
+        );
+        check(
+            "x.",
+            "x.d x.dwo x.su x.ci x.gcno",
+            "x.d x.dwo x.su x.gcno x.opt.yaml",
+        );
+        check(
+            "..o",
+            "..d ..dwo ..su ..ci ..gcno",
+            "..d ..dwo ..su ..gcno ..opt.yaml",
+        );
+        check(
+            ".o",
+            ".d .o.dwo .o.su .o.ci .o.gcno",
+            ".d .dwo .su .gcno .opt.yaml",
+        );
         check(
             "out/.hid",
-            "out/.d out/.hid.dwo out/.hid.su out/.hid.ci",
-            "out/.d out/.dwo out/.su",
+            "out/.d out/.hid.dwo out/.hid.su out/.hid.ci out/.hid.gcno",
+            "out/.d out/.dwo out/.su out/.gcno out/.opt.yaml",
         );
     }
 
@@ -168,28 +271,36 @@ mod tests {
         };
         check(
             "a.b.c",
-            "a.b.o a.b.d a.b.dwo a.b.su a.b.ci",
-            "a.b.o a.b.d a.b.dwo a.b.su",
+            "a.b.o a.b.d a.b.dwo a.b.su a.b.ci a.b.gcno",
+            "a.b.o a.b.d a.b.dwo a.b.su a.b.gcno a.opt.yaml",
         );
         check(
             "sub/q.r.c",
-            "q.r.o q.r.d q.r.dwo q.r.su q.r.ci",
-            "q.r.o q.r.d q.r.dwo q.r.su",
+            "q.r.o q.r.d q.r.dwo q.r.su q.r.ci q.r.gcno",
+            "q.r.o q.r.d q.r.dwo q.r.su q.r.gcno q.opt.yaml",
         );
         check(
             "noext",
-            "noext.o noext.d noext.dwo noext.su noext.ci",
-            "noext.o noext.d noext.dwo noext.su",
+            "noext.o noext.d noext.dwo noext.su noext.ci noext.gcno",
+            "noext.o noext.d noext.dwo noext.su noext.gcno noext.opt.yaml",
         );
-        check("sub/.c", ".c.o .c.d .c.dwo .c.su .c.ci", ".o .d .dwo .su");
+        check(
+            "sub/.c",
+            ".c.o .c.d .c.dwo .c.su .c.ci .c.gcno",
+            ".o .d .dwo .su .gcno .opt.yaml",
+        );
         check(
             ".hid.c",
-            ".hid.o .hid.d .hid.dwo .hid.su .hid.ci",
-            ".hid.o .hid.d .hid.dwo .hid.su",
+            ".hid.o .hid.d .hid.dwo .hid.su .hid.ci .hid.gcno",
+            ".hid.o .hid.d .hid.dwo .hid.su .hid.gcno .opt.yaml",
         );
         check("s.S", "s.o s.d s.dwo", "s.o s.d s.dwo");
         check("s.s", "s.o s.dwo", "s.o s.dwo");
-        check("x.i", "x.o x.dwo x.su x.ci", "x.o x.dwo x.su");
+        check(
+            "x.i",
+            "x.o x.dwo x.su x.ci x.gcno",
+            "x.o x.dwo x.su x.gcno x.opt.yaml",
+        );
     }
 
     #[test]
@@ -200,11 +311,15 @@ mod tests {
                 assert_eq!(got, expect, "{dialect:?} {main:?}");
             }
         };
-        check(None, "q.r.s q.r.d q.r.su q.r.ci", "q.r.s q.r.d q.r.dwo q.r.su");
+        check(
+            None,
+            "q.r.s q.r.d q.r.su q.r.ci q.r.gcno",
+            "q.r.s q.r.d q.r.dwo q.r.su q.r.gcno q.opt.yaml",
+        );
         check(
             Some("foo.x"),
-            "foo.x foo.d foo.su foo.ci",
-            "foo.x foo.d q.r.dwo foo.su",
+            "foo.x foo.d foo.su foo.ci foo.gcno",
+            "foo.x foo.d q.r.dwo foo.su foo.gcno foo.opt.yaml",
         );
     }
 
@@ -220,5 +335,21 @@ mod tests {
             "o/a.o o/.a.o.d"
         );
         assert_eq!(names(Dialect::Gcc, Action::Compile, "a.s", &request), "o/a.o");
+    }
+
+    #[test]
+    fn a_named_record_and_diagnostics_are_taken_as_spelled() {
+        let mut request = Request {
+            diagnostics: Some(b"d/a.dia".to_vec()),
+            ..Request::default()
+        };
+        request.optimization_record.format(b"");
+        request.optimization_record.name(b"r/a");
+        let got = names(Dialect::Clang, Action::Compile, "a.c", &request);
+        assert_eq!(got, "a.o r/a d/a.dia");
+        assert_eq!(
+            names(Dialect::Clang, Action::Compile, "a.s", &request),
+            "a.o d/a.dia"
+        );
     }
 }

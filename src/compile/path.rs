@@ -24,7 +24,7 @@ pub(super) fn is_odd_output(path: &[u8]) -> bool {
     is_special(path) || matches!(file_name(path), b"" | b"." | b"..")
 }
 
-/// Whether some component of `path` contains `part`.
+/// Whether `path`, or any other bytes, contain `part`.
 pub(super) fn mentions(path: &[u8], part: &[u8]) -> bool {
     path.windows(part.len()).any(|window| window == part)
 }

@@ -46,16 +46,16 @@ causes! {
     LinkerInput = "linker-input", "names a file that only a link would use";
     /// Not C, C++ or assembly.
     UnsupportedLanguage = "unsupported-language", "is in a language that is not distributed";
-    /// A header is compiled, or a compiled one is used.
-    PrecompiledHeader = "precompiled-header", "makes or uses a precompiled header";
+    /// A header is compiled, or a compiled one is used in an unusual way.
+    PrecompiledHeader = "precompiled-header", "makes a precompiled header or uses one in an unusual way";
     /// C++20 or clang modules.
     Modules = "modules", "makes or uses modules";
     /// A compiler plugin.
     Plugin = "plugin", "loads a plugin";
-    /// Coverage, instrumentation that writes notes, use of a profile.
-    Profile = "profile", "makes or uses a profile or coverage notes";
-    /// `-flto`: gcc names sections at random.
-    LinkTimeOptimization = "link-time-optimization", "prepares link-time optimisation";
+    /// Use of a profile, and what is done to one.
+    Profile = "profile", "uses or deletes a profile";
+    /// The second half of link-time optimisation, and its reports.
+    LinkTimeOptimization = "link-time-optimization", "does a part of link-time optimisation that stays local";
     /// `native` as a processor.
     NativeTarget = "native-target", "asks for this machine's own processor";
     /// A further output that is not carried.
@@ -92,8 +92,6 @@ causes! {
     ResponseFileSyntax = "response-file-syntax", "has a response file that compilers read differently";
     /// Response files beyond the bounds.
     ResponseFileLimit = "response-file-limit", "has too many or too large response files";
-    /// More forced includes times directories than may be probed.
-    ProbeLimit = "probe-limit", "has more forced includes and directories than are probed";
     /// A build system asking what the compiler can do.
     ConfigureProbe = "configure-probe", "is a probe by a build system's configuration";
     /// A variable makes the compiler write a further file.

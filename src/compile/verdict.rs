@@ -30,6 +30,12 @@ pub struct Plan {
     /// Further files the compile reads: all response files with the nested ones, then sanitizer lists and
     /// their like; as spelled.
     pub input_files: Vec<Vec<u8>>,
+    /// Whether a precompiled header, one of `input_files`, is loaded by name.
+    pub loads_precompiled: bool,
+    /// What the arguments make of `__DATE__` and `__TIME__`.
+    pub clock_macros: TimeMacro,
+    /// What they make of `__TIMESTAMP__`.
+    pub file_time_macro: TimeMacro,
     /// The expanded arguments that may decide target, search list and predefined macros, for
     /// `cc <these> -v -E -x <language> /dev/null`.
     pub search_arguments: Vec<Vec<u8>>,
@@ -39,6 +45,18 @@ pub struct Plan {
     /// Operands of `-I`, `-iquote`, `-isystem`, `-idirafter` and their like, in order, as spelled (gcc's
     /// leading `=` included), existing or not.
     pub include_directories: Vec<Vec<u8>>,
+}
+
+/// What a command line makes of a macro that tells the time.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum TimeMacro {
+    /// Nothing: it has its own meaning wherever a file uses it.
+    #[default]
+    AsBuiltIn,
+    /// It is defined anew, so that no file can use its own meaning: what is taken back is gone.
+    Redefined,
+    /// Another macro's value mentions it.
+    Mentioned,
 }
 
 /// A file the compiler may write.
@@ -66,4 +84,10 @@ pub enum Role {
     StackUsage,
     /// The `.ci` of gcc's `-fcallgraph-info`.
     CallGraph,
+    /// The `.gcno` of `-ftest-coverage`.
+    CoverageNotes,
+    /// The `.opt.yaml` of clang's `-fsave-optimization-record`.
+    OptimizationRecord,
+    /// The file of clang's `--serialize-diagnostics`.
+    Diagnostics,
 }

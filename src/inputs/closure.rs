@@ -108,8 +108,10 @@ pub struct Closure {
     pub time_macros: TimeMacros,
     /// A file imports or declares a module.
     pub modules: bool,
-    /// A precompiled form (`x.h.gch`, `x.h.pch`) of a header stands where the header was looked up.
+    /// The precompiled form (`x.h.gch`, `x.h.pch`) of a header stands beside it and is among `objects`.
     pub precompiled: bool,
+    /// One stands where no header is, or is a directory of several.
+    pub odd_precompiled: bool,
     /// A file loads a precompiled header by pragma.
     pub pch_pragma: bool,
     /// The physical path of the source file, a key of `objects`.

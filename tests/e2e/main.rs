@@ -17,6 +17,7 @@ mod chains;
 mod changes;
 mod farm;
 mod faults;
+mod flags;
 mod isolation;
 mod peers;
 mod units;

@@ -22,18 +22,26 @@ pub(in crate::compile) enum Meaning {
     Passes,
     /// May decide target, search list or predefined macros; passes.
     Selects,
+    /// The operand defines a macro; passes.
+    Defines,
     /// As `Selects`, unless the operand is `native`.
     Processor,
     /// The operand is a directory that is searched.
     Directory,
     /// The operand is a header read before the source.
-    ForcedInclude(Forced),
+    ForcedInclude,
+    /// The operand is a precompiled header loaded before the source.
+    Precompiled,
     /// The operand is a file that the compile reads.
     InputFile,
     /// The operand is the language of the sources that follow.
     Language,
     /// What is made of the source.
     Makes(Action),
+    /// Passes where its value, if any, is a number or a truth value.
+    Steers,
+    /// Comments the assembly text; passes.
+    VerboseAssembly,
     /// The operand is the main output.
     MainOutput,
     /// About the dep file.
@@ -42,6 +50,12 @@ pub(in crate::compile) enum Meaning {
     Writes(Role),
     /// Switches a further output off.
     WritesNo(Role),
+    /// The operand is a further output.
+    WritesTo(Role),
+    /// The operand is the seed of what gcc else draws at random; passes.
+    RandomSeed,
+    /// The operand may be where the compiled program leaves its profile; passes.
+    ProfileData,
     /// The operand is a charset.
     Charset,
     /// The operand is handed to a tool.
@@ -63,15 +77,6 @@ pub(in crate::compile) enum Action {
     Compile,
     /// `-S`: assembly text; wins over `-c` in any order.
     Assembly,
-}
-
-/// How a header is read before the source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::compile) enum Forced {
-    /// As if included; a precompiled one beside it would be taken.
-    Text,
-    /// For its macros alone; never precompiled.
-    Macros,
 }
 
 /// A flag about the dep file.

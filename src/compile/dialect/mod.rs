@@ -6,7 +6,7 @@ mod flag;
 mod gcc;
 mod shared;
 
-pub(super) use flag::{Action, DependencyFlag, Flag, Forced, Meaning, Operand, Shape, Tool, find, flag};
+pub(super) use flag::{Action, DependencyFlag, Flag, Meaning, Operand, Shape, Tool, find, flag};
 
 use super::path;
 

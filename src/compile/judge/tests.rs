@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::compile::Role;
+use crate::compile::{Role, TimeMacro};
 
 /// Files below `/w`, the directory all invocations here are made in.
 struct World(BTreeMap<Vec<u8>, Vec<u8>>);
@@ -196,6 +196,34 @@ fn further_outputs_are_declared() {
     check("clang -g -gsplit-dwarf=single -c a.c", "c a.o");
     check_both("-fstack-usage -MD -c a.c -o foo", "c foo foo.d foo.su");
     check("gcc -fcallgraph-info=su,da -c a.c", "c a.o a.ci");
+    check_both("--coverage -c a.c -o out/x.y.o", "c out/x.y.o out/x.y.gcno");
+    check_both("-coverage -S sub/q.r.c", "c q.r.s q.r.gcno");
+    check_both(
+        "-ftest-coverage -fprofile-arcs -fprofile-update=atomic -c a.c",
+        "c a.o a.gcno",
+    );
+    check_both("--coverage -c a.S", "assembler-with-cpp a.o");
+    check_both(
+        "-fprofile-arcs -fprofile-generate -fprofile-generate=/d -c a.c",
+        "c a.o",
+    );
+    check(
+        "clang -fsave-optimization-record -c sub/q.r.c",
+        "c q.r.o q.opt.yaml",
+    );
+    check(
+        "clang -fsave-optimization-record=bitstream -c a.c -o o/x.o",
+        "c o/x.o o/x.opt.bitstream",
+    );
+    check(
+        "clang -fsave-optimization-record -foptimization-record-file=r/x -c a.c",
+        "c a.o r/x",
+    );
+    check(
+        "clang --serialize-diagnostics d/x.dia -serialize-diagnostics y.dia -c a.c",
+        "c a.o y.dia",
+    );
+    check("clang --serialize-diagnostics - -c a.c", "odd-output");
     let plan = planned("gcc -MD -gsplit-dwarf -fstack-usage -fcallgraph-info -c a.c");
     let roles: Vec<Role> = plan.outputs.iter().map(|output| output.role).collect();
     assert_eq!(
@@ -208,6 +236,93 @@ fn further_outputs_are_declared() {
             Role::CallGraph
         ]
     );
+}
+
+#[test]
+fn link_time_optimisation_and_instrumentation_are_distributed() {
+    check_both("-flto -O2 -c a.c", "c a.o");
+    check_both("-flto=auto -ffat-lto-objects -c a.c", "c a.o");
+    check_both("-flto=jobserver -flto=4 -fno-fat-lto-objects -c a.c", "c a.o");
+    check_both(
+        "-flto -fno-lto -flto-partition=none -flto-compression-level=1 -c a.c",
+        "c a.o",
+    );
+    check("clang -flto=thin -fwhole-program-vtables -c a.c", "c a.o");
+    check(
+        "clang -fprofile-instr-generate=/x.profraw -fcoverage-mapping -fcs-profile-generate -c a.c",
+        "c a.o",
+    );
+    check_both(
+        "-fprofile-arcs -fprofile-filter-files=a/.* -fprofile-abs-path -c a.c",
+        "c a.o",
+    );
+}
+
+#[test]
+fn counts_that_gcc_would_delete_keep_the_compile_local() {
+    let check = |command: &str, expect: &str| {
+        let mut world = World::new(&[("o/a.gcda", "")]);
+        assert_eq!(summary(&verdict_in(&mut world, command)), expect, "{command}");
+    };
+    check("gcc --coverage -frandom-seed=x -c a.c -o o/a.o", "profile");
+    check("gcc --coverage -frandom-seed=x -c a.c -o a.o", "c a.o a.gcno");
+    check(
+        "gcc --coverage -frandom-seed=x -fprofile-dir=d -c a.c -o a.o",
+        "profile",
+    );
+    check("gcc --coverage -c a.c -o o/a.o", "c o/a.o o/a.gcno");
+    check("gcc -fprofile-arcs -frandom-seed=x -c a.c -o o/a.o", "c o/a.o");
+    check(
+        "clang --coverage -frandom-seed=x -c a.c -o o/a.o",
+        "c o/a.o o/a.gcno",
+    );
+}
+
+#[test]
+fn flags_seen_in_large_builds_are_distributed() {
+    for arguments in [
+        // The Linux kernel.
+        "-Wp,-D_FORTIFY_SOURCE=2 -Wp,-U_FORTIFY_SOURCE -Wa,--noexecstack -Wa,-gdwarf-2 -Wa,--fatal-warnings",
+        "-Wa,-mrelax-relocations=no -Wa,--compress-debug-sections -Wa,-march=armv7-a -Wa,-mimplicit-it=always",
+        "-Wa,--debug-prefix-map,/a=/b -Wa,--defsym=X=1 -Wa,-Iinc -Wa,--trap -Wa,-n",
+        "-Xassembler --keep-locals -Xpreprocessor -fopenmp -Xpreprocessor -DX",
+        "-Wp,-MMD,.a.o.d -nostdinc -include ./kconfig.h -D__KERNEL__ -fmacro-prefix-map=./= -fshort-wchar -mno-sse \
+         -falign-jumps=1 -mcmodel=kernel -mfunction-return=thunk-extern -fpatchable-function-entry=16,16 \
+         -ftrivial-auto-var-init=zero -fstrict-flex-arrays=3 -Wframe-larger-than=2048 -pg -mrecord-mcount -mfentry \
+         -DKBUILD_MODFILE=\"kernel/a\"",
+        // The same by their long names.
+        "--include-directory=inc --define-macro X=1 --undefine-macro=Y --optimize=2 --debug --all-warnings --pedantic",
+        "-fprofile-values -fprofile-correction -fprofile-reorder-functions -fverbose-asm",
+    ] {
+        let dep_file = if arguments.contains("-MMD") { " .a.o.d" } else { "" };
+        check_both(&format!("{arguments} -c a.c"), &format!("c a.o{dep_file}"));
+    }
+    check_both("-c a.c --write-dependencies", "c a.o a.d");
+    check("gcc -pass-exit-codes -c a.c", "c a.o");
+    for arguments in [
+        "-Rpass=inline -Rpass-missed=.* --system-header-prefix=a/ -canonical-prefixes -nostdlibinc",
+        "--start-no-unused-arguments -lm --end-no-unused-arguments -static-openmp",
+        "-Xclang -fno-pch-timestamp -Xclang -target-feature -Xclang +avx2 -Xclang -debug-info-kind=limited",
+        "-Xclang -mllvm -Xclang -instcombine-lower-dbg-declare=0 -Xclang -disable-noundef-analysis",
+        // Chromium.
+        "-fcolor-diagnostics -fcrash-diagnostics-dir=../../crashreports -mllvm -split-threshold-for-reg-with-hint=0 \
+         -fcomplete-member-pointers -D__DATE__= -D__TIME__= -D__TIMESTAMP__= -Xclang -fdebug-compilation-dir -Xclang .",
+        "-mllvm -inline-threshold=500 -mllvm -enable-gvn-hoist -mllvm -x86-pad-max-prefix-size=5",
+    ] {
+        check(&format!("clang {arguments} -c a.c"), "c a.o");
+    }
+    check(
+        "clang -Xclang -mllvm -Xclang -stats -c a.c",
+        "unknown-forwarded-flag",
+    );
+    check("clang -save-stats -c a.c", "extra-output");
+}
+
+#[test]
+fn commented_assembly_of_gcc_tells_of_the_machine() {
+    check("gcc -fverbose-asm -S a.c", "compiler-report");
+    check("clang -fverbose-asm -S a.c", "c a.s");
+    check_both("-fverbose-asm -c a.c", "c a.o");
 }
 
 #[test]
@@ -305,16 +420,23 @@ fn flags_that_need_this_machine_stay_local_and_are_named() {
         "-target-cpu",
     );
     for flag in [
-        "--coverage",
-        "-fprofile-arcs",
+        "-fprofile-use",
         "-fprofile-use=x",
-        "-fprofile-generate",
-        "-ftest-coverage",
+        "-fprofile-new-use",
+        "-fprofile-sample-use=x",
+        "-fbranch-probabilities",
     ] {
         named(flag, Cause::Profile);
     }
-    named("-flto", Cause::LinkTimeOptimization);
-    named("-flto=thin", Cause::LinkTimeOptimization);
+    check("-fauto-profile=x", &["gcc"], Cause::Profile, "-fauto-profile=x");
+    check("-fprofile-note=x", &["gcc"], Cause::Profile, "-fprofile-note=x");
+    named("-flto-report", Cause::LinkTimeOptimization);
+    check(
+        "-fthinlto-index=x",
+        &["clang"],
+        Cause::LinkTimeOptimization,
+        "-fthinlto-index=x",
+    );
     named("-fmodules-ts", Cause::Modules);
     named("-fplugin=x.so", Cause::Plugin);
     named("-fpass-plugin=x.so", Cause::Plugin);
@@ -322,24 +444,19 @@ fn flags_that_need_this_machine_stay_local_and_are_named() {
         "-save-temps",
         "-save-temps=obj",
         "-fdump-tree-all",
-        "-fsave-optimization-record",
+        "-foptimization-record-passes=x",
         "-dD",
     ] {
         named(flag, Cause::ExtraOutput);
     }
-    check("-MJ x.json", &["clang"], Cause::ExtraOutput, "-MJ");
     check(
-        "--serialize-diagnostics x.dia",
-        &["clang"],
+        "-fsave-optimization-record",
+        &["gcc"],
         Cause::ExtraOutput,
-        "--serialize-diagnostics",
+        "-fsave-optimization-record",
     );
-    check(
-        "-include-pch x.pch",
-        &["clang"],
-        Cause::PrecompiledHeader,
-        "-include-pch",
-    );
+    check("-MJ x.json", &["clang"], Cause::ExtraOutput, "-MJ");
+    named("-fpch-preprocess", Cause::PrecompiledHeader);
     named("-specs=x", Cause::ProgramSelection);
     named("-wrapper gdb,--args", Cause::ProgramSelection);
     named("-B /x", Cause::ProgramSelection);
@@ -440,23 +557,47 @@ fn the_environment_may_keep_a_compile_local() {
 }
 
 #[test]
-fn a_precompiled_header_beside_a_forced_include_keeps_the_compile_local() {
-    let check = |file: &str, arguments: &str, expect: &str| {
-        let got = verdict_in(&mut World::new(&[(file, "")]), &format!("gcc -c a.c {arguments}"));
-        assert_eq!(summary(&got), expect, "{file}: {arguments}");
+fn time_macros_among_the_arguments_are_seen() {
+    use TimeMacro::{AsBuiltIn, Mentioned, Redefined};
+    let check = |command: &str, clock: TimeMacro, file_time: TimeMacro| {
+        let plan = planned(command);
+        assert_eq!(
+            (plan.clock_macros, plan.file_time_macro),
+            (clock, file_time),
+            "{command}"
+        );
     };
-    check("pre.h.gch", "-include pre.h", "precompiled-header");
-    check("pre.h.pch", "-include pre.h", "precompiled-header");
-    check("inc/pre.h.gch", "-Iinc -include pre.h", "precompiled-header");
-    check("inc/pre.h.gch", "-include pre.h", "c a.o");
-    check("pre.h.gch", "-imacros pre.h", "c a.o");
-    check("pre.h", "-include pre.h", "c a.o");
+    check("gcc -c a.c -DX=1 -DY -U__DATE__", AsBuiltIn, AsBuiltIn);
+    check("gcc -c a.c -DX=__DATE__", Mentioned, AsBuiltIn);
+    check("gcc -c a.c -D X(a)=\"at\"__TIME__", Mentioned, AsBuiltIn);
+    check("clang -c a.c -Wp,-DX=__TIMESTAMP__", AsBuiltIn, Mentioned);
+    check("gcc -c a.c -DX\t__DATE__", Mentioned, AsBuiltIn);
+    // As Bazel and Chromium do.
+    check(
+        "gcc -c a.c -D__DATE__=\"redacted\" -D __TIME__= -D__TIMESTAMP__",
+        Redefined,
+        Redefined,
+    );
+    check("gcc -c a.c -D__DATE__=", AsBuiltIn, AsBuiltIn);
+    check("gcc -c a.c -D__DATE__(x)= -D__TIME__=", AsBuiltIn, AsBuiltIn);
+    check("gcc -c a.c -D__DATE__=__TIME__ -D__TIME__=", Mentioned, AsBuiltIn);
 }
 
 #[test]
-fn more_probes_than_the_bound_stay_local() {
-    let command = format!("gcc -c a.c{}{}", " -include x.h".repeat(100), " -Id".repeat(100));
-    check(&command, "probe-limit");
+fn precompiled_headers_loaded_by_name_are_inputs() {
+    for command in [
+        "clang -c a.c -include-pch d/x.pch -include x.h -fpch-instantiate-templates -Winvalid-pch",
+        "clang -c a.c -Xclang -include-pch -Xclang d/x.pch -Xclang -include -Xclang x.h",
+    ] {
+        let plan = planned(command);
+        assert!(plan.loads_precompiled, "{command}");
+        assert_eq!(joined(&plan.input_files), "d/x.pch", "{command}");
+        assert_eq!(joined(&plan.forced_includes), "x.h", "{command}");
+        assert_eq!(joined(&plan.search_arguments), "", "{command}");
+        let dependencies = joined(&plan.dependency_arguments);
+        assert!(dependencies.contains("d/x.pch"), "{command}");
+    }
+    assert!(!planned("clang -c a.c -include x.h").loads_precompiled);
 }
 
 #[test]
@@ -497,7 +638,7 @@ fn search_arguments_hold_what_decides_target_search_and_macros() {
     );
     assert_eq!(
         joined(&plan.search_arguments),
-        "-Iinc -O2 -std=c11 --sysroot /s -Xclang -opaque-pointers -march=x86-64-v2 -Xpreprocessor -Iwp"
+        "-Iinc -O2 -std=c11 --sysroot /s -march=x86-64-v2 -Xpreprocessor -Iwp -Xclang -opaque-pointers"
     );
 }
 

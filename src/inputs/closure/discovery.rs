@@ -126,6 +126,11 @@ impl Discovery<'_> {
             Found::File { directory, file } => {
                 self.walker.list(directory)?;
                 self.visit(directory, file);
+                // gcc looks for one of the source as well.
+                for suffix in PRECOMPILED {
+                    let precompiled = self.named(&[request.source, suffix].concat())?;
+                    self.walker.note_precompiled(Found::Absent, precompiled);
+                }
                 file
             }
             Found::Directory(_) => {
@@ -145,7 +150,11 @@ impl Discovery<'_> {
             self.include(self.cwd, name, Form::Quote, Extent::First)?;
         }
         for name in request.dependencies {
-            if let Found::File { directory, file } = self.named(name)? {
+            // clang names a precompiled header among what it was made of.
+            if request.further_files.contains(name) || PRECOMPILED.iter().any(|suffix| name.ends_with(suffix))
+            {
+                self.named(name)?;
+            } else if let Found::File { directory, file } = self.named(name)? {
                 // Names are computed there: any of its neighbours may be asked for, by `__has_include` say, which
                 // `-M` does not tell.
                 self.walker.list(directory)?;
@@ -276,10 +285,10 @@ impl Discovery<'_> {
             return Ok(());
         }
         self.look_up(ROOT, name, Reading::Scanned)?;
+        let header = self.named(name)?;
         for suffix in PRECOMPILED {
-            if self.named(&[name, suffix].concat())? != Found::Absent {
-                self.walker.note_precompiled();
-            }
+            let precompiled = self.named(&[name, suffix].concat())?;
+            self.walker.note_precompiled(header, precompiled);
         }
         Ok(())
     }

@@ -257,26 +257,73 @@ fn absolute_names_and_their_precompiled_forms() {
     assert_eq!(closure.names(&fixture), ["a.c", "d/", "d/x.h"]);
     assert!(!closure.precompiled);
     assert!(!closure.listed.contains_key(&fixture.path("d")));
-    fixture.write("d/x.h.gch", "");
-    assert!(fixture.discover().precompiled);
+    fixture.write("d/x.h.gch", "__DATE__");
+    let closure = fixture.discover();
+    assert_eq!(closure.names(&fixture), ["a.c", "d/", "d/x.h", "d/x.h.gch"]);
+    assert!(closure.precompiled && !closure.odd_precompiled);
+    fixture.remove("d/x.h");
+    assert!(fixture.discover().odd_precompiled);
 }
 
 #[test]
-fn precompiled_headers_in_reach_are_seen() {
-    let check = |name: &str, expected: bool| {
+fn precompiled_headers_are_opaque_inputs_beside_their_headers() {
+    #[derive(Debug, PartialEq)]
+    enum Seen {
+        Input,
+        Odd,
+        No,
+    }
+    let check = |name: &str, expected: Seen| {
         let fixture = Fixture::new(&["i", "j"]);
         fixture.write("a.c", "#include <x.h>\n");
         fixture.write("j/x.h", "");
         fixture.write("i/other", "");
-        fixture.write(name, "");
-        assert_eq!(fixture.discover().precompiled, expected, "{name}");
+        fixture.write(name, "__DATE__ #include <y.h>");
+        fixture.write("i/y.h", "");
+        let closure = fixture.discover();
+        let seen = match (closure.precompiled, closure.odd_precompiled) {
+            (true, false) => Seen::Input,
+            (false, true) => Seen::Odd,
+            _ => Seen::No,
+        };
+        assert_eq!(seen, expected, "{name}");
+        let travels = closure.names(&fixture).iter().any(|travels| travels == name);
+        assert!(travels || seen != Seen::Input, "{name}");
+        assert!(!closure.time_macros.date_or_time, "{name}");
+        assert!(!closure.names(&fixture).iter().any(|name| name == "i/y.h"));
     };
-    check("j/x.h.gch", true);
-    check("j/x.h.pch", true);
-    check("j/x.h.gch/directory", true);
-    check("i/x.h.gch", true);
-    check("i/y.h.gch", false);
-    check("j/x.gch", false);
+    check("j/x.h.gch", Seen::Input);
+    check("j/x.h.pch", Seen::Input);
+    check("j/x.h.gch/directory", Seen::Odd);
+    check("i/x.h.gch", Seen::Odd);
+    check("i/y.h.gch", Seen::No);
+    check("j/x.gch", Seen::No);
+}
+
+#[test]
+fn a_precompiled_header_among_the_dependencies_is_not_scanned() {
+    let fixture = Fixture::new(&[]);
+    fixture.write("a.c", "");
+    for name in ["named", "x.h.pch"] {
+        fixture.write(name, "#include \"y.h\"\n");
+    }
+    fixture.write("y.h", "");
+    let loaded = [b"named".to_vec()];
+    let dependencies = [b"named".to_vec(), b"x.h.pch".to_vec()];
+    let closure = fixture.discover_with(|request| {
+        request.further_files = &loaded;
+        request.dependencies = &dependencies;
+    });
+    assert_eq!(closure.names(&fixture), ["a.c", "named", "x.h.pch"]);
+}
+
+#[test]
+fn a_precompiled_form_of_the_source_is_odd() {
+    let fixture = Fixture::new(&[]);
+    fixture.write("a.c", "");
+    assert!(!fixture.discover().odd_precompiled);
+    fixture.write("a.c.gch", "");
+    assert!(fixture.discover().odd_precompiled);
 }
 
 #[test]

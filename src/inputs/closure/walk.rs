@@ -79,6 +79,7 @@ pub(super) struct Walker<'t> {
     links: Vec<(Vec<u8>, Object)>,
     total_bytes: u64,
     precompiled: bool,
+    odd_precompiled: bool,
 }
 
 impl<'t> Walker<'t> {
@@ -95,6 +96,7 @@ impl<'t> Walker<'t> {
             links: Vec::new(),
             total_bytes: 0,
             precompiled: false,
+            odd_precompiled: false,
         })
     }
 
@@ -117,9 +119,13 @@ impl<'t> Walker<'t> {
         Ok(())
     }
 
-    /// Notes that a precompiled header is in reach.
-    pub(super) fn note_precompiled(&mut self) {
-        self.precompiled = true;
+    /// Notes that `precompiled` stands where a precompiled form of what `header` is would be.
+    pub(super) fn note_precompiled(&mut self, header: Found, precompiled: Found) {
+        match (header, precompiled) {
+            (_, Found::Absent) => {}
+            (Found::File { .. }, Found::File { .. }) => self.precompiled = true,
+            _ => self.odd_precompiled = true,
+        }
     }
 
     /// What the bytes of `file` refer to.
@@ -141,6 +147,7 @@ impl<'t> Walker<'t> {
         let mut closure = Closure {
             total_bytes: self.total_bytes,
             precompiled: self.precompiled,
+            odd_precompiled: self.odd_precompiled,
             ..Closure::default()
         };
         closure.objects.extend(self.links);
@@ -212,9 +219,8 @@ impl<'t> Walker<'t> {
     ) -> Result<Found, DiscoverError> {
         if lookups == Lookups::Listed {
             self.list(at)?;
-            self.look_for_precompiled(at, name);
         }
-        Ok(match self.child(at, name)? {
+        let found = match self.child(at, name)? {
             Child::Absent => Found::Absent,
             Child::Directory(directory) => Found::Directory(directory),
             Child::File(file) => Found::File { directory: at, file },
@@ -228,7 +234,11 @@ impl<'t> Walker<'t> {
                     other => other,
                 }
             }
-        })
+        };
+        if lookups == Lookups::Listed {
+            self.look_for_precompiled(at, name, found)?;
+        }
+        Ok(found)
     }
 
     fn child(&mut self, at: DirectoryId, name: &[u8]) -> Result<Child, DiscoverError> {
@@ -297,16 +307,25 @@ impl<'t> Walker<'t> {
         }
     }
 
-    /// gcc takes `x.h.gch` for `x.h` even where there is no `x.h`.
-    fn look_for_precompiled(&mut self, at: DirectoryId, name: &[u8]) {
-        let Some(listed) = &self.directories[at.0].listed else {
-            return;
+    /// Meets the precompiled forms of `name`, which is `header`: gcc takes `x.h.gch` for `x.h` even where there
+    /// is no `x.h`.
+    fn look_for_precompiled(
+        &mut self,
+        at: DirectoryId,
+        name: &[u8],
+        header: Found,
+    ) -> Result<(), DiscoverError> {
+        let listed = self.directories[at.0].listed.as_ref();
+        let Some(listed) = listed.filter(|listed| listed.listing.has_precompiled) else {
+            return Ok(());
         };
-        let names = &listed.listing.names;
-        self.precompiled |= listed.listing.has_precompiled
-            && PRECOMPILED
-                .iter()
-                .any(|suffix| names.contains_key(&[name, suffix].concat()));
+        let mut forms = PRECOMPILED.map(|suffix| [name, suffix].concat()).to_vec();
+        forms.retain(|form| listed.listing.names.contains_key(form));
+        for form in forms {
+            let precompiled = self.walk(at, &form, Lookups::Unlisted)?;
+            self.note_precompiled(header, precompiled);
+        }
+        Ok(())
     }
 }
 
