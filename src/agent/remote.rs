@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quicc_protocol::BlobDigest;
-use quicc_protocol::message::run::DeclaredOutput;
+use quicc_protocol::message::run::{DeclaredOutput, Step};
 use quicc_protocol::message::table::PoisonKind;
 use quicc_protocol::message::wrapper::CompileRequest;
 
@@ -223,8 +223,10 @@ fn assemble(
     tier: Tier,
 ) -> Prepared {
     let action = Action {
-        program: request.compiler.clone(),
-        argv: request.argv.clone(),
+        steps: vec![Step {
+            program: request.compiler.clone(),
+            argv: request.argv.clone(),
+        }],
         cwd: request.cwd.clone(),
         env: compile::remote_environment(&request.env),
         umask: request.umask,

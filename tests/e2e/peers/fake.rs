@@ -305,13 +305,16 @@ impl Actions {
             return Ok(());
         };
         let request: RunRequest = frame.open().unwrap();
-        let is_trial = request.argv.iter().any(|word| word.ends_with(b"/trial.c"));
+        let is_trial = request.steps[0]
+            .argv
+            .iter()
+            .any(|word| word.ends_with(b"/trial.c"));
         let stage = if is_trial { Stage::Trial } else { Stage::Unit };
         if stage != self.part.stage {
             let object = tokio::task::spawn_blocking(move || {
                 run(
-                    &request.program,
-                    &request.argv,
+                    &request.steps[0].program,
+                    &request.steps[0].argv,
                     &PathBuf::from(OsString::from_vec(request.cwd)),
                 )
             });
