@@ -6,6 +6,7 @@ pub mod compilers;
 pub mod farm;
 pub mod link;
 pub mod loader_path;
+pub mod native;
 pub mod outputs;
 pub mod remote;
 pub mod service;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quicc_protocol::BlobDigest;
-use quicc_protocol::message::run::{DeclaredOutput, Step};
+use quicc_protocol::message::run::DeclaredOutput;
 use quicc_protocol::message::table::PoisonKind;
 use quicc_protocol::message::wrapper::CompileRequest;
 
@@ -15,9 +15,10 @@ use super::compilers::{Compilers, KnownToolchain};
 use super::farm::Slot;
 use super::link::{Action, Link, Returned, RunError, Sources, Traffic};
 use super::loader_path;
+use super::native::Resolved;
 use super::outputs::{self, Located};
 use super::table::{Object, State, Table, TableError};
-use crate::compile::{self, Invocation, Plan, Surroundings, Verdict};
+use crate::compile::{self, Cause, Invocation, Plan, Surroundings, Verdict};
 use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::tree::{StatTuple, Tree};
 
@@ -53,6 +54,9 @@ pub struct Prepared {
     pub outputs: Vec<Located>,
     /// How its inputs were found.
     pub tier: Tier,
+    /// Whether the driver's programs run in its place. They speak for it only when they succeed, and only to a file:
+    /// it is the driver that knows of a terminal and of what a failure means.
+    pub is_resolved: bool,
     /// Identifies the toolchain's bytes.
     pub toolchain: BlobDigest,
     states: Vec<(Vec<u8>, State, StatTuple)>,
@@ -157,6 +161,7 @@ pub fn prepare(
         optional_files: &[&toolchain.files[..], &locale_files[..]].concat(),
         further_directories: &directories,
     };
+    let resolved = resolve_native(compilers, request, candidate)?;
     let discover = |inputs: &Request<'_>| {
         closure::discover(tree, inputs).map_err(|error| said("inputs", &error.to_string()))
     };
@@ -171,7 +176,21 @@ pub fn prepare(
         used = Tier::Dependencies;
     }
     refuse_untravelled(&closure)?;
-    Ok(assemble(request, plan, toolchain, closure, outputs, used))
+    Ok(assemble(request, candidate, closure, outputs, used, resolved))
+}
+
+/// The programs that the driver here would run, where the arguments name this machine's own processor.
+fn resolve_native(
+    compilers: &Compilers,
+    request: &CompileRequest,
+    candidate: &Candidate,
+) -> Result<Option<Resolved>, LocalReason> {
+    let Some(arguments) = &candidate.plan.native_arguments else {
+        return Ok(None);
+    };
+    super::native::resolve(compilers, request, candidate, arguments)
+        .map(Some)
+        .map_err(|problem| said(Cause::NativeTarget.code(), &problem))
 }
 
 fn said(code: &str, problem: &str) -> LocalReason {
@@ -216,19 +235,21 @@ fn is_machine_made(path: &[u8]) -> bool {
 
 fn assemble(
     request: &CompileRequest,
-    plan: &Plan,
-    toolchain: &KnownToolchain,
+    candidate: &Candidate,
     closure: Closure,
     outputs: Vec<Located>,
     tier: Tier,
+    resolved: Option<Resolved>,
 ) -> Prepared {
+    let is_resolved = resolved.is_some();
+    let Resolved { steps, variables } = resolved.unwrap_or_else(|| Resolved::driver(request));
+    let mut env = compile::remote_environment(&request.env);
+    env.extend(variables);
+    env.sort_unstable();
     let action = Action {
-        steps: vec![Step {
-            program: request.compiler.clone(),
-            argv: request.argv.clone(),
-        }],
+        steps,
         cwd: request.cwd.clone(),
-        env: compile::remote_environment(&request.env),
+        env,
         umask: request.umask,
         outputs: outputs
             .iter()
@@ -253,12 +274,13 @@ fn assemble(
             (path.clone(), state, stat)
         })
         .collect();
-    let toolchain = fingerprint(toolchain, plan, &closure);
+    let toolchain = fingerprint(&candidate.toolchain, &candidate.plan, &closure);
     Prepared {
         action,
         closure,
         outputs,
         tier,
+        is_resolved,
         toolchain,
         states,
         sources,

@@ -25,6 +25,8 @@ pub(super) struct CommandLine {
     pub(super) asks_question: bool,
     /// The first thing that keeps a compile of this command line local.
     pub(super) local: Option<Reason>,
+    /// The first flag that names this machine's own processor.
+    pub(super) native: Option<Vec<u8>>,
     /// Operands of `-include`, which may have a precompiled header beside them.
     pub(super) precompilable: Vec<Vec<u8>>,
     pub(super) forced_includes: Vec<Vec<u8>>,
@@ -93,6 +95,7 @@ impl Reader {
             request: Request::default(),
             asks_question: false,
             local: None,
+            native: None,
             precompilable: Vec::new(),
             forced_includes: Vec::new(),
             input_files: Vec::new(),
@@ -150,7 +153,9 @@ impl Reader {
             Meaning::Passes => self.keep_for_dependencies(spelled),
             Meaning::Selects => self.keep_for_search(spelled),
             Meaning::Processor => {
-                self.check_processor(spelled, operand);
+                if is_native(operand) {
+                    self.line.native.get_or_insert_with(|| spelled[0].clone());
+                }
                 self.keep_for_search(spelled);
             }
             Meaning::Directory => {
@@ -190,13 +195,6 @@ impl Reader {
             Meaning::EndOfFlags => self.flags_ended = true,
             Meaning::Question => self.line.asks_question = true,
             Meaning::Local(cause) => self.keep_local(cause, spelled[0]),
-        }
-    }
-
-    fn check_processor(&mut self, spelled: &[&Vec<u8>], operand: &[u8]) {
-        // clang also takes extensions: -mcpu=native+crypto.
-        if operand.starts_with(b"native") {
-            self.keep_local(Cause::NativeTarget, spelled[0]);
         }
     }
 
@@ -307,8 +305,9 @@ impl Reader {
         }
         let to_frontend = std::mem::take(&mut self.to_frontend);
         for piece in forwarded::read(&to_frontend, forwarded::FRONTEND)? {
-            if piece.meaning == Meaning::Processor {
-                self.check_processor(&[&piece.spelled[0]], piece.operand);
+            // The driver does not resolve what it hands on.
+            if piece.meaning == Meaning::Processor && is_native(piece.operand) {
+                self.keep_local(Cause::NativeTarget, &piece.spelled[0]);
             }
         }
         forwarded::read(&self.to_llvm, forwarded::LLVM).map(|_| ())
@@ -335,6 +334,11 @@ impl Reader {
             }
         }
     }
+}
+
+/// clang also takes extensions: `-mcpu=native+crypto`.
+fn is_native(processor: &[u8]) -> bool {
+    processor.starts_with(b"native")
 }
 
 fn split_list(list: &[u8]) -> impl Iterator<Item = Vec<u8>> {

@@ -18,6 +18,7 @@ mod changes;
 mod farm;
 mod faults;
 mod isolation;
+mod native;
 mod peers;
 mod units;
 mod versions;
