@@ -207,6 +207,25 @@ pub struct KnownToolchain {
     pub directories: Vec<Vec<u8>>,
 }
 
+/// The end of the name of clang's configuration files, whose content stands in front of every command line.
+const CONFIGURATION_SUFFIX: &[u8] = b".cfg";
+const NATIVE_VALUE: &[u8] = b"=native";
+
+impl KnownToolchain {
+    /// Whether every compile names this machine's own processor, because a configuration file does. Read each time:
+    /// most toolchains have none, and a person may edit it. A gcc that was configured so records the processor with
+    /// `-g`, and its trial tells.
+    pub fn is_configured_native(&self) -> bool {
+        let names_native = |path: &Vec<u8>| {
+            let text = std::fs::read(Path::new(OsStr::from_bytes(path))).unwrap_or_default();
+            text.windows(NATIVE_VALUE.len()).any(|part| part == NATIVE_VALUE)
+        };
+        self.files
+            .iter()
+            .any(|path| path.ends_with(CONFIGURATION_SUFFIX) && names_native(path))
+    }
+}
+
 impl From<Toolchain> for KnownToolchain {
     fn from(toolchain: Toolchain) -> Self {
         let bytes = |path: &PathBuf| path.as_os_str().as_bytes().to_vec();
@@ -431,6 +450,30 @@ mod tests {
         assert!(command.args(["-c", script]).status().unwrap().success());
     }
 
+    fn toolchain(paths: Vec<PathBuf>, directories: Vec<PathBuf>) -> KnownToolchain {
+        KnownToolchain::from(Toolchain {
+            compiler: paths[0].clone(),
+            dialect: Dialect::Gcc,
+            version: String::new(),
+            paths,
+            directories,
+            catalogues: Vec::new(),
+            machine: String::new(),
+        })
+    }
+
+    #[test]
+    fn a_configuration_file_may_make_every_compile_native() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (program, configuration) = (scratch.path().join("clang"), scratch.path().join("clang.cfg"));
+        std::fs::write(&program, "-march=native").unwrap();
+        std::fs::write(&configuration, "-O1").unwrap();
+        let known = toolchain(vec![program, configuration.clone()], Vec::new());
+        assert!(!known.is_configured_native());
+        std::fs::write(&configuration, "-O1\n-march=native\n").unwrap();
+        assert!(known.is_configured_native());
+    }
+
     #[test]
     fn a_driver_is_asked_for_its_steps_once_until_something_changes() {
         let scratch = tempfile::tempdir().unwrap();
@@ -440,15 +483,7 @@ mod tests {
             "mkdir -p work lib; echo tool >tool\n\
              printf '#!/bin/sh\\necho \"$1 $2 $CPATH $LC_ALL\" | tee -a asked >&2\\n' >driver; chmod +x driver",
         );
-        let known = KnownToolchain::from(Toolchain {
-            compiler: at("driver"),
-            dialect: Dialect::Gcc,
-            version: String::new(),
-            paths: vec![at("driver"), at("tool")],
-            directories: vec![at("lib")],
-            catalogues: Vec::new(),
-            machine: String::new(),
-        });
+        let known = toolchain(vec![at("driver"), at("tool")], vec![at("lib")]);
         let compilers = Compilers::default();
         let work = at("work").into_os_string().into_vec();
         let mut expected = 0;

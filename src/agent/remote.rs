@@ -85,6 +85,9 @@ pub fn judge(
     };
     let mut files = ClientFiles(Path::new(OsStr::from_bytes(&request.cwd)));
     match compile::judge(&invocation, toolchain.toolchain.dialect, &mut files) {
+        Verdict::Distribute(plan) if plan.native_arguments.is_none() && toolchain.is_configured_native() => {
+            Err(Some(Cause::NativeTarget.code().to_owned()))
+        }
         Verdict::Distribute(plan) => Ok(Candidate {
             plan: *plan,
             toolchain,
