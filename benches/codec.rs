@@ -16,7 +16,7 @@ use quicc_protocol::identifiers::{EntryId, ROOT, ViewId, decode_ascending, encod
 use quicc_protocol::limits;
 use quicc_protocol::message::Message;
 use quicc_protocol::message::blob::{Body, Encoding};
-use quicc_protocol::message::run::{After, Before, DeclaredOutput, Exit, Outcome, RunRequest, Usage};
+use quicc_protocol::message::run::{After, Before, DeclaredOutput, Exit, Outcome, RunRequest, Step, Usage};
 use quicc_protocol::message::table::{EntryKind, FileTime, TableRecord, TableRecords};
 
 /// Files and directories a C++ unit with a few standard headers names.
@@ -96,8 +96,10 @@ fn run_request() -> RunRequest {
         epoch: 2,
         position: 5000,
         entries: encode_ascending(&entry_ids()),
-        program: bytes("/usr/bin/c++"),
-        argv: argv.split_whitespace().map(bytes).collect(),
+        steps: vec![Step {
+            program: bytes("/usr/bin/c++"),
+            argv: argv.split_whitespace().map(bytes).collect(),
+        }],
         cwd: bytes("/home/user/project/build"),
         env: [("LANG", "C.UTF-8"), ("PATH", "/usr/local/bin:/usr/bin:/bin")]
             .map(|(name, value)| (bytes(name), bytes(value)))

@@ -22,6 +22,8 @@ pub const ENTRY_NAME: usize = 255;
 pub const PATH: usize = 4096;
 /// Depth of an entry below the root of its view.
 pub const PATH_DEPTH: usize = 256;
+/// Programs one action may run: a preprocessor, a compiler, an assembler, and `objcopy` twice, with room to spare.
+pub const STEPS: usize = 8;
 /// Outputs one action may declare.
 pub const OUTPUTS: usize = 32;
 /// Bytes of standard output and standard error together that an outcome carries.

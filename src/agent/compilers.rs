@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::compile::{Language, Plan};
+use crate::compile::{self, Language, Plan};
 use crate::host::files::write_then_rename;
 use crate::inputs::dependencies;
 use crate::inputs::search_list::{self, SearchList};
 use crate::toolchain::locale::{LocaleRoots, LocaleSupport, locale_files_in};
-use crate::toolchain::question::{Question, ask};
+use crate::toolchain::question::{Question, ask, ask_as};
 use crate::toolchain::{self, Toolchain};
 
 /// Answers kept of each kind; beyond it everything is forgotten and asked again.
@@ -156,6 +156,57 @@ struct EpochKey {
     env: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
+/// A driver asked for the programs it would run.
+#[derive(Debug)]
+pub struct DriverQuestion<'a> {
+    /// The driver.
+    pub toolchain: &'a KnownToolchain,
+    /// By which name it is called.
+    pub argv0: &'a [u8],
+    /// Its further arguments, without response files.
+    pub arguments: &'a [Vec<u8>],
+    /// Where.
+    pub cwd: &'a [u8],
+    /// In which environment; the driver gets what a builder's would get.
+    pub env: &'a Environment,
+}
+
+/// Over all that a driver's steps depend on; the question itself would take more memory than its answer.
+type StepsKey = [u8; blake3::OUT_LEN];
+
+impl DriverQuestion<'_> {
+    /// The variables a driver sees: those that reach a compiler elsewhere too, and those that make it run here.
+    fn environment(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut environment = compile::remote_environment(self.env);
+        environment.extend(pick(self.env, &["HOME", "LD_LIBRARY_PATH", "QEMU_LD_PREFIX"]));
+        environment
+    }
+
+    fn key(&self, environment: &Environment) -> StepsKey {
+        let mut hasher = blake3::Hasher::new();
+        let mut add = |part: &[u8]| {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+        };
+        let compiler = &self.toolchain.toolchain.compiler;
+        add(compiler.as_os_str().as_bytes());
+        add(self.argv0);
+        add(self.cwd);
+        add(&(self.arguments.len() as u64).to_le_bytes());
+        self.arguments.iter().for_each(|argument| add(argument));
+        for (name, value) in environment {
+            add(name);
+            add(value);
+        }
+        // Every file of it may change the steps, and so may a further installation in a directory it searches.
+        for path in self.toolchain.files.iter().chain(&self.toolchain.directories) {
+            add(path);
+            let stamp = fingerprint(Path::new(OsStr::from_bytes(path)));
+            add(format!("{stamp:?}").as_bytes());
+        }
+        *hasher.finalize().as_bytes()
+    }
+}
+
 /// Locale variables, and the toolchain's catalogues.
 type LocaleKey = (Vec<(Vec<u8>, Vec<u8>)>, Vec<PathBuf>);
 
@@ -170,6 +221,25 @@ pub struct KnownToolchain {
     pub real_files: Vec<Vec<u8>>,
     /// Its directories.
     pub directories: Vec<Vec<u8>>,
+}
+
+/// The end of the name of clang's configuration files, whose content stands in front of every command line.
+const CONFIGURATION_SUFFIX: &[u8] = b".cfg";
+const NATIVE_VALUE: &[u8] = b"=native";
+
+impl KnownToolchain {
+    /// Whether every compile names this machine's own processor, because a configuration file does. Read each time:
+    /// most toolchains have none, and a person may edit it. A gcc that was configured so records the processor with
+    /// `-g`, and its trial tells.
+    pub fn is_configured_native(&self) -> bool {
+        let names_native = |path: &Vec<u8>| {
+            let text = std::fs::read(Path::new(OsStr::from_bytes(path))).unwrap_or_default();
+            text.windows(NATIVE_VALUE.len()).any(|part| part == NATIVE_VALUE)
+        };
+        self.files
+            .iter()
+            .any(|path| path.ends_with(CONFIGURATION_SUFFIX) && names_native(path))
+    }
 }
 
 impl From<Toolchain> for KnownToolchain {
@@ -196,6 +266,7 @@ pub struct Compilers {
     locales: Memory<LocaleKey, Vec<Vec<u8>>>,
     epochs: Memory<EpochKey, bool>,
     scratch: PathBuf,
+    driver_steps: Memory<StepsKey, Vec<u8>>,
 }
 
 impl Compilers {
@@ -207,6 +278,7 @@ impl Compilers {
             locales: Memory::new(),
             epochs: Memory::new(),
             scratch,
+            driver_steps: Memory::new(),
         }
     }
 
@@ -324,6 +396,25 @@ impl Compilers {
         Some(dependencies::parse(&answer.stdout))
     }
 
+    /// What the driver prints of the programs it would run.
+    pub fn driver_steps(&self, asked: &DriverQuestion<'_>) -> Result<Arc<Vec<u8>>, String> {
+        let environment = asked.environment();
+        self.driver_steps.get(asked.key(&environment), || {
+            let mut arguments = vec![b"-###".to_vec()];
+            arguments.extend_from_slice(asked.arguments);
+            let compiler = &asked.toolchain.toolchain.compiler;
+            let answer =
+                question(compiler, arguments, asked.cwd, &environment, true).and_then(|question| {
+                    ask_as(OsStr::from_bytes(asked.argv0), &question)
+                        .map_err(|error| crate::host::text::chain(&error))
+                })?;
+            if !answer.success || !answer.stdout.is_empty() {
+                return Err("the driver does not say what it would run".to_owned());
+            }
+            Ok(answer.stderr)
+        })
+    }
+
     /// The files that make messages and quotes come out as in this environment.
     pub fn locale_files(&self, toolchain: &Toolchain, env: &Environment) -> Arc<Vec<Vec<u8>>> {
         let key = (pick(env, &LOCALE_VARIABLES), toolchain.catalogues.clone());
@@ -407,6 +498,7 @@ fn question(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compile::Dialect;
 
     #[test]
     fn only_plain_numbers_up_to_the_year_9999_are_epochs() {
@@ -424,5 +516,83 @@ mod tests {
         ] {
             assert!(!is_epoch(value.as_bytes()), "{value}");
         }
+    }
+
+    /// Runs `script` in `directory`: a program written by another process is never open for writing here.
+    fn shell(directory: &Path, script: &str) {
+        let mut command = crate::host::process::command(Path::new("/bin/sh"), directory);
+        assert!(command.args(["-c", script]).status().unwrap().success());
+    }
+
+    fn toolchain(paths: Vec<PathBuf>, directories: Vec<PathBuf>) -> KnownToolchain {
+        KnownToolchain::from(Toolchain {
+            compiler: paths[0].clone(),
+            dialect: Dialect::Gcc,
+            version: String::new(),
+            paths,
+            directories,
+            catalogues: Vec::new(),
+            machine: String::new(),
+        })
+    }
+
+    #[test]
+    fn a_configuration_file_may_make_every_compile_native() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (program, configuration) = (scratch.path().join("clang"), scratch.path().join("clang.cfg"));
+        std::fs::write(&program, "-march=native").unwrap();
+        std::fs::write(&configuration, "-O1").unwrap();
+        let known = toolchain(vec![program, configuration.clone()], Vec::new());
+        assert!(!known.is_configured_native());
+        std::fs::write(&configuration, "-O1\n-march=native\n").unwrap();
+        assert!(known.is_configured_native());
+    }
+
+    #[test]
+    fn a_driver_is_asked_for_its_steps_once_until_something_changes() {
+        let scratch = tempfile::tempdir().unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        shell(
+            scratch.path(),
+            "mkdir -p work lib; echo tool >tool\n\
+             printf '#!/bin/sh\\necho \"$1 $2 $CPATH $LC_ALL\" | tee -a asked >&2\\n' >driver; chmod +x driver",
+        );
+        let known = toolchain(vec![at("driver"), at("tool")], vec![at("lib")]);
+        let compilers = Compilers::new(scratch.path().to_owned());
+        let work = at("work").into_os_string().into_vec();
+        let mut expected = 0;
+        let mut check = |argument: &str, variables: &str, is_new: bool| {
+            let variables = format!("PATH=/usr/bin:/bin LANG=de_DE {variables}");
+            let env: Vec<_> = variables
+                .split_whitespace()
+                .filter_map(|pair| pair.split_once('='))
+                .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+                .collect();
+            let question = DriverQuestion {
+                toolchain: &known,
+                argv0: b"driver",
+                arguments: &[argument.as_bytes().to_vec()],
+                cwd: &work,
+                env: &env,
+            };
+            let answer = compilers.driver_steps(&question).unwrap();
+            let cpath = if variables.contains("CPATH") { "x" } else { "" };
+            assert_eq!(
+                String::from_utf8_lossy(&answer),
+                format!("-### {argument} {cpath} C\n")
+            );
+            expected += usize::from(is_new);
+            let asked = std::fs::read_to_string(at("work/asked")).unwrap();
+            assert_eq!(asked.lines().count(), expected, "{argument} {variables}");
+        };
+        check("-O1", "", true);
+        check("-O1", "MAKEFLAGS=-j2", false);
+        check("-O2", "", true);
+        check("-O1", "CPATH=x", true);
+        shell(scratch.path(), "echo other >tool");
+        check("-O1", "", true);
+        shell(scratch.path(), "mkdir lib/13");
+        check("-O1", "", true);
+        check("-O1", "", false);
     }
 }

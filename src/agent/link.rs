@@ -11,7 +11,7 @@ use quicc_protocol::message::Message;
 use quicc_protocol::message::blob::{BlobBatch, BlobsWanted, Body};
 use quicc_protocol::message::lease::LeaseGrant;
 use quicc_protocol::message::refusal::{Refusal, RefusalCode};
-use quicc_protocol::message::run::{DeclaredOutput, LeasePresented, Outcome, RunRequest};
+use quicc_protocol::message::run::{DeclaredOutput, LeasePresented, Outcome, RunRequest, Step};
 use quicc_protocol::message::table::{EntryKind, TableOpen, TableRecord, TableRecords};
 use quicc_protocol::{BlobDigest, close, limits};
 use quinn::{RecvStream, SendStream, VarInt};
@@ -48,10 +48,8 @@ const BLOB_PRIORITY: i32 = 0;
 /// An action before a builder's table turned it into entries.
 #[derive(Debug)]
 pub struct Action {
-    /// The compiler's path.
-    pub program: Vec<u8>,
-    /// The arguments, `argv[0]` included.
-    pub argv: Vec<Vec<u8>>,
+    /// The compiler, or the programs it would run.
+    pub steps: Vec<Step>,
     /// Working directory.
     pub cwd: Vec<u8>,
     /// Environment, sorted.
@@ -318,8 +316,7 @@ impl Link {
             epoch,
             position,
             entries: entries.to_vec(),
-            program: action.program.clone(),
-            argv: action.argv.clone(),
+            steps: action.steps.clone(),
             cwd: action.cwd.clone(),
             env: action.env.clone(),
             umask: action.umask,

@@ -6,6 +6,7 @@ pub mod compilers;
 pub mod farm;
 pub mod link;
 pub mod loader_path;
+pub mod native;
 pub mod outputs;
 mod quotes;
 pub mod recall;

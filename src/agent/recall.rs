@@ -100,13 +100,19 @@ impl Recall {
         if outputs.iter().any(|output| kept.get(&output.directory).is_none()) {
             return None;
         }
+        let resolved = match remote::resolve_native(compilers, request, &candidate) {
+            Ok(resolved) => resolved,
+            Err(reason) => return Some((candidate, Err(reason))),
+        };
+        let is_resolved = resolved.is_some();
         let prepared = Prepared {
-            action: remote::action(request, &outputs),
+            action: remote::action(request, &outputs, resolved),
             kept,
             proof,
             outputs,
             tier,
             may_quote_unseen,
+            is_resolved,
             toolchain,
         };
         Some((candidate, Ok(prepared)))

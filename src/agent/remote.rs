@@ -15,11 +15,12 @@ use super::compilers::{Compilers, KnownToolchain};
 use super::farm::Slot;
 use super::link::{Action, Link, Returned, RunError, Traffic};
 use super::loader_path;
+use super::native::Resolved;
 use super::outputs::{self, Located};
 use super::quotes::quoted_files;
 use super::sources::Sources;
 use super::table::{Object, State, Table, TableError};
-use crate::compile::{self, Dialect, Invocation, Plan, Surroundings, TimeMacro, Verdict};
+use crate::compile::{self, Cause, Dialect, Invocation, Plan, Surroundings, TimeMacro, Verdict};
 use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::kept::Kept;
 use crate::inputs::tree::{Mark, StatTuple, Tree};
@@ -66,6 +67,9 @@ pub struct Prepared {
     /// Whether diagnostics may quote files the closure lacks: gcc does not look at those a precompiled header was
     /// made of, and leaves out the lines it cannot quote.
     pub may_quote_unseen: bool,
+    /// Whether the driver's programs run in its place. They speak for it only when they succeed, and only to a file:
+    /// it is the driver that knows of a terminal and of what a failure means.
+    pub is_resolved: bool,
     /// Identifies the toolchain's bytes.
     pub toolchain: BlobDigest,
 }
@@ -95,6 +99,9 @@ pub fn judge(
         asked: false,
     };
     match compile::judge(&invocation, toolchain.toolchain.dialect, &mut files) {
+        Verdict::Distribute(plan) if plan.native_arguments.is_none() && toolchain.is_configured_native() => {
+            Err(Some(Cause::NativeTarget.code().to_owned()))
+        }
         Verdict::Distribute(plan) => Ok(Candidate {
             plan: *plan,
             toolchain,
@@ -185,6 +192,7 @@ pub fn prepare(
         optional_files: &[&toolchain.files[..], &locale_files[..]].concat(),
         further_directories: &directories,
     };
+    let resolved = resolve_native(compilers, request, candidate)?;
     let discover = |inputs: &Request<'_>| {
         closure::discover(tree, inputs).map_err(|error| said("inputs", &error.to_string()))
     };
@@ -219,15 +227,31 @@ pub fn prepare(
     let toolchain = fingerprint(toolchain, plan, &closure);
     // What `-M` told may depend on any byte and any name.
     closure.computed |= used == Tier::Dependencies;
+    let is_resolved = resolved.is_some();
     Ok(Prepared {
-        action: action(request, &outputs),
+        action: action(request, &outputs, resolved),
         kept: Arc::new(Kept::new(tree, closure)),
         proof: None,
         may_quote_unseen,
+        is_resolved,
         outputs,
         tier: used,
         toolchain,
     })
+}
+
+/// The programs that the driver here would run, where the arguments name this machine's own processor.
+pub fn resolve_native(
+    compilers: &Compilers,
+    request: &CompileRequest,
+    candidate: &Candidate,
+) -> Result<Option<Resolved>, LocalReason> {
+    let Some(arguments) = &candidate.plan.native_arguments else {
+        return Ok(None);
+    };
+    super::native::resolve(compilers, request, candidate, arguments)
+        .map(Some)
+        .map_err(|problem| said(Cause::NativeTarget.code(), &problem))
 }
 
 fn said(code: &str, problem: &str) -> LocalReason {
@@ -284,13 +308,16 @@ fn is_machine_made(path: &[u8]) -> bool {
     })
 }
 
-/// What a builder is to run.
-pub fn action(request: &CompileRequest, outputs: &[Located]) -> Action {
+/// What a builder is to run: the driver, or what it `resolved` to.
+pub fn action(request: &CompileRequest, outputs: &[Located], resolved: Option<Resolved>) -> Action {
+    let Resolved { steps, variables } = resolved.unwrap_or_else(|| Resolved::driver(request));
+    let mut env = compile::remote_environment(&request.env);
+    env.extend(variables);
+    env.sort_unstable();
     Action {
-        program: request.compiler.clone(),
-        argv: request.argv.clone(),
+        steps,
         cwd: request.cwd.clone(),
-        env: compile::remote_environment(&request.env),
+        env,
         umask: request.umask,
         outputs: outputs
             .iter()

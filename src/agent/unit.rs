@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use quicc_protocol::message::blob::{Body, Encoding};
 use quicc_protocol::message::refusal::RefusalCode;
-use quicc_protocol::message::run::{After, Exit};
+use quicc_protocol::message::run::{After, Exit, Outcome};
 use quicc_protocol::message::wrapper::{CompileDone, CompileRequest, OutputFile};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -340,6 +340,9 @@ impl Units {
     ) -> Result<Decision, Failed> {
         let request = &unit.request;
         let Returned { outcome, bodies } = returned;
+        if prepared.is_resolved {
+            speaks_for_driver(request, &prepared, &outcome, &bodies)?;
+        }
         if outcome.exit != Exit::Code(0) {
             // A closure found by scanning may have been too small, and poison the cause.
             return Err(if prepared.tier == Tier::Scan && mentions_poison(&bodies) {
@@ -419,6 +422,28 @@ impl Units {
             }
         }
     }
+}
+
+/// Refuses what a driver's own run would show in another way than its programs do alone: it has its words about one
+/// that fails, and it tells clang's compiler proper of a terminal.
+fn speaks_for_driver(
+    request: &CompileRequest,
+    prepared: &Prepared,
+    outcome: &Outcome,
+    bodies: &[Vec<u8>],
+) -> Result<(), Failed> {
+    if outcome.exit != Exit::Code(0) {
+        return Err(if prepared.tier == Tier::Scan && mentions_poison(bodies) {
+            Failed::AgainWithDependencies
+        } else {
+            Failed::Finally(Decision::local("compile-failed"))
+        });
+    }
+    let is_silent = bodies.iter().take(2).all(Vec::is_empty);
+    if !is_silent && (request.streams.stderr_is_terminal || request.streams.stdout_is_terminal) {
+        return Err(Failed::Finally(Decision::local("terminal-diagnostics")));
+    }
+    Ok(())
 }
 
 /// The answer to the wrapper.

@@ -74,7 +74,7 @@ impl Job {
         laying.await.map_err(|_| refusals::ending())?
     }
 
-    /// Runs the compiler to its end.
+    /// Runs its steps to their end.
     pub(super) async fn run(&self, client: &Arc<Client>) -> Result<Report, Refusal> {
         let executable = &client.builder.config.executable;
         run_patiently(|| sandbox::run(executable, &self.plan))
@@ -178,8 +178,14 @@ fn plan(mirror: &Mirror, layout: &Layout, request: RunRequest, limits: &sandbox:
         output_directories: layout.output_directories.clone(),
         protected: layout.protected.clone(),
         scratch: layout.scratch.clone(),
-        program: path(&request.program),
-        argv: request.argv,
+        steps: request
+            .steps
+            .into_iter()
+            .map(|step| sandbox::Step {
+                program: path(&step.program),
+                argv: step.argv,
+            })
+            .collect(),
         cwd: path(&request.cwd),
         env,
         umask: request.umask,

@@ -37,6 +37,8 @@ pub(super) struct CommandLine {
     mentioned: Vec<&'static [u8]>,
     /// Those of [`TIME_WORDS`] that are defined anew.
     redefined: Vec<&'static [u8]>,
+    /// The first flag that names this machine's own processor.
+    pub(super) native: Option<Vec<u8>>,
     pub(super) forced_includes: Vec<Vec<u8>>,
     pub(super) input_files: Vec<Vec<u8>>,
     pub(super) include_directories: Vec<Vec<u8>>,
@@ -139,6 +141,7 @@ impl Reader {
             loads_precompiled: false,
             mentioned: Vec::new(),
             redefined: Vec::new(),
+            native: None,
             forced_includes: Vec::new(),
             input_files: Vec::new(),
             include_directories: Vec::new(),
@@ -199,7 +202,9 @@ impl Reader {
                 self.keep_for_dependencies(spelled);
             }
             Meaning::Processor => {
-                self.check_processor(spelled, operand);
+                if is_native(operand) {
+                    self.line.native.get_or_insert_with(|| spelled[0].clone());
+                }
                 self.keep_for_search(spelled);
             }
             Meaning::Directory => {
@@ -262,13 +267,6 @@ impl Reader {
         let name = definition.split(|&byte| byte == b'=').next();
         let word = TIME_WORDS.into_iter().find(|word| Some(*word) == name);
         self.line.redefined.extend(word);
-    }
-
-    fn check_processor(&mut self, spelled: &[&Vec<u8>], operand: &[u8]) {
-        // clang also takes extensions: -mcpu=native+crypto.
-        if operand.starts_with(b"native") {
-            self.keep_local(Cause::NativeTarget, spelled[0]);
-        }
     }
 
     fn load_precompiled(&mut self, operand: &[u8]) {
@@ -402,7 +400,10 @@ impl Reader {
 
     fn frontend_piece(&mut self, piece: &Piece<'_>) {
         match piece.meaning {
-            Meaning::Processor => self.check_processor(&[&piece.spelled[0]], piece.operand),
+            // The driver does not resolve what it hands on.
+            Meaning::Processor if is_native(piece.operand) => {
+                self.keep_local(Cause::NativeTarget, &piece.spelled[0]);
+            }
             Meaning::ForcedInclude => self.force_include(piece.operand),
             Meaning::Precompiled => self.load_precompiled(piece.operand),
             _ => {}
@@ -443,6 +444,11 @@ impl Reader {
             }
         }
     }
+}
+
+/// clang also takes extensions: `-mcpu=native+crypto`.
+fn is_native(processor: &[u8]) -> bool {
+    processor.starts_with(b"native")
 }
 
 fn split_list(list: &[u8]) -> impl Iterator<Item = Vec<u8>> {

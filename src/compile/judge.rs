@@ -42,11 +42,20 @@ pub fn judge(invocation: &Invocation, dialect: Dialect, surroundings: &mut dyn S
         surroundings,
     );
     line.input_files.splice(0..0, expansion.files);
+    let native_arguments = line.native.is_some().then_some(expansion.arguments);
     if line.asks_question || !has_source(&line, dialect) {
         return Verdict::NotACompile;
     }
+    if let (Some(flag), Some(arguments)) = (&line.native, &native_arguments)
+        && let Err(reason) = check_native(flag, arguments)
+    {
+        line.local.get_or_insert(reason);
+    }
     match plan(line, invocation, dialect, surroundings) {
-        Ok(plan) => Verdict::Distribute(Box::new(plan)),
+        Ok(plan) => Verdict::Distribute(Box::new(Plan {
+            native_arguments,
+            ..plan
+        })),
         Err(reason) => Verdict::Local(reason),
     }
 }
@@ -124,6 +133,7 @@ fn plan(
         file_time_macro,
         search_arguments: line.search_arguments,
         dependency_arguments,
+        native_arguments: None,
         include_directories: line.include_directories,
     })
 }
@@ -164,6 +174,16 @@ fn check_probe(line: &CommandLine, source: &[u8], cwd: &[u8]) -> Result<(), Reas
     let is_autoconf = path::file_name(source).starts_with(AUTOCONF_PROBE);
     if is_autoconf || PROBE_DIRECTORIES.iter().any(|part| is_in(part)) {
         return Err(Reason::new(Cause::ConfigureProbe, source));
+    }
+    Ok(())
+}
+
+/// Refuses arguments that would come out of the driver's `-###` as something else: a newline makes lines of its own,
+/// and what is left of response files after their expansion is no file's name.
+fn check_native(flag: &[u8], arguments: &[Vec<u8>]) -> Result<(), Reason> {
+    let is_odd = |argument: &Vec<u8>| argument.starts_with(b"@") || argument.contains(&b'\n');
+    if arguments.iter().any(is_odd) {
+        return Err(Reason::new(Cause::NativeTarget, flag));
     }
     Ok(())
 }

@@ -16,6 +16,7 @@
 
 mod command_line;
 mod dialect;
+mod driver_steps;
 mod environment;
 mod forwarded;
 mod invocation;
@@ -28,6 +29,7 @@ mod response_file;
 mod verdict;
 
 pub use dialect::Dialect;
+pub use driver_steps::{DriverSteps, DriverStepsError, read_driver_steps};
 pub use environment::remote_environment;
 pub use invocation::{Invocation, Surroundings};
 pub use judge::judge;

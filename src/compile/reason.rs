@@ -56,8 +56,8 @@ causes! {
     Profile = "profile", "uses or deletes a profile";
     /// The second half of link-time optimisation, and its reports.
     LinkTimeOptimization = "link-time-optimization", "does a part of link-time optimisation that stays local";
-    /// `native` as a processor.
-    NativeTarget = "native-target", "asks for this machine's own processor";
+    /// `native` as a processor, where the driver's steps cannot stand for it.
+    NativeTarget = "native-target", "asks for this machine's own processor in a way that is not carried";
     /// A further output that is not carried.
     ExtraOutput = "extra-output", "writes a file that is not carried back";
     /// An output that is a device, a descriptor, empty, a directory, or named twice.
@@ -128,7 +128,7 @@ impl Reason {
         self.cause.code()
     }
 
-    /// The reason for a user, without a full stop: `asks for this machine's own processor: -march=native`.
+    /// The reason for a user, without a full stop: `has a flag that is not known: -fnew`.
     pub fn explanation(&self) -> String {
         let sentence = self.cause.sentence();
         if self.subject.is_empty() {
@@ -161,7 +161,7 @@ mod tests {
         let reason = Reason::new(Cause::NativeTarget, b"-march=native");
         assert_eq!(
             reason.explanation(),
-            "asks for this machine's own processor: -march=native"
+            "asks for this machine's own processor in a way that is not carried: -march=native"
         );
         assert_eq!(
             Reason::new(Cause::Linking, b"").explanation(),

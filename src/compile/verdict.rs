@@ -16,7 +16,8 @@ pub enum Verdict {
 
 /// All that is known about a distributable compile before a file was read.
 ///
-/// The builder runs the original, unexpanded argv. The argument lists here serve the search for inputs only.
+/// The builder runs the original, unexpanded argv, unless there are [`Plan::native_arguments`]. The other argument
+/// lists here serve the search for inputs only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The language the source is compiled as.
@@ -42,6 +43,10 @@ pub struct Plan {
     /// The expanded arguments of a `-M` run that preprocesses alike: no action, no outputs, the source in
     /// its place, `-M` last. The caller adds `-MF`.
     pub dependency_arguments: Vec<Vec<u8>>,
+    /// All expanded arguments, where they name this machine's own processor: only the driver here can say what that
+    /// is, asked with `-###` in front of them and read by [`super::read_driver_steps`]. A builder must not run the
+    /// driver then.
+    pub native_arguments: Option<Vec<Vec<u8>>>,
     /// Operands of `-I`, `-iquote`, `-isystem`, `-idirafter` and their like, in order, as spelled (gcc's
     /// leading `=` included), existing or not.
     pub include_directories: Vec<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! The job as a child process: its arguments, its streams, its start.
+//! The job as child processes, one after the other: arguments, streams, start.
 //!
 //! Started with `posix_spawn` instead of a `Command`: it alone resets the signal dispositions that the
 //! builder inherited (a `nohup` in front of it would reach every compiler), keeps the environment's order, and
@@ -6,7 +6,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -15,7 +15,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, chdir, pipe2};
 
-use super::plan::Plan;
+use super::plan::{Plan, Step};
 use super::stage::{AtStage, Failure, Stage};
 
 /// File permission bits that a creation mask can take away.
@@ -23,20 +23,31 @@ const MASK_BITS: u32 = 0o777;
 
 /// A running job.
 #[derive(Debug)]
-pub(super) struct Job {
-    /// Its id in the namespace.
+pub(super) struct Job<'a> {
+    /// The id in the namespace of the step that was started last.
     pub(super) process: Pid,
-    /// What it writes to standard output.
+    /// What the steps write to standard output.
     pub(super) stdout: File,
-    /// What it writes to standard error.
+    /// What the steps write to standard error.
     pub(super) stderr: File,
+    /// The steps that were not started yet.
+    pub(super) further: Further<'a>,
 }
 
-impl Job {
-    /// Starts the program of `plan` with `null` as its standard input, as a child of this process, which
+/// The steps of a job that were not started yet, and what all its steps share.
+#[derive(Debug)]
+pub(super) struct Further<'a> {
+    steps: std::slice::Iter<'a, Step>,
+    env: Vec<CString>,
+    null: &'a File,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+impl<'a> Job<'a> {
+    /// Starts the first step of `plan` with `null` as its standard input, as a child of this process, which
     /// takes on its working directory and its mask.
-    pub(super) fn start(plan: &Plan, null: &File) -> Result<Self, Failure> {
-        let argv = strings(plan.argv.iter().cloned())?;
+    pub(super) fn start(plan: &'a Plan, null: &'a File) -> Result<Self, Failure> {
         let env = strings(
             plan.env
                 .iter()
@@ -44,18 +55,44 @@ impl Job {
         )?;
         let (stdout, child_stdout) = pipe2(OFlag::O_CLOEXEC).at(Stage::ConnectStreams, "")?;
         let (stderr, child_stderr) = pipe2(OFlag::O_CLOEXEC).at(Stage::ConnectStreams, "")?;
-        let actions = connect([null.as_fd(), child_stdout.as_fd(), child_stderr.as_fd()])
-            .at(Stage::ConnectStreams, "")?;
-        let attributes = default_signals().at(Stage::ConnectStreams, "")?;
         chdir(&plan.cwd).at(Stage::EnterDirectory, &plan.cwd)?;
         umask(Mode::from_bits_truncate(plan.umask & MASK_BITS));
-        let process = posix_spawn(&plan.program, &actions, &attributes, &argv, &env)
-            .map_err(|errno| Failure::Exec { errno: errno as i32 })?;
+        let mut further = Further {
+            steps: plan.steps.iter(),
+            env,
+            null,
+            stdout: child_stdout,
+            stderr: child_stderr,
+        };
+        let process = further
+            .start_next()?
+            .ok_or(Errno::EINVAL)
+            .at(Stage::PrepareArguments, "")?;
         Ok(Self {
             process,
             stdout: stdout.into(),
             stderr: stderr.into(),
+            further,
         })
+    }
+}
+
+impl Further<'_> {
+    /// Starts the next step; `None` when there is none.
+    pub(super) fn start_next(&mut self) -> Result<Option<Pid>, Failure> {
+        let Some(step) = self.steps.next() else {
+            return Ok(None);
+        };
+        let argv = strings(step.argv.iter().cloned())?;
+        let actions = connect([self.null.as_fd(), self.stdout.as_fd(), self.stderr.as_fd()])
+            .at(Stage::ConnectStreams, "")?;
+        let attributes = default_signals().at(Stage::ConnectStreams, "")?;
+        posix_spawn(&step.program, &actions, &attributes, &argv, &self.env)
+            .map(Some)
+            .map_err(|errno| Failure::Exec {
+                errno: errno as i32,
+                program: step.program.clone(),
+            })
     }
 }
 

@@ -45,9 +45,10 @@ impl Message {
                 writer.u32(errno.cast_unsigned());
                 writer.path(path);
             }
-            Self::Failed(Failure::Exec { errno }) => {
+            Self::Failed(Failure::Exec { errno, program }) => {
                 writer.u8(EXEC_FAILED);
                 writer.u32(errno.cast_unsigned());
+                writer.path(program);
             }
             Self::Ended(report) => {
                 writer.u8(REPORT);
@@ -73,6 +74,7 @@ impl Message {
             }),
             EXEC_FAILED => Self::Failed(Failure::Exec {
                 errno: reader.u32()?.cast_signed(),
+                program: reader.path()?,
             }),
             REPORT => Self::Ended(Report {
                 end: read_end(&mut reader)?,
@@ -154,7 +156,10 @@ mod tests {
     #[test]
     fn every_message_survives_the_way() {
         check(&Message::Unshared);
-        check(&Message::Failed(Failure::Exec { errno: 2 }));
+        check(&Message::Failed(Failure::Exec {
+            errno: 2,
+            program: PathBuf::from("/a"),
+        }));
         check(&Message::Failed(Failure::Setup {
             stage: Stage::Bind,
             errno: i32::MIN,

@@ -5,8 +5,8 @@
 //!
 //! Three processes, because a process with threads can neither enter a user namespace nor fork without
 //! `unsafe`: the builder ([`run`]) starts itself as `sandbox-init`, which makes the namespaces and the mounts
-//! and starts itself again as `sandbox-supervise`, process 1 of the new pid namespace, whose one child is the
-//! job. Standard input of both is their lifeline: it closes with the builder, and process 1 takes the whole
+//! and starts itself again as `sandbox-supervise`, process 1 of the new pid namespace, whose children are
+//! the programs of the job, one after the other. Standard input of both is their lifeline: it closes with the builder, and process 1 takes the whole
 //! namespace with it.
 
 mod channel;
@@ -38,7 +38,7 @@ pub use diagnosis::Obstacle;
 pub use error::SandboxError;
 pub use identity::{BUILD_UID, job_uid};
 pub use init::init_main;
-pub use plan::{Bind, End, Limit, Limits, MAX_OUTPUT_BYTES, Plan, Report};
+pub use plan::{Bind, End, Limit, Limits, MAX_OUTPUT_BYTES, Plan, Report, Step};
 pub use probe::{Support, probe};
 pub use run::run;
 pub use stage::Stage;

@@ -18,7 +18,16 @@ pub struct Bind {
     pub target: PathBuf,
 }
 
-/// One run: which tree it sees, what it may write, which program it is.
+/// One program of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Path of the program inside.
+    pub program: PathBuf,
+    /// Arguments with `argv[0]`, which need not be the program's path. None contains a zero byte.
+    pub argv: Vec<Vec<u8>>,
+}
+
+/// One run: which tree it sees, what it may write, which programs it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Tree on the host that becomes `/`: read-only, no set-user-id, no devices. Where it has directories
@@ -31,10 +40,9 @@ pub struct Plan {
     pub protected: Vec<Bind>,
     /// Directory for temporary files; its target is an empty directory of the root.
     pub scratch: Bind,
-    /// Path of the program inside.
-    pub program: PathBuf,
-    /// Arguments with `argv[0]`, which need not be the program's path. None contains a zero byte.
-    pub argv: Vec<Vec<u8>>,
+    /// What to run, at least one, one after the other; the first that does not exit with 0 is the last. They share
+    /// limits, streams, scratch directory and environment.
+    pub steps: Vec<Step>,
     /// Working directory inside.
     pub cwd: PathBuf,
     /// The whole environment, in order. No name contains `=`, nothing a zero byte.
@@ -48,7 +56,7 @@ pub struct Plan {
 /// What a run may use before it is ended. Sampled limits can be overshot by what is used between two samples.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// From the start of the program to its end.
+    /// From the start of the first program to the end of the last.
     pub wall: Duration,
     /// User and system time of all processes together; sampled.
     pub cpu: Duration,
@@ -66,7 +74,7 @@ pub struct Limits {
 /// What a run left, once every process of it is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// How it ended.
+    /// How the last program that was started ended.
     pub end: End,
     /// Everything written to standard output, up to the limit.
     pub stdout: Vec<u8>,
@@ -74,7 +82,7 @@ pub struct Report {
     pub stderr: Vec<u8>,
     /// User and system time of all processes.
     pub cpu: Duration,
-    /// From the start of the program to its end.
+    /// From the start of the first program to the end of the last.
     pub wall: Duration,
     /// Highest sample of the memory of all processes, or the largest single process if that was more.
     pub peak_memory_bytes: u64,

@@ -3,7 +3,7 @@
 //! Never judges a plan: what the kernel will not do, it says itself.
 
 use super::codec::{CodecError, Reader, Writer};
-use super::plan::{Bind, Limits, Plan};
+use super::plan::{Bind, Limits, Plan, Step};
 
 /// Longest encoded plan in bytes: room for a hundred thousand binds.
 pub(super) const MAX_PLAN_BYTES: u64 = 64 << 20;
@@ -14,8 +14,7 @@ pub(super) fn encode(plan: &Plan) -> Vec<u8> {
     writer.list(&plan.output_directories, write_bind);
     writer.list(&plan.protected, write_bind);
     write_bind(&mut writer, &plan.scratch);
-    writer.path(&plan.program);
-    writer.list(&plan.argv, |writer, argument| writer.bytes(argument));
+    writer.list(&plan.steps, write_step);
     writer.path(&plan.cwd);
     writer.list(&plan.env, |writer, (name, value)| {
         writer.bytes(name);
@@ -33,8 +32,7 @@ pub(super) fn decode(message: &[u8]) -> Result<Plan, CodecError> {
         output_directories: reader.list(read_bind)?,
         protected: reader.list(read_bind)?,
         scratch: read_bind(&mut reader)?,
-        program: reader.path()?,
-        argv: reader.list(Reader::bytes)?,
+        steps: reader.list(read_step)?,
         cwd: reader.path()?,
         env: reader.list(|reader| Ok((reader.bytes()?, reader.bytes()?)))?,
         umask: reader.u32()?,
@@ -53,6 +51,18 @@ fn read_bind(reader: &mut Reader<'_>) -> Result<Bind, CodecError> {
     Ok(Bind {
         source: reader.path()?,
         target: reader.path()?,
+    })
+}
+
+fn write_step(writer: &mut Writer, step: &Step) {
+    writer.path(&step.program);
+    writer.list(&step.argv, |writer, argument| writer.bytes(argument));
+}
+
+fn read_step(reader: &mut Reader<'_>) -> Result<Step, CodecError> {
+    Ok(Step {
+        program: reader.path()?,
+        argv: reader.list(Reader::bytes)?,
     })
 }
 
@@ -112,23 +122,22 @@ mod tests {
     fn plan() -> impl Strategy<Value = Plan> {
         let bytes = || vec(any::<u8>(), 0..20);
         let mounts = (path(), vec(bind(), 0..4), vec(bind(), 0..4), bind());
+        let step = (path(), vec(bytes(), 0..4)).prop_map(|(program, argv)| Step { program, argv });
         let program = (
-            path(),
-            vec(bytes(), 0..4),
+            vec(step, 0..3),
             path(),
             vec((bytes(), bytes()), 0..4),
             any::<u32>(),
         );
         (mounts, program, limits()).prop_map(|(mounts, program, limits)| {
             let (root, output_directories, protected, scratch) = mounts;
-            let (program, argv, cwd, env, umask) = program;
+            let (steps, cwd, env, umask) = program;
             Plan {
                 root,
                 output_directories,
                 protected,
                 scratch,
-                program,
-                argv,
+                steps,
                 cwd,
                 env,
                 umask,

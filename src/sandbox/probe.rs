@@ -13,7 +13,7 @@ use nix::unistd::mkdtemp;
 use super::diagnosis::{Settings, diagnose};
 use super::error::SandboxError;
 use super::identity::job_uid;
-use super::plan::{Bind, Limits, Plan};
+use super::plan::{Bind, Limits, Plan, Step};
 use super::run::run;
 
 /// Replaced by a name of its own for every trial.
@@ -63,8 +63,10 @@ fn trial(directory: &Path) -> Plan {
             source: directory.join("scratch"),
             target: PathBuf::from("/scratch"),
         },
-        program: PathBuf::from("/absent"),
-        argv: Vec::new(),
+        steps: vec![Step {
+            program: PathBuf::from("/absent"),
+            argv: Vec::new(),
+        }],
         cwd: PathBuf::from("/"),
         env: Vec::new(),
         umask: 0o022,

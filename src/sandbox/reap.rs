@@ -31,6 +31,12 @@ impl Children {
         }
     }
 
+    /// Waits for `job` from here on: the next step, started after the last look.
+    pub(super) fn follow(&mut self, job: Pid) {
+        self.job = job;
+        self.end = None;
+    }
+
     /// How the job ended, once it has.
     pub(super) fn end(&self) -> Option<End> {
         self.end

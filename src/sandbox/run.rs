@@ -39,7 +39,7 @@ const LAST_WORDS_BYTES: u64 = 4096;
 /// however it dies.
 ///
 /// # Errors
-/// [`SandboxError::Exec`] when the program cannot be executed; everything else says that the sandbox itself
+/// [`SandboxError::Exec`] when a program cannot be executed; everything else says that the sandbox itself
 /// failed. A compiler that fails is a [`Report`].
 pub async fn run(quicc: &Path, plan: &Plan) -> Result<Report, SandboxError> {
     let bound = plan.limits.wall.saturating_add(OVERHEAD_BOUND);
@@ -65,7 +65,7 @@ async fn converse(quicc: &Path, plan: &Plan) -> Result<Report, SandboxError> {
     sandbox.end().await?;
     match answer? {
         Message::Ended(report) => Ok(report),
-        Message::Failed(failure) => Err(describe(failure, plan)),
+        Message::Failed(failure) => Err(describe(failure)),
         Message::Unshared => Err(SandboxError::Vanished { said: String::new() }),
     }
 }
@@ -85,15 +85,15 @@ fn encode(plan: &Plan) -> Result<Vec<u8>, SandboxError> {
         .map_err(|source| SandboxError::Garbled { source })
 }
 
-fn describe(failure: Failure, plan: &Plan) -> SandboxError {
+fn describe(failure: Failure) -> SandboxError {
     match failure {
         Failure::Setup { stage, errno, path } => SandboxError::Setup {
             stage,
             path,
             source: io::Error::from_raw_os_error(errno),
         },
-        Failure::Exec { errno } => SandboxError::Exec {
-            program: plan.program.clone(),
+        Failure::Exec { errno, program } => SandboxError::Exec {
+            program,
             source: io::Error::from_raw_os_error(errno),
         },
     }

@@ -92,8 +92,8 @@ impl fmt::Display for Stage {
 pub(super) enum Failure {
     /// A step failed on `path`, which is empty where the step has none.
     Setup { stage: Stage, errno: i32, path: PathBuf },
-    /// The kernel would not execute the program.
-    Exec { errno: i32 },
+    /// The kernel would not execute `program`.
+    Exec { errno: i32, program: PathBuf },
 }
 
 /// Says which step a failed call belongs to.

@@ -1,6 +1,6 @@
 //! `quicc sandbox-supervise`: process 1 of the job's namespace.
 //!
-//! Enters the job's tree, gives up every privilege, runs the job as its child and reports. Never outlives the
+//! Enters the job's tree, gives up every privilege, runs the steps of the job as its children and reports. Never outlives the
 //! builder, and nothing outlives it: the kernel ends a pid namespace with its process 1.
 
 use std::io;
@@ -22,7 +22,7 @@ pub fn supervise_main() -> ExitCode {
     match supervise(&mut channel) {
         Ok(Watched::Ended(report)) => answer(&mut channel, Message::Ended(report)),
         Ok(Watched::Abandoned) => ExitCode::FAILURE,
-        Err(failure) => answer(&mut channel, Message::Failed(failure)),
+        Ok(Watched::Stopped(failure)) | Err(failure) => answer(&mut channel, Message::Failed(failure)),
     }
 }
 

@@ -17,6 +17,7 @@ use super::judge::{self, Aftermath};
 use super::plan::{End, Limit, Limits, Report};
 use super::procfs::Procfs;
 use super::reap::Children;
+use super::stage::Failure;
 use super::streams::{Streams, is_ready};
 use super::usage::{self, Units, Usage};
 
@@ -31,6 +32,8 @@ pub(super) enum Watched {
     Ended(Report),
     /// Nobody wants the job any more.
     Abandoned,
+    /// A step after the first could not be started.
+    Stopped(Failure),
 }
 
 /// A watch set up before the job starts, so that it misses nothing.
@@ -75,9 +78,10 @@ impl<'a> Watch<'a> {
         })
     }
 
-    /// Returns when the job has ended, was ended, or `lifeline` hangs up. In the last case whatever runs is
+    /// Returns when the last step of the job has ended, one has failed or was ended, or `lifeline` hangs up. In the last case whatever runs is
     /// left to the end of this process, which ends it.
-    pub(super) fn follow(&self, job: Job, lifeline: BorrowedFd<'_>) -> io::Result<Watched> {
+    pub(super) fn follow(&self, job: Job<'_>, lifeline: BorrowedFd<'_>) -> io::Result<Watched> {
+        let mut further = job.further;
         let started = Instant::now();
         let mut running = Running {
             children: Children::new(job.process),
@@ -96,6 +100,13 @@ impl<'a> Watch<'a> {
             }
             if woken.child_ended {
                 self.reap(&mut running.children)?;
+            }
+            if running.children.end() == Some(End::Exited(0)) {
+                match further.start_next() {
+                    Ok(Some(process)) => running.children.follow(process),
+                    Ok(None) => {}
+                    Err(failure) => return Ok(Watched::Stopped(failure)),
+                }
             }
             if let Some(end) = running.children.end() {
                 return self.conclude(running, end, true).map(Watched::Ended);

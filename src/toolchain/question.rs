@@ -3,7 +3,7 @@
 //! Never interprets an answer. Everything discovery learns from running programs goes through a [`Run`], so
 //! that it can be replayed from recorded answers.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -79,10 +79,15 @@ pub type Run<'a> = dyn Fn(&Question) -> Result<Answer, RunError> + 'a;
 /// Runs the program of `question` and waits for it, within [`TIME_LIMIT`] and [`ANSWER_LIMIT`]. When time is
 /// up its whole process group is killed, so that no `cc1` outlives its driver. Blocks the calling thread.
 pub fn ask(question: &Question) -> Result<Answer, RunError> {
-    ask_within(question, TIME_LIMIT)
+    ask_within(question.program.as_os_str(), question, TIME_LIMIT)
 }
 
-fn ask_within(question: &Question, limit: Duration) -> Result<Answer, RunError> {
+/// As [`ask`], with `argv0` in place of the program's path.
+pub fn ask_as(argv0: &OsStr, question: &Question) -> Result<Answer, RunError> {
+    ask_within(argv0, question, TIME_LIMIT)
+}
+
+fn ask_within(argv0: &OsStr, question: &Question, limit: Duration) -> Result<Answer, RunError> {
     let deadline = Instant::now() + limit;
     let program = || question.program.clone();
     let start_error = |source| RunError::Start {
@@ -90,6 +95,7 @@ fn ask_within(question: &Question, limit: Duration) -> Result<Answer, RunError> 
         source,
     };
     let mut child = command(&question.program, &question.directory)
+        .arg0(argv0)
         .args(&question.arguments)
         .envs(question.environment.iter().map(|(name, value)| (name, value)))
         // A program that stands in for a compiler and calls our link must not come back here with its own question.
@@ -194,9 +200,18 @@ mod tests {
     }
 
     #[test]
+    fn a_program_can_be_called_by_another_name() {
+        let mut named = shell("");
+        named.arguments = vec!["-c".into(), "echo $0".into()];
+        assert_eq!(ask(&named).unwrap().stdout, b"/bin/sh\n");
+        assert_eq!(ask_as("cc".as_ref(), &named).unwrap().stdout, b"cc\n");
+    }
+
+    #[test]
     fn a_silent_program_is_killed_with_its_children() {
         let limit = Duration::from_millis(50);
         let hung = shell("sleep 1000 & sleep 1000");
+        let ask_within = |question: &Question, limit| super::ask_within("sh".as_ref(), question, limit);
         assert!(matches!(ask_within(&hung, limit), Err(RunError::TimedOut { .. })));
         let closed = shell("exec >&- 2>&-; sleep 1000");
         assert!(matches!(

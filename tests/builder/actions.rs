@@ -1,11 +1,12 @@
 //! What an action gets, leaves and costs.
 
 use quicc_protocol::message::refusal::RefusalCode;
-use quicc_protocol::message::run::{After, Before, Exit};
+use quicc_protocol::message::run::{After, Before, Exit, SCRATCH_NAME};
 use quicc_protocol::message::table::{EntryKind, PoisonKind, TableRecord};
 use quicc_protocol::{BlobDigest, close};
 use quinn::VarInt;
 
+use crate::client::shell;
 use crate::world::{OUTPUT_BYTES, SLOTS, World, action_directories, eventually, within};
 
 const WRITTEN: After = After::Written { executable: false };
@@ -51,6 +52,36 @@ async fn an_action_runs_on_the_clients_files_and_asks_for_each_once() {
     let (again, asked) = client.run_counting(&request).await;
     assert_eq!(again.outcome().0.outputs, outcome.outputs);
     assert_eq!(asked, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_programs_of_an_action_share_its_scratch_directory() {
+    let world = World::new().await;
+    let client = world.ready_client("alice").await;
+    let scratch = String::from_utf8_lossy(SCRATCH_NAME);
+    let first = format!("test $TMPDIR = /{scratch} && echo kept >/{scratch}/t");
+    let mut request = client.request(&first, &[("a.o", Before::Absent)]);
+    request.steps.push(shell(&format!("cat /{scratch}/t >a.o")));
+    let answer = client.run(&request).await;
+    let (outcome, bodies) = answer.outcome();
+    assert_eq!(
+        outcome.exit,
+        Exit::Code(0),
+        "{}",
+        String::from_utf8_lossy(&bodies[1])
+    );
+    assert_eq!(
+        (&outcome.outputs[..], &bodies[2][..]),
+        (&[WRITTEN][..], &b"kept\n"[..])
+    );
+    assert!(outcome.unexpected.is_empty(), "{outcome:?}");
+    request.steps[0] = shell("exit 4");
+    let answer = client.run(&request).await;
+    let (outcome, _) = answer.outcome();
+    assert_eq!(
+        (outcome.exit, &outcome.outputs[..]),
+        (Exit::Code(4), &[After::Absent][..])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,7 +242,7 @@ async fn limits_missing_compilers_and_missing_directories_are_refusals() {
         .tell_file("/bin/foreign", b"\x7fELF no program", true)
         .await;
     let mut foreign = client.request("", &[]);
-    foreign.program = b"/bin/foreign".to_vec();
+    foreign.steps[0].program = b"/bin/foreign".to_vec();
     assert_eq!(client.run(&foreign).await.refusal(), RefusalCode::Unsupported);
     let mut nowhere = client.request("exit 0", &[]);
     nowhere.cwd = b"/client/absent".to_vec();

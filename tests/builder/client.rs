@@ -16,7 +16,7 @@ use quicc_protocol::identifiers::{EntryId, ROOT, ViewId, encode_ascending};
 use quicc_protocol::message::Message;
 use quicc_protocol::message::blob::{BlobBatch, BlobsWanted};
 use quicc_protocol::message::refusal::{Refusal, RefusalCode};
-use quicc_protocol::message::run::{Before, DeclaredOutput, LeasePresented, Outcome, RunRequest};
+use quicc_protocol::message::run::{Before, DeclaredOutput, LeasePresented, Outcome, RunRequest, Step};
 use quicc_protocol::message::table::{EntryKind, FileTime, TableOpen, TableRecord, TableRecords};
 use quicc_protocol::{BlobDigest, limits};
 use quinn::{RecvStream, SendStream};
@@ -205,8 +205,7 @@ impl Client {
             epoch: self.epoch,
             position: self.position,
             entries: encode_ascending(&entries),
-            program: b"/bin/sh".to_vec(),
-            argv: vec![b"sh".to_vec(), b"-c".to_vec(), script.into()],
+            steps: vec![shell(script)],
             cwd: b"/client".to_vec(),
             env: vec![(b"PATH".to_vec(), b"/bin".to_vec())],
             umask: 0o022,
@@ -279,5 +278,13 @@ impl Client {
             stream.write_all(wire).await.unwrap();
         }
         stream.finish().unwrap();
+    }
+}
+
+/// The shell with `script`.
+pub(crate) fn shell(script: &str) -> Step {
+    Step {
+        program: b"/bin/sh".to_vec(),
+        argv: vec![b"sh".to_vec(), b"-c".to_vec(), script.into()],
     }
 }

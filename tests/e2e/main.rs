@@ -19,6 +19,7 @@ mod farm;
 mod faults;
 mod flags;
 mod isolation;
+mod native;
 mod peers;
 mod units;
 mod versions;

@@ -261,6 +261,37 @@ async fn an_honest_fake_is_believed() {
     }
 }
 
+/// Gains from vectors where the processor has any.
+#[cfg(target_arch = "x86_64")]
+const LOOP: &str = "float sum(const float *a, const float *b, int n) {\n\
+float s = 0;\nfor (int i = 0; i < n; i++) s += a[i] * b[i];\nreturn s;\n}\n";
+
+/// `native` means the client's processor, whatever the builder's is.
+#[cfg(target_arch = "x86_64")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_builder_of_another_processor_compiles_for_the_clients() {
+    for compiler in ["gcc", "clang"] {
+        let mut scene = Scene::new(Part {
+            grants: good_grant,
+            stage: Stage::Unit,
+            reply: Reply::CompileOnOldProcessor,
+        })
+        .await;
+        let flags = ["-O3", "-ffast-math", "-g", "-march=x86-64"];
+        scene.compile(compiler, &flags, LOOP);
+        let there = scene.local_object();
+        let flags = ["-O3", "-ffast-math", "-g", "-march=native"];
+        scene.compile(compiler, &flags, LOOP);
+        let here = scene.local_object();
+        assert!(here != there, "{compiler}: the processor makes no difference");
+        tokio::time::timeout(LONG, scene.granted()).await.unwrap();
+        match scene.decide().await {
+            Decision::Done(_, bodies) => assert!(bodies[2] == here, "{compiler}"),
+            other => panic!("{compiler}: {other:?}"),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_a_builder_does_the_unit_is_compiled_here() {
     let mut cases = JoinSet::new();

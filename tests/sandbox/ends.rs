@@ -8,9 +8,9 @@ use std::time::Duration;
 use nix::libc::{EACCES, ENOENT, ENOEXEC};
 use nix::sys::signal::{Signal, kill};
 use quicc::host::process;
-use quicc::sandbox::{End, SandboxError, probe, run};
+use quicc::sandbox::{End, Limit, SandboxError, Step, probe, run};
 
-use crate::world::{BEAT, GENEROUS, World, as_each_user, left_over, quicc, runtime, supervisors};
+use crate::world::{BEAT, GENEROUS, World, as_each_user, left_over, quicc, runtime, shell, supervisors};
 
 /// Names the world that the test executable uses when it plays the builder.
 const BUILDER_WORLD: &str = "QUICC_TEST_BUILDER_WORLD";
@@ -42,10 +42,44 @@ fn exit_codes_and_signals_pass() {
 }
 
 #[test]
+fn steps_follow_each_other_until_one_fails() {
+    as_each_user(
+        "ends::steps_follow_each_other_until_one_fails",
+        |world| async move {
+            let run = async |scripts: &[&str]| {
+                let mut plan = world.plan("");
+                plan.steps = scripts.iter().map(|script| shell(script)).collect();
+                plan.limits.output_bytes = 100;
+                world.try_run(&plan).await.unwrap()
+            };
+            let report = run(&["echo one; echo said >&2; echo kept >/scratch/t", "cat /scratch/t"]).await;
+            assert_eq!(
+                (report.stdout, report.stderr),
+                (b"one\nkept\n".into(), b"said\n".into())
+            );
+            assert_eq!(report.end, End::Exited(0));
+            let report = run(&["echo one", "exit 3", "echo never"]).await;
+            assert_eq!((report.end, report.stdout), (End::Exited(3), b"one\n".into()));
+            let report = run(&["kill -9 $$", "echo never"]).await;
+            assert_eq!((report.end, report.stdout), (End::Signaled(9), Vec::new()));
+            // What a step leaves running ends with the last one.
+            let report = run(&["sleep 1000 & echo one", "echo two"]).await;
+            assert_eq!(
+                (report.end, report.stdout),
+                (End::Exited(0), b"one\ntwo\n".into())
+            );
+            let much = "echo 0123456789012345678901234567890123456789012345678901234567890123456789";
+            let report = run(&[much, "true", much]).await;
+            assert_eq!(report.end, End::LimitExceeded(Limit::Output), "one limit for all");
+        },
+    );
+}
+
+#[test]
 fn what_is_run_is_what_was_asked_for() {
     as_each_user("ends::what_is_run_is_what_was_asked_for", |world| async move {
         let mut plan = world.plan("");
-        plan.argv = vec![
+        plan.steps[0].argv = vec![
             b"odd name".to_vec(),
             b"-c".to_vec(),
             b"echo \"$0 $PWD $A $(umask)\"; cat".to_vec(),
@@ -95,7 +129,7 @@ fn a_program_that_cannot_be_executed_is_no_exit_code() {
             fs::write(world.root().join("bin/text"), "neither ELF nor script").unwrap();
             let check = async |program: &str, errno| {
                 let mut plan = world.plan("");
-                plan.program = program.into();
+                plan.steps[0].program = program.into();
                 match world.try_run(&plan).await {
                     Err(SandboxError::Exec {
                         program: named,
@@ -113,6 +147,13 @@ fn a_program_that_cannot_be_executed_is_no_exit_code() {
             check("/bin/text", EACCES).await;
             world.make_executable("bin/text");
             check("/bin/text", ENOEXEC).await;
+            let mut plan = world.plan("exit 0");
+            plan.steps.push(Step {
+                program: "/bin/later".into(),
+                argv: vec![b"later".to_vec()],
+            });
+            let error = world.try_run(&plan).await.unwrap_err();
+            assert_eq!(error.to_string(), "cannot execute /bin/later in a sandbox");
         },
     );
 }

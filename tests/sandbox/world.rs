@@ -17,7 +17,7 @@ use std::time::Duration;
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, geteuid, mkfifo};
 use quicc::host::process;
-use quicc::sandbox::{Bind, Limits, Plan, Report, SandboxError, job_uid, run};
+use quicc::sandbox::{Bind, Limits, Plan, Report, SandboxError, Step, job_uid, run};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -196,8 +196,7 @@ impl World {
                 source: self.host("scratch"),
                 target: "/scratch".into(),
             },
-            program: "/bin/sh".into(),
-            argv: vec![b"sh".to_vec(), b"-c".to_vec(), script.into()],
+            steps: vec![shell(script)],
             cwd: "/build".into(),
             env: vec![(b"PATH".to_vec(), b"/bin".to_vec())],
             umask: 0o022,
@@ -226,6 +225,14 @@ impl World {
         mkfifo(&path, Mode::from_bits_truncate(0o600)).unwrap();
         self.give_to_job(&path);
         Pulse::of(path)
+    }
+}
+
+/// The shell of a mirror with `script`.
+pub(crate) fn shell(script: &str) -> Step {
+    Step {
+        program: "/bin/sh".into(),
+        argv: vec![b"sh".to_vec(), b"-c".to_vec(), script.into()],
     }
 }
 

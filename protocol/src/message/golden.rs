@@ -6,7 +6,7 @@ use super::blob::{BlobBatch, BlobsWanted, Body, Encoding};
 use super::lease::{BuilderStatus, FarmStatus, FarmStatusRequest, LeaseDemand, LeaseGrant};
 use super::offer::{BuilderOffer, LeaseEnd, SchedulerWelcome};
 use super::refusal::{Refusal, RefusalCode};
-use super::run::{After, Before, DeclaredOutput, Exit, LeasePresented, Outcome, RunRequest, Usage};
+use super::run::{After, Before, DeclaredOutput, Exit, LeasePresented, Outcome, RunRequest, Step, Usage};
 use super::table::{EntryKind, FileTime, PoisonKind, TableOpen, TableRecord, TableRecords};
 use super::wrapper::{
     AgentDrains, AgentQuestion, AgentStatus, CompileDone, CompileRequest, OutputFile, Published, Question,
@@ -16,6 +16,7 @@ use super::{Extensions, Message};
 use crate::BlobDigest;
 use crate::envelope::Header;
 use crate::identifiers::{ViewId, encode_ascending};
+use crate::limits;
 
 const GOLDEN: &str = include_str!("golden.txt");
 
@@ -181,8 +182,10 @@ fn visit_action(visitor: &mut impl Visitor, view: ViewId, content: BlobDigest) {
         epoch: 2,
         position: 70_000,
         entries: encode_ascending(&[1, 2, 300]),
-        program: b"/usr/bin/gcc".to_vec(),
-        argv: vec![b"gcc".to_vec(), b"-c".to_vec(), b"\xff.c".to_vec()],
+        steps: vec![Step {
+            program: b"/usr/bin/gcc".to_vec(),
+            argv: vec![b"gcc".to_vec(), b"-c".to_vec(), b"\xff.c".to_vec()],
+        }],
         cwd: b"/src".to_vec(),
         env: vec![(b"PATH".to_vec(), b"/usr/bin".to_vec())],
         umask: 0o22,
@@ -359,6 +362,37 @@ fn values_that_break_a_rule_are_refused() {
         bodies: vec![lie],
         extensions: Vec::new()
     }));
+}
+
+#[test]
+fn an_action_runs_a_few_programs_by_absolute_paths() {
+    let step = |program: &str, argv: &[&str]| Step {
+        program: program.into(),
+        argv: argv.iter().map(|argument| argument.as_bytes().to_vec()).collect(),
+    };
+    let good = step("/bin/cc", &["cc"]);
+    let check = |steps: Vec<Step>, is_refused: bool| {
+        let request = RunRequest {
+            lease: 1,
+            view: ViewId([3; 16]),
+            epoch: 1,
+            position: 0,
+            entries: Vec::new(),
+            steps: steps.clone(),
+            cwd: b"/".to_vec(),
+            env: Vec::new(),
+            umask: 0,
+            outputs: Vec::new(),
+            extensions: Vec::new(),
+        };
+        assert_eq!(refused(&request), is_refused, "{steps:?}");
+    };
+    check(vec![good.clone(); limits::STEPS], false);
+    check(vec![good.clone(); limits::STEPS + 1], true);
+    check(Vec::new(), true);
+    check(vec![good.clone(), step("as", &["as"])], true);
+    check(vec![good.clone(), step("/bin/as", &[])], true);
+    check(vec![good, step("/bin/as", &["a\0"])], true);
 }
 
 fn refused<M: Message>(message: &M) -> bool {

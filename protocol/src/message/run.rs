@@ -45,7 +45,20 @@ pub struct DeclaredOutput {
     pub before: Before,
 }
 
-/// Runs a compiler.
+/// Name in the root of every action's tree of a directory that is the action's own, writable and empty at its start:
+/// for temporary files. No client uses the name.
+pub const SCRATCH_NAME: &[u8] = b".quicc-scratch";
+
+/// One program of an action.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Step {
+    /// The program's path on the client.
+    pub program: Vec<u8>,
+    /// The arguments, `argv[0]` included.
+    pub argv: Vec<Vec<u8>>,
+}
+
+/// Runs a compiler, or the programs that a compiler driver would run.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RunRequest {
     /// The lease that pays.
@@ -58,10 +71,8 @@ pub struct RunRequest {
     pub position: u64,
     /// The entries it needs, as [`crate::identifiers::encode_ascending`] writes them.
     pub entries: Vec<u8>,
-    /// The compiler's path on the client.
-    pub program: Vec<u8>,
-    /// The arguments, `argv[0]` included.
-    pub argv: Vec<Vec<u8>>,
+    /// What to run, one after the other; the first that does not exit with 0 is the last.
+    pub steps: Vec<Step>,
     /// Working directory on the client.
     pub cwd: Vec<u8>,
     /// The environment, sorted by name.
@@ -76,10 +87,14 @@ pub struct RunRequest {
 message!(RunRequest, 41, RUN_PAYLOAD, request_rule);
 
 fn request_rule(request: &RunRequest) -> Option<&'static str> {
-    if request.argv.is_empty() || request.argv.iter().any(|argument| argument.contains(&0)) {
+    if request.steps.is_empty() || request.steps.len() > limits::STEPS {
+        return Some("no steps, or too many");
+    }
+    if request.steps.iter().any(has_bad_argv) {
         return Some("argv is empty or holds a NUL");
     }
-    if !is_absolute_path(&request.program) || !is_absolute_path(&request.cwd) {
+    let is_elsewhere = |step: &Step| !is_absolute_path(&step.program);
+    if request.steps.iter().any(is_elsewhere) || !is_absolute_path(&request.cwd) {
         return Some("program and working directory are not absolute paths");
     }
     let bad_variable = |(name, value): &(Vec<u8>, Vec<u8>)| {
@@ -99,7 +114,11 @@ fn request_rule(request: &RunRequest) -> Option<&'static str> {
         .then_some("an output's name is no path component")
 }
 
-/// How the compiler ended.
+fn has_bad_argv(step: &Step) -> bool {
+    step.argv.is_empty() || step.argv.iter().any(|argument| argument.contains(&0))
+}
+
+/// How the last step that ran ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Exit {
     /// By itself, with this code.
@@ -125,7 +144,7 @@ pub enum After {
 /// What the action used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
 pub struct Usage {
-    /// Wall clock from start to end of the compiler, microseconds.
+    /// Wall clock from the start of the first step to the end of the last, microseconds.
     pub wall: u64,
     /// User and system time, microseconds.
     pub cpu: u64,
@@ -137,7 +156,7 @@ pub struct Usage {
 /// order of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Outcome {
-    /// How the compiler ended.
+    /// How the last step that ran ended.
     pub exit: Exit,
     /// One state per declared output, in the order of the request.
     pub outputs: Vec<After>,

@@ -8,7 +8,7 @@ use super::message;
 use super::run::{After, Exit};
 
 /// Version of these messages; wrapper and agent must agree exactly.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What the wrapper's standard descriptors are: facts, never the descriptors themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]

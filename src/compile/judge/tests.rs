@@ -410,9 +410,6 @@ fn flags_that_need_this_machine_stay_local_and_are_named() {
     };
     let both = &["gcc", "clang"];
     let named = |flag: &str, cause| check(flag, both, cause, flag.split(' ').next().unwrap());
-    named("-march=native", Cause::NativeTarget);
-    named("-mtune=native", Cause::NativeTarget);
-    named("-mcpu=native+crypto", Cause::NativeTarget);
     check(
         "-Xclang -target-cpu -Xclang native",
         &["clang"],
@@ -601,6 +598,37 @@ fn precompiled_headers_loaded_by_name_are_inputs() {
 }
 
 #[test]
+fn native_asks_the_driver_with_all_expanded_arguments() {
+    let mut world = World::new(&[("r", "a.c -march=native"), ("n", "'-DX=\n' -mtune=native")]);
+    let mut check = |command: &str, expect: Result<Option<&str>, &str>| {
+        let got = match verdict_in(&mut world, command) {
+            Verdict::Distribute(plan) => Ok(plan.native_arguments.as_deref().map(joined)),
+            other => Err(summary(&other)),
+        };
+        let expect = expect.map(|arguments| arguments.map(str::to_owned));
+        assert_eq!(got, expect.map_err(str::to_owned), "{command}");
+    };
+    check(
+        "gcc -c a.c -march=native -O2",
+        Ok(Some("-c a.c -march=native -O2")),
+    );
+    check("clang -c a.c -mtune=native", Ok(Some("-c a.c -mtune=native")));
+    check(
+        "clang -c a.c -mcpu=native+crypto",
+        Ok(Some("-c a.c -mcpu=native+crypto")),
+    );
+    check("gcc -c @r -g", Ok(Some("-c a.c -march=native -g")));
+    check(
+        "gcc -c a.c -march=nativelike -O2",
+        Ok(Some("-c a.c -march=nativelike -O2")),
+    );
+    check("gcc -c a.c -march=x86-64-v3", Ok(None));
+    check("gcc -march=native a.c", Err("linking"));
+    check("gcc -c a.c @n", Err("native-target"));
+    check("gcc -c a.c -march=native -I @absent", Err("native-target"));
+}
+
+#[test]
 fn response_files_are_expanded_and_are_inputs() {
     let mut world = World::new(&[("r", "-c @s -o 'x y.o'"), ("s", "-I inc a.c")]);
     let Verdict::Distribute(plan) = verdict_in(&mut world, "gcc @r -O2") else {
@@ -609,8 +637,6 @@ fn response_files_are_expanded_and_are_inputs() {
     assert_eq!(joined(&plan.input_files), "r s");
     assert_eq!(text(&plan.outputs[0].path), "x y.o");
     assert_eq!(joined(&plan.include_directories), "inc");
-    let mut world = World::new(&[("r", "a.c -march=native")]);
-    assert_eq!(summary(&verdict_in(&mut world, "gcc -c @r")), "native-target");
     let mut world = World::new(&[("r", "a.c ''")]);
     assert_eq!(
         summary(&verdict_in(&mut world, "gcc -c @r")),

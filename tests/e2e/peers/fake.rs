@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use quicc_certs::{Credentials, EphemeralFarm, ephemeral_farm};
 use quicc_protocol::identifiers::ViewId;
 use quicc_protocol::message::Message;
 use quicc_protocol::message::lease::{LeaseDemand, LeaseGrant};
-use quicc_protocol::message::run::{After, Exit, Outcome, RunRequest, Usage};
+use quicc_protocol::message::run::{After, Exit, Outcome, RunRequest, SCRATCH_NAME, Usage};
 use quicc_protocol::message::wrapper::{CompileRequest, StandardStreams, VERSION};
 use quicc_protocol::version::{ALPN, Hello};
 use quicc_protocol::{close, limits};
@@ -44,6 +45,8 @@ pub(super) enum Reply {
     FallSilent,
     /// Keeps the connection alive and never answers.
     Hang,
+    /// Does honestly what it is told, as a machine with the first processor of its architecture.
+    CompileOnOldProcessor,
 }
 
 /// Which action of a connection is not answered as it should be.
@@ -194,6 +197,15 @@ impl Scene {
         Arc::clone(&self.request)
     }
 
+    /// From here on the unit is `source`, compiled by `compiler` with `flags`.
+    pub(super) fn compile(&mut self, compiler: &str, flags: &[&str], source: &str) {
+        std::fs::write(self.scratch.path().join("a.c"), source).unwrap();
+        let request = Arc::make_mut(&mut self.request);
+        request.compiler = format!("/usr/bin/{compiler}").into_bytes();
+        let argv = [&[compiler, "-c", "a.c", "-o", "a.o"], flags].concat();
+        request.argv = argv.iter().map(|word| word.as_bytes().to_vec()).collect();
+    }
+
     /// The object as the compiler here makes it.
     pub(super) fn local_object(&self) -> Vec<u8> {
         run(&self.request.compiler, &self.request.argv, self.scratch.path())
@@ -228,6 +240,36 @@ fn run(program: &[u8], argv: &[Vec<u8>], directory: &Path) -> Vec<u8> {
     assert!(status.unwrap().success());
     let output = argv.iter().skip_while(|word| *word != b"-o").nth(1).unwrap();
     let path = directory.join(OsStr::from_bytes(output));
+    let object = std::fs::read(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    object
+}
+
+/// Runs the steps of an action where `native` stands for a processor without any extension, and gives the object.
+fn run_on_old_processor(request: &RunRequest) -> Vec<u8> {
+    let scratch = tempfile::tempdir().unwrap();
+    let in_root = format!("/{}", String::from_utf8_lossy(SCRATCH_NAME));
+    for step in &request.steps {
+        let words = step.argv.iter().map(|word| {
+            let word = std::str::from_utf8(word).unwrap();
+            word.replace(&in_root, scratch.path().to_str().unwrap())
+                .replace("=native", "=x86-64")
+        });
+        let words: Vec<_> = words.collect();
+        let variables = request
+            .env
+            .iter()
+            .map(|(name, value)| (OsStr::from_bytes(name), OsStr::from_bytes(value)));
+        let status = Command::new(OsStr::from_bytes(&step.program))
+            .arg0(&words[0])
+            .args(&words[1..])
+            .env_clear()
+            .envs(variables)
+            .current_dir(OsStr::from_bytes(&request.cwd))
+            .status();
+        assert!(status.unwrap().success(), "{words:?}");
+    }
+    let path = Path::new(OsStr::from_bytes(&request.cwd)).join("a.o");
     let object = std::fs::read(&path).unwrap();
     std::fs::remove_file(path).unwrap();
     object
@@ -305,13 +347,16 @@ impl Actions {
             return Ok(());
         };
         let request: RunRequest = frame.open().unwrap();
-        let is_trial = request.argv.iter().any(|word| word.ends_with(b"/trial.c"));
+        let is_trial = request.steps[0]
+            .argv
+            .iter()
+            .any(|word| word.ends_with(b"/trial.c"));
         let stage = if is_trial { Stage::Trial } else { Stage::Unit };
         if stage != self.part.stage {
             let object = tokio::task::spawn_blocking(move || {
                 run(
-                    &request.program,
-                    &request.argv,
+                    &request.steps[0].program,
+                    &request.steps[0].argv,
                     &PathBuf::from(OsString::from_vec(request.cwd)),
                 )
             });
@@ -335,6 +380,12 @@ impl Actions {
             Reply::FallSilent => {
                 self.relay.cut.store(true, Ordering::Relaxed);
                 std::future::pending().await
+            }
+            Reply::CompileOnOldProcessor => {
+                let object = tokio::task::spawn_blocking(move || run_on_old_processor(&request));
+                send.write_all(&outcome(&object.await.unwrap(), |_| ())).await?;
+                let _ = send.finish();
+                let _ = send.stopped().await;
             }
             Reply::Hang => {
                 let _ = receive.received_reset().await;
