@@ -53,6 +53,8 @@ pub struct Prepared {
     pub outputs: Vec<Located>,
     /// How its inputs were found.
     pub tier: Tier,
+    /// Messages may come out in another language than English.
+    pub translated: bool,
     /// Identifies the toolchain's bytes.
     pub toolchain: BlobDigest,
     states: Vec<(Vec<u8>, State, StatTuple)>,
@@ -171,7 +173,12 @@ pub fn prepare(
         used = Tier::Dependencies;
     }
     refuse_untravelled(&closure)?;
-    Ok(assemble(request, plan, toolchain, closure, outputs, used))
+    let found = Found {
+        closure,
+        tier: used,
+        translated: locale_files.iter().any(|file| file.ends_with(b".mo")),
+    };
+    Ok(assemble(request, plan, toolchain, found, outputs))
 }
 
 fn said(code: &str, problem: &str) -> LocalReason {
@@ -214,14 +221,21 @@ fn is_machine_made(path: &[u8]) -> bool {
     })
 }
 
+/// What [`prepare`] learned of a candidate's inputs.
+struct Found {
+    closure: Closure,
+    tier: Tier,
+    translated: bool,
+}
+
 fn assemble(
     request: &CompileRequest,
     plan: &Plan,
     toolchain: &KnownToolchain,
-    closure: Closure,
+    found: Found,
     outputs: Vec<Located>,
-    tier: Tier,
 ) -> Prepared {
+    let closure = found.closure;
     let action = Action {
         program: request.compiler.clone(),
         argv: request.argv.clone(),
@@ -256,7 +270,8 @@ fn assemble(
         action,
         closure,
         outputs,
-        tier,
+        tier: found.tier,
+        translated: found.translated,
         toolchain,
         states,
         sources,

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use quicc_protocol::message::blob::{Body, Encoding};
 use quicc_protocol::message::refusal::RefusalCode;
-use quicc_protocol::message::run::{After, Exit};
+use quicc_protocol::message::run::{After, Exit, Outcome};
 use quicc_protocol::message::wrapper::{CompileDone, CompileRequest, OutputFile};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::compilers::Compilers;
+use super::failure::{self, Failure};
 use super::farm::{Farm, NoSlot, Slot};
 use super::link::{Link, Returned, RunError, Traffic};
 use super::remote::{self, Candidate, LocalReason, Prepared, Tier};
@@ -30,6 +31,10 @@ const BUSY_REFUSALS: usize = 40;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// How often the files a builder was told of are looked at again while units run.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How gcc and clang end for what is wrong with a source; whatever else is not 0 tells of the compiler itself.
+const SOURCE_ERROR: Exit = Exit::Code(1);
+/// The bodies of an outcome that are text: standard output and standard error.
+const STREAMS: usize = 2;
 /// Command lines remembered for outputs nobody declared.
 const ODD_COMMANDS: usize = 4096;
 /// Names of published files remembered; beyond it they are treated like any other name.
@@ -296,13 +301,9 @@ impl Units {
     ) -> Result<Decision, Failed> {
         let Returned { outcome, bodies } = returned;
         if outcome.exit != Exit::Code(0) {
-            // A closure found by scanning may have been too small, and poison the cause.
-            return Err(if prepared.tier == Tier::Scan && mentions_poison(&bodies) {
-                Failed::AgainWithDependencies
-            } else {
-                // The user sees the local compiler's own words; errors are rare and end the build anyway.
-                Failed::Finally(Decision::local("compile-failed"))
-            });
+            judge_failure(&prepared, &outcome, &bodies)?;
+            let prepared = self.require_valid(prepared).await?;
+            return Ok(done(&prepared, outcome, bodies, traffic));
         }
         if !outcome.unexpected.is_empty() || outcome.outputs.len() != prepared.outputs.len() {
             let mut odd = lock(&self.odd);
@@ -327,9 +328,10 @@ impl Units {
         {
             return Err(Failed::Finally(Decision::local("terminal-diagnostics")));
         }
+        judge_text(&prepared, &bodies)?;
         let prepared = self.require_valid(prepared).await?;
         self.remember_published(&prepared);
-        Ok(done(&prepared, outcome.outputs, bodies, traffic))
+        Ok(done(&prepared, outcome, bodies, traffic))
     }
 
     /// Gives the compile back if it would still read the same files.
@@ -355,8 +357,54 @@ impl Units {
     }
 }
 
+/// Whether a failed compile would have failed here in the same way; if not, what follows.
+fn judge_failure(prepared: &Prepared, outcome: &Outcome, bodies: &[Vec<u8>]) -> Result<(), Failed> {
+    let here = |problem: &str| {
+        tracing::info!(problem, exit = ?outcome.exit, "a failed compile is done here once more");
+        Failed::Finally(Decision::local("compile-failed"))
+    };
+    if outcome.exit != SOURCE_ERROR {
+        return Err(here("the compiler broke"));
+    }
+    if !outcome.unexpected.is_empty() || outcome.outputs.len() != prepared.outputs.len() {
+        return Err(here("it wrote more than it was to"));
+    }
+    let stderr = bodies.get(1).map_or(&[][..], Vec::as_slice);
+    // In another language poison cannot be told from a mistake.
+    let failure = if prepared.translated {
+        Failure::Poison
+    } else {
+        failure::judge(stderr)
+    };
+    match failure {
+        // A closure found by scanning may have been too small.
+        Failure::Poison if prepared.tier == Tier::Scan => return Err(Failed::AgainWithDependencies),
+        Failure::Poison => return Err(here("a file may have been missing")),
+        Failure::Unclear(problem) => return Err(here(problem)),
+        Failure::Source => {}
+    }
+    judge_text(prepared, bodies)?;
+    if outcome.mirror_changed {
+        return Err(Failed::Again("inputs-changed"));
+    }
+    Ok(())
+}
+
+/// Whether text may be shown as the local compiler's.
+fn judge_text(prepared: &Prepared, bodies: &[Vec<u8>]) -> Result<(), Failed> {
+    let text = || bodies.iter().take(STREAMS).filter(|body| !body.is_empty());
+    let reason = if text().any(|body| failure::names_scratch(body)) {
+        "temporary-file-named"
+    } else if prepared.closure.computed_line && text().next().is_some() {
+        "computed-line-name"
+    } else {
+        return Ok(());
+    };
+    Err(Failed::Finally(Decision::local(reason)))
+}
+
 /// The answer to the wrapper.
-fn done(prepared: &Prepared, after: Vec<After>, bodies: Vec<Vec<u8>>, traffic: &Arc<Traffic>) -> Decision {
+fn done(prepared: &Prepared, outcome: Outcome, bodies: Vec<Vec<u8>>, traffic: &Arc<Traffic>) -> Decision {
     let (bytes_up, bytes_down) = traffic.totals();
     let describe = |bytes: &Vec<u8>| {
         let size = bytes.len() as u64;
@@ -372,27 +420,18 @@ fn done(prepared: &Prepared, after: Vec<After>, bodies: Vec<Vec<u8>>, traffic: &
     let outputs = prepared
         .outputs
         .iter()
-        .zip(after)
+        .zip(outcome.outputs)
         .map(|(output, after)| OutputFile {
             path: output.spelled.clone(),
             after,
         })
         .collect();
     let message = CompileDone {
-        exit: Exit::Code(0),
+        exit: outcome.exit,
         outputs,
         bodies: bodies.iter().map(describe).collect(),
         bytes_up,
         bytes_down,
     };
     Decision::Done(message, bodies)
-}
-
-/// Whether diagnostics may come from poison: the kernel's words for a link to itself or a directory that may not
-/// be entered. In another language they cannot be told, so any text may.
-fn mentions_poison(bodies: &[Vec<u8>]) -> bool {
-    let Some(stderr) = bodies.get(1) else { return true };
-    let mentions = |words: &[u8]| stderr.windows(words.len()).any(|window| window == words);
-    let ascii = stderr.is_ascii();
-    !ascii || mentions(b"Too many levels of symbolic links") || mentions(b"Permission denied")
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use quicc_protocol::identifiers::EntryId;
 use quicc_protocol::message::refusal::{Refusal, RefusalCode};
-use quicc_protocol::message::run::RunRequest;
+use quicc_protocol::message::run::{RunRequest, SCRATCH_NAME};
 
 use super::admission::HeldSlot;
 use super::collect::{self, CollectError};
@@ -19,7 +19,6 @@ use super::layout::{self, Layout, LayoutError};
 use super::mirror::{Mirror, Needs};
 use super::outcome::{self, Packed};
 use super::refusals;
-use super::tree::SCRATCH_NAME;
 use super::views::Use;
 use crate::sandbox::{self, Plan, Report, SandboxError, Stage};
 use crate::store::discard::OwnedDirectory;

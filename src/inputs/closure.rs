@@ -100,6 +100,8 @@ pub struct Closure {
     pub computed: bool,
     /// A file hands the assembler a name that is not a literal string.
     pub macro_incbin: bool,
+    /// A `#line` takes its name from a macro: diagnostics may quote a file that is not in the closure.
+    pub computed_line: bool,
     /// The clock and file-time macros that occur in any file.
     pub time_macros: TimeMacros,
     /// A file imports or declares a module.

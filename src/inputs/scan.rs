@@ -93,6 +93,8 @@ pub struct References {
     pub computed: bool,
     /// The operand of an `.incbin` or `.include` is not one literal string.
     pub macro_incbin: bool,
+    /// A `#line` takes its file name from a macro: gcc opens that file to quote source lines in diagnostics.
+    pub computed_line: bool,
     /// Macros that make the output depend on time.
     pub time_macros: TimeMacros,
     /// The text imports or declares a module. In C, `import` and `module` are ordinary names.
@@ -202,6 +204,7 @@ impl<'a> Scanner<'a> {
         };
         if outcome.is_err() {
             self.references.computed = true;
+            self.references.computed_line = true;
         }
     }
 

@@ -52,7 +52,11 @@ fn a_renamed_header_is_found_or_missed_as_locally() {
         "mv first first.old",
         "rm -r first.old third",
     ]);
-    assert_eq!(summary.remote(), 3, "the last has no header: {summary:?}");
+    assert_eq!(
+        summary.remote(),
+        4,
+        "the last fails for want of a header: {summary:?}"
+    );
 }
 
 #[test]

@@ -10,6 +10,10 @@ use super::{Extensions, is_absolute_path, is_entry_name, message};
 use crate::identifiers::{EntryId, LeaseId, ViewId};
 use crate::limits;
 
+/// Where every builder has an action put its temporary files: a directory of this name in the root, which no client
+/// uses. Text that names it is not what the client's own compiler would have said.
+pub const SCRATCH_NAME: &[u8] = b".quicc-scratch";
+
 /// Presents a lease on a connection; valid until the ticket's expiry. Sent on a unidirectional stream before
 /// the first action of the lease.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

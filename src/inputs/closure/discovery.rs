@@ -73,6 +73,7 @@ enum Reading {
 struct Summary {
     computed: bool,
     macro_incbin: bool,
+    computed_line: bool,
     modules: bool,
     pch_pragma: bool,
     time_macros: TimeMacros,
@@ -100,6 +101,7 @@ impl Summary {
     fn unite(&mut self, references: &References) {
         self.computed |= references.computed;
         self.macro_incbin |= references.macro_incbin;
+        self.computed_line |= references.computed_line;
         self.modules |= references.modules;
         self.pch_pragma |= references.pch_pragma;
         self.time_macros.unite(references.time_macros);
@@ -187,6 +189,7 @@ impl Discovery<'_> {
         Ok(Closure {
             computed: self.summary.computed,
             macro_incbin: self.summary.macro_incbin,
+            computed_line: self.summary.computed_line,
             time_macros: self.summary.time_macros,
             modules: self.summary.modules,
             pch_pragma: self.summary.pch_pragma,

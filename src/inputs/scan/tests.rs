@@ -172,6 +172,27 @@ fn computed_operands() {
 }
 
 #[test]
+fn computed_line_names() {
+    let check = |text: &str, computed_line| {
+        assert_eq!(scan(text.as_bytes()).computed_line, computed_line, "{text:?}");
+    };
+    check("#line 3 FILE", true);
+    check("#line NUMBER_AND_FILE", true);
+    check("%: line 3 /* x */ FILE", true);
+    check("#line __LINE__", true);
+    check("# 3 FILE", true);
+    check(
+        &format!("#line 3 {}FILE", "/**/".repeat(bounds::COMMENTS_IN_TRIVIA + 1)),
+        true,
+    );
+    check("#line 3 \"f.y\"", false);
+    check("#line __LINE__ \"f.y\"", false);
+    check("#line 3\nFILE", false);
+    check("# 3", false);
+    check("// a #line in prose", false);
+}
+
+#[test]
 fn time_macros() {
     let check = |text: &str, date_or_time, timestamp| {
         assert_eq!(
