@@ -15,6 +15,7 @@ mod support;
 mod builds;
 mod chains;
 mod changes;
+mod diagnostics;
 mod farm;
 mod faults;
 mod isolation;
