@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quicc_protocol::BlobDigest;
-use quicc_protocol::message::run::DeclaredOutput;
+use quicc_protocol::message::run::{DeclaredOutput, StandardStreams};
 use quicc_protocol::message::table::PoisonKind;
 use quicc_protocol::message::wrapper::CompileRequest;
 
@@ -20,6 +20,7 @@ use super::table::{Object, State, Table, TableError};
 use crate::compile::{self, Invocation, Plan, Surroundings, Verdict};
 use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::tree::{StatTuple, Tree};
+use crate::toolchain::terminal;
 
 /// A reason to compile here, as a stable code.
 pub type LocalReason = String;
@@ -145,6 +146,7 @@ pub fn prepare(
         return Err("frameworks".to_owned());
     }
     let locale_files = compilers.locale_files(&toolchain.toolchain, &request.env);
+    let terminal_files = terminal_files(request)?;
     let mut directories = toolchain.directories.clone();
     directories.extend(outputs.iter().map(|output| output.directory.clone()));
     directories.extend(logical_cwd(request));
@@ -156,7 +158,7 @@ pub fn prepare(
         include_directories: &plan.include_directories,
         dependencies: &[],
         further_files: &plan.input_files,
-        optional_files: &[&toolchain.files[..], &locale_files[..]].concat(),
+        optional_files: &[&toolchain.files[..], &locale_files[..], &terminal_files[..]].concat(),
         further_directories: &directories,
     };
     let discover = |inputs: &Request<'_>| {
@@ -184,6 +186,33 @@ pub fn prepare(
 fn said(code: &str, problem: &str) -> LocalReason {
     tracing::info!(code, problem, "a unit stays here");
     code.to_owned()
+}
+
+/// The terminals a compile can tell: those it writes to, and how wide one on its standard input is if it writes to any.
+fn observed(streams: StandardStreams) -> StandardStreams {
+    if streams.stdout.is_some() || streams.stderr.is_some() {
+        streams
+    } else {
+        StandardStreams::default()
+    }
+}
+
+/// What clang reads of the terminal it writes to. A description in the user's home is found by `HOME`, which does not
+/// travel.
+fn terminal_files(request: &CompileRequest) -> Result<Vec<Vec<u8>>, LocalReason> {
+    if observed(request.streams) == StandardStreams::default() {
+        return Ok(Vec::new());
+    }
+    let home = request.env.iter().find(|(name, _)| name == b"HOME");
+    let own = home.map(|(_, home)| Path::new(OsStr::from_bytes(home)).join(".terminfo"));
+    let files = terminal::terminal_files(&request.env);
+    if own.is_some_and(|own| files.iter().any(|file| file.starts_with(&own))) {
+        return Err("own-terminal-description".to_owned());
+    }
+    Ok(files
+        .into_iter()
+        .map(|file| file.into_os_string().into_vec())
+        .collect())
 }
 
 /// `$PWD` where it names the working directory: compilers record it, links and all.
@@ -242,6 +271,7 @@ fn assemble(
         cwd: request.cwd.clone(),
         env: compile::remote_environment(&request.env),
         umask: request.umask,
+        streams: observed(request.streams),
         outputs: outputs
             .iter()
             .map(|output| (output.directory.clone(), output.declared.clone()))

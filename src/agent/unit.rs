@@ -33,6 +33,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(50);
 const SWEEP: Duration = Duration::from_secs(1);
 /// How gcc and clang end for what is wrong with a source; whatever else is not 0 tells of the compiler itself.
 const SOURCE_ERROR: Exit = Exit::Code(1);
+/// The reason to compile a failed unit here once more.
+const COMPILE_FAILED: &str = "compile-failed";
 /// The bodies of an outcome that are text: standard output and standard error.
 const STREAMS: usize = 2;
 /// Command lines remembered for outputs nobody declared.
@@ -99,6 +101,8 @@ enum Failed {
     Busy,
     /// The same, with the compiler's own list of dependencies.
     AgainWithDependencies,
+    /// It failed while something it could see changed: once more, and then here.
+    InDoubt,
     /// Compile here.
     Finally(Decision),
 }
@@ -150,12 +154,17 @@ impl Units {
             return Decision::local("unexpected-output");
         }
         let mut tier = Tier::Scan;
-        let (mut last, mut attempts, mut refusals) = ("farm-lost", 0, 0);
+        let (mut last, mut attempts, mut refusals, mut doubted) = ("farm-lost", 0, 0, false);
         while attempts < ATTEMPTS {
             match self.try_once(&request, &candidate, tier, traffic).await {
                 Ok(decision) | Err(Failed::Finally(decision)) => return decision,
                 Err(Failed::Again(reason)) => last = reason,
                 Err(Failed::AgainWithDependencies) => tier = Tier::Dependencies,
+                Err(Failed::InDoubt) if doubted => return Decision::local(COMPILE_FAILED),
+                Err(Failed::InDoubt) => {
+                    doubted = true;
+                    last = COMPILE_FAILED;
+                }
                 Err(Failed::Busy) if refusals < BUSY_REFUSALS => {
                     refusals += 1;
                     tokio::time::sleep(BUSY_PAUSE).await;
@@ -323,11 +332,6 @@ impl Units {
         if main_missing {
             return Err(Failed::Finally(Decision::local("no-output")));
         }
-        let text = |index: usize| bodies.get(index).is_some_and(|body| !body.is_empty());
-        if (request.streams.stderr_is_terminal && text(1)) || (request.streams.stdout_is_terminal && text(0))
-        {
-            return Err(Failed::Finally(Decision::local("terminal-diagnostics")));
-        }
         judge_text(&prepared, &bodies)?;
         let prepared = self.require_valid(prepared).await?;
         self.remember_published(&prepared);
@@ -361,7 +365,7 @@ impl Units {
 fn judge_failure(prepared: &Prepared, outcome: &Outcome, bodies: &[Vec<u8>]) -> Result<(), Failed> {
     let here = |problem: &str| {
         tracing::info!(problem, exit = ?outcome.exit, "a failed compile is done here once more");
-        Failed::Finally(Decision::local("compile-failed"))
+        Failed::Finally(Decision::local(COMPILE_FAILED))
     };
     if outcome.exit != SOURCE_ERROR {
         return Err(here("the compiler broke"));
@@ -385,7 +389,7 @@ fn judge_failure(prepared: &Prepared, outcome: &Outcome, bodies: &[Vec<u8>]) -> 
     }
     judge_text(prepared, bodies)?;
     if outcome.mirror_changed {
-        return Err(Failed::Again("inputs-changed"));
+        return Err(Failed::InDoubt);
     }
     Ok(())
 }

@@ -6,7 +6,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -17,6 +17,7 @@ use nix::unistd::{Pid, chdir, pipe2};
 
 use super::plan::Plan;
 use super::stage::{AtStage, Failure, Stage};
+use super::terminal::Pair;
 
 /// File permission bits that a creation mask can take away.
 const MASK_BITS: u32 = 0o777;
@@ -30,21 +31,26 @@ pub(super) struct Job {
     pub(super) stdout: File,
     /// What it writes to standard error.
     pub(super) stderr: File,
+    /// Keeps the terminal on its standard input from hanging up.
+    pub(super) stdin: Option<File>,
 }
 
 impl Job {
-    /// Starts the program of `plan` with `null` as its standard input, as a child of this process, which
-    /// takes on its working directory and its mask.
-    pub(super) fn start(plan: &Plan, null: &File) -> Result<Self, Failure> {
+    /// Starts the program of `plan`, as a child of this process, which takes on its working directory and its mask.
+    /// `terminals` become its standard streams; where there is none, `null` or a pipe does.
+    pub(super) fn start(plan: &Plan, null: &File, terminals: [Option<Pair>; 3]) -> Result<Self, Failure> {
         let argv = strings(plan.argv.iter().cloned())?;
         let env = strings(
             plan.env
                 .iter()
                 .map(|(name, value)| [name, &b"="[..], value].concat()),
         )?;
-        let (stdout, child_stdout) = pipe2(OFlag::O_CLOEXEC).at(Stage::ConnectStreams, "")?;
-        let (stderr, child_stderr) = pipe2(OFlag::O_CLOEXEC).at(Stage::ConnectStreams, "")?;
-        let actions = connect([null.as_fd(), child_stdout.as_fd(), child_stderr.as_fd()])
+        let [stdin, stdout, stderr] = terminals;
+        let (stdin, child_stdin) = stdin.map(|pair| (pair.ours, pair.jobs)).unzip();
+        let (stdout, child_stdout) = output(stdout).at(Stage::ConnectStreams, "")?;
+        let (stderr, child_stderr) = output(stderr).at(Stage::ConnectStreams, "")?;
+        let child_stdin = child_stdin.as_ref().map_or(null.as_fd(), AsFd::as_fd);
+        let actions = connect([child_stdin, child_stdout.as_fd(), child_stderr.as_fd()])
             .at(Stage::ConnectStreams, "")?;
         let attributes = default_signals().at(Stage::ConnectStreams, "")?;
         chdir(&plan.cwd).at(Stage::EnterDirectory, &plan.cwd)?;
@@ -53,10 +59,20 @@ impl Job {
             .map_err(|errno| Failure::Exec { errno: errno as i32 })?;
         Ok(Self {
             process,
-            stdout: stdout.into(),
-            stderr: stderr.into(),
+            stdout,
+            stderr,
+            stdin,
         })
     }
+}
+
+/// The end an output is read from and the end it is written to.
+fn output(terminal: Option<Pair>) -> nix::Result<(File, OwnedFd)> {
+    if let Some(pair) = terminal {
+        return Ok((pair.ours, pair.jobs));
+    }
+    let (read, written) = pipe2(OFlag::O_CLOEXEC)?;
+    Ok((read.into(), written))
 }
 
 fn strings(bytes: impl Iterator<Item = Vec<u8>>) -> Result<Vec<CString>, Failure> {

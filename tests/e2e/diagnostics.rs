@@ -236,10 +236,10 @@ fn check(cases: &[Case]) {
             let (file, flags, name) = (case.file, case.flags, format!("{compiler}-{}", case.file));
             let fate = format!("../fates/{name}");
             script += &format!("echo old > out/{name}.o; echo old > out/{name}.d; : > {fate}\n");
-            write!(
+            writeln!(
                 script,
                 "QUICC_LEDGER=$PWD/{fate} {compiler} {flags} -MD -MP -MF out/{name}.d -c {file} -o out/{name}.o \
-                 >out/{name}.stdout 2>out/{name}.stderr; echo $? >out/{name}.code\n"
+                 >out/{name}.stdout 2>out/{name}.stderr; echo $? >out/{name}.code"
             )
             .unwrap();
         }

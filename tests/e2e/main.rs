@@ -20,5 +20,6 @@ mod farm;
 mod faults;
 mod isolation;
 mod peers;
+mod terminals;
 mod units;
 mod versions;

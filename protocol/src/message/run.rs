@@ -27,6 +27,31 @@ pub struct LeasePresented {
 }
 message!(LeasePresented, 40, CONTROL_PAYLOAD);
 
+/// The size of a terminal, as `TIOCGWINSZ` tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub struct WindowSize {
+    /// Lines of characters; 0 for unknown, as in the other fields.
+    pub rows: u16,
+    /// Characters of a line.
+    pub columns: u16,
+    /// Pixels across.
+    pub width: u16,
+    /// Pixels down.
+    pub height: u16,
+}
+
+/// Which of the standard descriptors are terminals: facts, never the descriptors themselves. Compilers colour and
+/// wrap what they say by them; gcc asks standard input how wide a terminal on standard error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub struct StandardStreams {
+    /// The terminal on standard input.
+    pub stdin: Option<WindowSize>,
+    /// The terminal on standard output.
+    pub stdout: Option<WindowSize>,
+    /// The terminal on standard error.
+    pub stderr: Option<WindowSize>,
+}
+
 /// What stands at an output's path on the client before the compile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Before {
@@ -72,6 +97,8 @@ pub struct RunRequest {
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
     /// The client's umask.
     pub umask: u32,
+    /// Where the compiler finds a terminal; elsewhere it finds nothing to read and pipes.
+    pub streams: StandardStreams,
     /// What it may write; anything else it writes is reported and the result is worthless.
     pub outputs: Vec<DeclaredOutput>,
     /// Later additions.
