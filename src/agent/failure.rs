@@ -23,10 +23,10 @@ pub enum Failure {
 /// lines anywhere between two words, so each is looked for by itself.
 const POISON: [&[&str]; 2] = [&["levels", "symbolic", "links"], &["Permission", "denied"]];
 
-/// Words for a failed lookup that hide the kernel's answer (gas, clang's assembler), or follow lookups of names no
-/// source mentions (clang looks for likely misspellings of a missing header, and for a bracketed one beside its
+/// Words for a failed lookup that hide the kernel's answer or the name looked up (gas, clang's assembler), or follow
+/// lookups of names no source mentions (clang looks for likely misspellings of a missing header, and for a bracketed one beside its
 /// includer).
-const VAGUE: [&str; 2] = ["file not found", "Could not find inc"];
+const VAGUE: [&str; 3] = ["file not found", "Could not find inc", "can't open"];
 
 /// Words of a machine that lacks something, and of a compiler that broke.
 const MACHINE: [&str; 34] = [
@@ -97,6 +97,15 @@ pub fn judge(stderr: &[u8]) -> Failure {
         return Failure::Unclear("no error is told");
     }
     Failure::Source
+}
+
+/// Whether a text tells of a file that is not there.
+pub fn misses_file(text: &[u8]) -> bool {
+    let flat = String::from_utf8_lossy(text)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    flat.contains("No such file or directory")
 }
 
 /// Whether a text names a temporary file of the builder's, which has another name here.
@@ -213,6 +222,7 @@ mod tests {
             "a.c:1:10: fatal error: 'zz.h' file not found\n",
             "a.c:1:10: fatal error: 'zz.h' file\n      not found\n",
             "a.S:1: Error: file not found: x.bin\n",
+            "a.s:2: Error: can't open x.inc for reading: No such file or directory\n",
             "<inline asm>:1:9: error: Could not find incbin file 'x'\n",
             "gcc: fatal error: Killed signal terminated program cc1\ncompilation terminated.\n",
             "gcc: fatal error: cannot execute ‘as’: execvp: No such file or directory\n",

@@ -385,6 +385,12 @@ fn judge_failure(prepared: &Prepared, outcome: &Outcome, bodies: &[Vec<u8>]) -> 
         Failure::Poison if prepared.tier == Tier::Scan => return Err(Failed::AgainWithDependencies),
         Failure::Poison => return Err(here("a file may have been missing")),
         Failure::Unclear(problem) => return Err(here(problem)),
+        // The compiler's own list of dependencies, which was made first, would have missed it too.
+        Failure::Source if prepared.tier == Tier::Dependencies && failure::misses_file(stderr) => {
+            return Err(here(
+                "a file was missing that the list of dependencies did not miss",
+            ));
+        }
         Failure::Source => {}
     }
     judge_text(prepared, bodies)?;
