@@ -16,7 +16,9 @@ use quicc_protocol::identifiers::{EntryId, ROOT, ViewId, decode_ascending, encod
 use quicc_protocol::limits;
 use quicc_protocol::message::Message;
 use quicc_protocol::message::blob::{Body, Encoding};
-use quicc_protocol::message::run::{After, Before, DeclaredOutput, Exit, Outcome, RunRequest, Step, Usage};
+use quicc_protocol::message::run::{
+    After, Before, DeclaredOutput, Exit, Outcome, RunRequest, StandardStreams, Step, Usage,
+};
 use quicc_protocol::message::table::{EntryKind, FileTime, TableRecord, TableRecords};
 
 /// Files and directories a C++ unit with a few standard headers names.
@@ -105,6 +107,7 @@ fn run_request() -> RunRequest {
             .map(|(name, value)| (bytes(name), bytes(value)))
             .to_vec(),
         umask: 0o22,
+        streams: StandardStreams::default(),
         outputs: vec![output("unit.cpp.o"), output("unit.cpp.o.d")],
         extensions: Vec::new(),
     }

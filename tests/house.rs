@@ -30,8 +30,9 @@ const LAYERS: [(&str, u8); 13] = [
 ];
 
 /// Files that decide: no waiting, no files, no sockets, no clock.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "compile/",
+    "agent/failure.rs",
     "agent/table.rs",
     "scheduler/ledger.rs",
     "scheduler/placement.rs",

@@ -11,7 +11,9 @@ use quicc_protocol::message::Message;
 use quicc_protocol::message::blob::{BlobBatch, BlobsWanted, Body};
 use quicc_protocol::message::lease::LeaseGrant;
 use quicc_protocol::message::refusal::{Refusal, RefusalCode};
-use quicc_protocol::message::run::{DeclaredOutput, LeasePresented, Outcome, RunRequest, Step};
+use quicc_protocol::message::run::{
+    DeclaredOutput, LeasePresented, Outcome, RunRequest, StandardStreams, Step,
+};
 use quicc_protocol::message::table::{EntryKind, TableOpen, TableRecord, TableRecords};
 use quicc_protocol::{BlobDigest, close, limits};
 use quinn::{RecvStream, SendStream, VarInt};
@@ -56,6 +58,8 @@ pub struct Action {
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
     /// Umask.
     pub umask: u32,
+    /// Where the compiler finds terminals.
+    pub streams: StandardStreams,
     /// Physical directory, name and present state of each declared output.
     pub outputs: Vec<(Vec<u8>, DeclaredOutput)>,
 }
@@ -320,6 +324,7 @@ impl Link {
             cwd: action.cwd.clone(),
             env: action.env.clone(),
             umask: action.umask,
+            streams: action.streams,
             outputs,
             extensions: Vec::new(),
         };

@@ -7,11 +7,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use quicc_protocol::BlobDigest;
+use quicc_protocol::message::run::StandardStreams;
 use quicc_protocol::message::wrapper::CompileRequest;
 
 use super::compilers::{Compilers, Environment};
 use super::outputs;
-use super::remote::{self, Candidate, LocalReason, Prepared, Tier};
+use super::remote::{self, Candidate, Caveats, LocalReason, Prepared, Tier};
 use crate::inputs::kept::Kept;
 use crate::inputs::tree::Tree;
 use crate::inputs::validate::{Revision, revise};
@@ -31,7 +32,7 @@ struct Remembered {
     candidate: Arc<Candidate>,
     kept: Arc<Kept>,
     tier: Tier,
-    may_quote_unseen: bool,
+    caveats: Caveats,
     toolchain: BlobDigest,
 }
 
@@ -56,6 +57,9 @@ pub fn key_of(request: &CompileRequest) -> Key {
         add(name);
         add(value);
     }
+    // What describes a terminal is an input; its size is not.
+    let on_terminal = remote::observed(request.streams) != StandardStreams::default();
+    hasher.update(&[u8::from(on_terminal)]);
     *hasher.finalize().as_bytes()
 }
 
@@ -80,7 +84,7 @@ impl Recall {
             candidate,
             kept,
             tier,
-            may_quote_unseen,
+            caveats,
             toolchain,
         } = self.lock().get(key).cloned()?;
         // The tools' bytes are in the closure; which tools they are depends on the machine.
@@ -104,15 +108,13 @@ impl Recall {
             Ok(resolved) => resolved,
             Err(reason) => return Some((candidate, Err(reason))),
         };
-        let is_resolved = resolved.is_some();
         let prepared = Prepared {
             action: remote::action(request, &outputs, resolved),
             kept,
             proof,
             outputs,
             tier,
-            may_quote_unseen,
-            is_resolved,
+            caveats,
             toolchain,
         };
         Some((candidate, Ok(prepared)))
@@ -127,7 +129,7 @@ impl Recall {
             candidate: Arc::clone(candidate),
             kept: Arc::clone(&prepared.kept),
             tier: prepared.tier,
-            may_quote_unseen: prepared.may_quote_unseen,
+            caveats: prepared.caveats,
             toolchain: prepared.toolchain,
         };
         let mut map = self.lock();
@@ -145,7 +147,7 @@ impl Recall {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quicc_protocol::message::wrapper::{StandardStreams, VERSION};
+    use quicc_protocol::message::wrapper::VERSION;
 
     fn request(argv: &[&str], env: &[(&str, &str)]) -> CompileRequest {
         let bytes = |text: &&str| text.as_bytes().to_vec();

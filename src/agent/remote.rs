@@ -1,13 +1,13 @@
 //! One compile made ready to travel: its files, its action, and one attempt on a builder.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use quicc_protocol::BlobDigest;
-use quicc_protocol::message::run::DeclaredOutput;
+use quicc_protocol::message::run::{DeclaredOutput, StandardStreams};
 use quicc_protocol::message::table::PoisonKind;
 use quicc_protocol::message::wrapper::CompileRequest;
 
@@ -24,6 +24,7 @@ use crate::compile::{self, Cause, Dialect, Invocation, Plan, Surroundings, TimeM
 use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::kept::Kept;
 use crate::inputs::tree::{Mark, StatTuple, Tree};
+use crate::toolchain::terminal;
 
 /// A reason to compile here, as a stable code.
 pub type LocalReason = String;
@@ -51,6 +52,19 @@ pub struct Candidate {
     pub asked_of_files: bool,
 }
 
+/// How far the messages of a compile are to be believed.
+#[derive(Debug, Clone, Copy)]
+pub struct Caveats {
+    /// Diagnostics may quote files the closure lacks: gcc does not look at those a precompiled header was made of, and
+    /// leaves out the lines it cannot quote.
+    pub may_quote_unseen: bool,
+    /// The driver's programs run in its place. They speak for it only when they succeed, and only to a file: it is the
+    /// driver that knows of a terminal and of what a failure means.
+    pub is_resolved: bool,
+    /// Messages may come out in another language than English.
+    pub translated: bool,
+}
+
 /// A compile ready to travel.
 #[derive(Debug)]
 pub struct Prepared {
@@ -64,12 +78,8 @@ pub struct Prepared {
     pub outputs: Vec<Located>,
     /// How its inputs were found.
     pub tier: Tier,
-    /// Whether diagnostics may quote files the closure lacks: gcc does not look at those a precompiled header was
-    /// made of, and leaves out the lines it cannot quote.
-    pub may_quote_unseen: bool,
-    /// Whether the driver's programs run in its place. They speak for it only when they succeed, and only to a file:
-    /// it is the driver that knows of a terminal and of what a failure means.
-    pub is_resolved: bool,
+    /// How far its messages are to be believed.
+    pub caveats: Caveats,
     /// Identifies the toolchain's bytes.
     pub toolchain: BlobDigest,
 }
@@ -178,6 +188,7 @@ pub fn prepare(
         return Err("frameworks".to_owned());
     }
     let locale_files = compilers.locale_files(&toolchain.toolchain, &request.env);
+    let terminal_files = terminal_files(request)?;
     let mut directories = toolchain.directories.clone();
     directories.extend(outputs.iter().map(|output| output.directory.clone()));
     directories.extend(logical_cwd(request)?);
@@ -189,7 +200,7 @@ pub fn prepare(
         include_directories: &plan.include_directories,
         dependencies: &[],
         further_files: &plan.input_files,
-        optional_files: &[&toolchain.files[..], &locale_files[..]].concat(),
+        optional_files: &[&toolchain.files[..], &locale_files[..], &terminal_files[..]].concat(),
         further_directories: &directories,
     };
     let resolved = resolve_native(compilers, request, candidate)?;
@@ -223,17 +234,19 @@ pub fn prepare(
     // Asked only where it matters: it runs the compiler once.
     let reads_clock = closure.time_macros.date_or_time && !compilers.heeds_epoch(compiler, &request.env);
     refuse_untravelled(&closure, reads_clock)?;
-    let may_quote_unseen = closure.precompiled && !is_clang;
+    let caveats = Caveats {
+        may_quote_unseen: closure.precompiled && !is_clang,
+        is_resolved: resolved.is_some(),
+        translated: locale_files.iter().any(|file| file.ends_with(b".mo")),
+    };
     let toolchain = fingerprint(toolchain, plan, &closure);
     // What `-M` told may depend on any byte and any name.
     closure.computed |= used == Tier::Dependencies;
-    let is_resolved = resolved.is_some();
     Ok(Prepared {
         action: action(request, &outputs, resolved),
         kept: Arc::new(Kept::new(tree, closure)),
         proof: None,
-        may_quote_unseen,
-        is_resolved,
+        caveats,
         outputs,
         tier: used,
         toolchain,
@@ -257,6 +270,33 @@ pub fn resolve_native(
 fn said(code: &str, problem: &str) -> LocalReason {
     tracing::info!(code, problem, "a unit stays here");
     code.to_owned()
+}
+
+/// The terminals a compile can tell: those it writes to, and how wide one on its standard input is if it writes to any.
+pub fn observed(streams: StandardStreams) -> StandardStreams {
+    if streams.stdout.is_some() || streams.stderr.is_some() {
+        streams
+    } else {
+        StandardStreams::default()
+    }
+}
+
+/// What clang reads of the terminal it writes to. A description in the user's home is found by `HOME`, which does not
+/// travel.
+fn terminal_files(request: &CompileRequest) -> Result<Vec<Vec<u8>>, LocalReason> {
+    if observed(request.streams) == StandardStreams::default() {
+        return Ok(Vec::new());
+    }
+    let home = request.env.iter().find(|(name, _)| name == b"HOME");
+    let own = home.map(|(_, home)| Path::new(OsStr::from_bytes(home)).join(".terminfo"));
+    let files = terminal::terminal_files(&request.env);
+    if own.is_some_and(|own| files.iter().any(|file| file.starts_with(&own))) {
+        return Err("own-terminal-description".to_owned());
+    }
+    Ok(files
+        .into_iter()
+        .map(|file| file.into_os_string().into_vec())
+        .collect())
 }
 
 /// `$PWD` where it names the working directory: compilers record it, links and all. A bind mount cannot be told to
@@ -319,6 +359,7 @@ pub fn action(request: &CompileRequest, outputs: &[Located], resolved: Option<Re
         cwd: request.cwd.clone(),
         env,
         umask: request.umask,
+        streams: observed(request.streams),
         outputs: outputs
             .iter()
             .map(|output| (output.directory.clone(), output.declared.clone()))

@@ -5,8 +5,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quicc_protocol::message::run::Exit;
-use quicc_protocol::message::wrapper::{CompileRequest, StandardStreams, VERSION};
+use quicc_protocol::message::run::{Exit, StandardStreams};
+use quicc_protocol::message::wrapper::{CompileRequest, VERSION};
 
 use super::farm::Slot;
 use super::link::{RunError, Traffic};

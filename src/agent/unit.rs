@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use quicc_protocol::message::blob::{Body, Encoding};
 use quicc_protocol::message::refusal::RefusalCode;
-use quicc_protocol::message::run::{After, Exit, Outcome};
+use quicc_protocol::message::run::{After, Exit, Outcome, StandardStreams};
 use quicc_protocol::message::wrapper::{CompileDone, CompileRequest, OutputFile};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::compilers::Compilers;
+use super::failure::{self, Failure};
 use super::farm::{Farm, NoSlot, Slot};
 use super::link::{Link, Returned, RunError, Traffic};
 use super::recall::{self, Key, Recall};
@@ -31,6 +32,12 @@ const BUSY_REFUSALS: usize = 40;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// How often the files a builder was told of are looked at again while units run.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How gcc and clang end for what is wrong with a source; whatever else is not 0 tells of the compiler itself.
+const SOURCE_ERROR: Exit = Exit::Code(1);
+/// The reason to compile a failed unit here once more.
+const COMPILE_FAILED: &str = "compile-failed";
+/// The bodies of an outcome that are text: standard output and standard error.
+const STREAMS: usize = 2;
 /// Command lines remembered for outputs nobody declared.
 const ODD_COMMANDS: usize = 4096;
 /// How the names of files end that no source looks for unless it names them literally.
@@ -110,6 +117,8 @@ enum Failed {
     Busy,
     /// The same, with the compiler's own list of dependencies.
     AgainWithDependencies,
+    /// It failed while something it could see changed: once more, and then here.
+    InDoubt,
     /// Compile here.
     Finally(Decision),
 }
@@ -167,12 +176,17 @@ impl Units {
             traffic: Arc::clone(traffic),
         };
         let mut tier = Tier::Scan;
-        let (mut last, mut attempts, mut refusals) = ("farm-lost", 0, 0);
+        let (mut last, mut attempts, mut refusals, mut doubted) = ("farm-lost", 0, 0, false);
         while attempts < ATTEMPTS {
             match self.try_once(&unit, tier, ready.take()).await {
                 Ok(decision) | Err(Failed::Finally(decision)) => return decision,
                 Err(Failed::Again(reason)) => last = reason,
                 Err(Failed::AgainWithDependencies) => tier = Tier::Dependencies,
+                Err(Failed::InDoubt) if doubted => return Decision::local(COMPILE_FAILED),
+                Err(Failed::InDoubt) => {
+                    doubted = true;
+                    last = COMPILE_FAILED;
+                }
                 Err(Failed::Busy) if refusals < BUSY_REFUSALS => {
                     refusals += 1;
                     tokio::time::sleep(BUSY_PAUSE).await;
@@ -340,17 +354,14 @@ impl Units {
     ) -> Result<Decision, Failed> {
         let request = &unit.request;
         let Returned { outcome, bodies } = returned;
-        if prepared.is_resolved {
-            speaks_for_driver(request, &prepared, &outcome, &bodies)?;
+        if prepared.caveats.is_resolved {
+            speaks_for_driver(&prepared, &outcome, &bodies)?;
         }
         if outcome.exit != Exit::Code(0) {
-            // A closure found by scanning may have been too small, and poison the cause.
-            return Err(if prepared.tier == Tier::Scan && mentions_poison(&bodies) {
-                Failed::AgainWithDependencies
-            } else {
-                // The user sees the local compiler's own words; errors are rare and end the build anyway.
-                Failed::Finally(Decision::local("compile-failed"))
-            });
+            judge_failure(&prepared, &outcome, &bodies)?;
+            let prepared = self.require_words(request, prepared, &bodies).await?;
+            let prepared = self.require_valid(prepared).await?;
+            return Ok(done(&prepared, outcome, bodies, &unit.traffic));
         }
         if !outcome.unexpected.is_empty() || outcome.outputs.len() != prepared.outputs.len() {
             let mut odd = lock(&self.odd);
@@ -370,29 +381,32 @@ impl Units {
         if main_missing {
             return Err(Failed::Finally(Decision::local("no-output")));
         }
-        let text = |index: usize| bodies.get(index).is_some_and(|body| !body.is_empty());
-        if (request.streams.stderr_is_terminal && text(1)) || (request.streams.stdout_is_terminal && text(0))
-        {
-            return Err(Failed::Finally(Decision::local("terminal-diagnostics")));
-        }
-        if prepared.kept.computed_line && text(1) {
-            return Err(Failed::Finally(Decision::local("computed-line")));
-        }
-        let prepared = if prepared.may_quote_unseen && text(1) {
-            let (cwd, diagnostics) = (request.cwd.clone(), bodies[1].clone());
-            let judged = self.blocking(move |_| {
-                let only_inputs = remote::quotes_only_inputs(&prepared, &cwd, &diagnostics);
-                only_inputs.then_some(prepared)
-            });
-            let unseen = Decision::local("precompiled-header-diagnostics");
-            judged.await.flatten().ok_or(Failed::Finally(unseen))?
-        } else {
-            prepared
-        };
+        let prepared = self.require_words(request, prepared, &bodies).await?;
         let prepared = self.require_valid(prepared).await?;
         self.remember_published(&prepared);
         self.recall.remember(unit.key, &unit.candidate, &prepared);
-        Ok(done(&prepared, outcome.outputs, bodies, &unit.traffic))
+        Ok(done(&prepared, outcome, bodies, &unit.traffic))
+    }
+
+    /// Gives the compile back if its messages are those of the local compiler.
+    async fn require_words(
+        self: &Arc<Self>,
+        request: &CompileRequest,
+        prepared: Prepared,
+        bodies: &[Vec<u8>],
+    ) -> Result<Prepared, Failed> {
+        judge_text(&prepared, bodies)?;
+        let diagnostics = match bodies.get(1) {
+            Some(text) if prepared.caveats.may_quote_unseen && !text.is_empty() => text.clone(),
+            _ => return Ok(prepared),
+        };
+        let cwd = request.cwd.clone();
+        let judged = self.blocking(move |_| {
+            let only_inputs = remote::quotes_only_inputs(&prepared, &cwd, &diagnostics);
+            only_inputs.then_some(prepared)
+        });
+        let unseen = Decision::local("precompiled-header-diagnostics");
+        judged.await.flatten().ok_or(Failed::Finally(unseen))
     }
 
     /// Gives the compile back if it would still read the same files.
@@ -426,28 +440,76 @@ impl Units {
 
 /// Refuses what a driver's own run would show in another way than its programs do alone: it has its words about one
 /// that fails, and it tells clang's compiler proper of a terminal.
-fn speaks_for_driver(
-    request: &CompileRequest,
-    prepared: &Prepared,
-    outcome: &Outcome,
-    bodies: &[Vec<u8>],
-) -> Result<(), Failed> {
+fn speaks_for_driver(prepared: &Prepared, outcome: &Outcome, bodies: &[Vec<u8>]) -> Result<(), Failed> {
     if outcome.exit != Exit::Code(0) {
-        return Err(if prepared.tier == Tier::Scan && mentions_poison(bodies) {
+        let stderr = bodies.get(1).map_or(&[][..], Vec::as_slice);
+        let is_poisoned = prepared.tier == Tier::Scan && failure::judge(stderr) == Failure::Poison;
+        return Err(if is_poisoned {
             Failed::AgainWithDependencies
         } else {
-            Failed::Finally(Decision::local("compile-failed"))
+            Failed::Finally(Decision::local(COMPILE_FAILED))
         });
     }
-    let is_silent = bodies.iter().take(2).all(Vec::is_empty);
-    if !is_silent && (request.streams.stderr_is_terminal || request.streams.stdout_is_terminal) {
+    let is_silent = bodies.iter().take(STREAMS).all(Vec::is_empty);
+    if !is_silent && prepared.action.streams != StandardStreams::default() {
         return Err(Failed::Finally(Decision::local("terminal-diagnostics")));
     }
     Ok(())
 }
 
+/// Whether a failed compile would have failed here in the same way; if not, what follows.
+fn judge_failure(prepared: &Prepared, outcome: &Outcome, bodies: &[Vec<u8>]) -> Result<(), Failed> {
+    let here = |problem: &str| {
+        tracing::info!(problem, exit = ?outcome.exit, "a failed compile is done here once more");
+        Failed::Finally(Decision::local(COMPILE_FAILED))
+    };
+    if outcome.exit != SOURCE_ERROR {
+        return Err(here("the compiler broke"));
+    }
+    if !outcome.unexpected.is_empty() || outcome.outputs.len() != prepared.outputs.len() {
+        return Err(here("it wrote more than it was to"));
+    }
+    let stderr = bodies.get(1).map_or(&[][..], Vec::as_slice);
+    // In another language poison cannot be told from a mistake.
+    let failure = if prepared.caveats.translated {
+        Failure::Poison
+    } else {
+        failure::judge(stderr)
+    };
+    match failure {
+        // A closure found by scanning may have been too small.
+        Failure::Poison if prepared.tier == Tier::Scan => return Err(Failed::AgainWithDependencies),
+        Failure::Poison => return Err(here("a file may have been missing")),
+        Failure::Unclear(problem) => return Err(here(problem)),
+        // The compiler's own list of dependencies, which was made first, would have missed it too.
+        Failure::Source if prepared.tier == Tier::Dependencies && failure::misses_file(stderr) => {
+            return Err(here(
+                "a file was missing that the list of dependencies did not miss",
+            ));
+        }
+        Failure::Source => {}
+    }
+    if outcome.mirror_changed {
+        return Err(Failed::InDoubt);
+    }
+    Ok(())
+}
+
+/// Whether text may be shown as the local compiler's.
+fn judge_text(prepared: &Prepared, bodies: &[Vec<u8>]) -> Result<(), Failed> {
+    let text = || bodies.iter().take(STREAMS).filter(|body| !body.is_empty());
+    let reason = if text().any(|body| failure::names_scratch(body)) {
+        "temporary-file-named"
+    } else if prepared.kept.computed_line && text().next().is_some() {
+        "computed-line-name"
+    } else {
+        return Ok(());
+    };
+    Err(Failed::Finally(Decision::local(reason)))
+}
+
 /// The answer to the wrapper.
-fn done(prepared: &Prepared, after: Vec<After>, bodies: Vec<Vec<u8>>, traffic: &Arc<Traffic>) -> Decision {
+fn done(prepared: &Prepared, outcome: Outcome, bodies: Vec<Vec<u8>>, traffic: &Arc<Traffic>) -> Decision {
     let (bytes_up, bytes_down) = traffic.totals();
     let describe = |bytes: &Vec<u8>| {
         let size = bytes.len() as u64;
@@ -463,27 +525,18 @@ fn done(prepared: &Prepared, after: Vec<After>, bodies: Vec<Vec<u8>>, traffic: &
     let outputs = prepared
         .outputs
         .iter()
-        .zip(after)
+        .zip(outcome.outputs)
         .map(|(output, after)| OutputFile {
             path: output.spelled.clone(),
             after,
         })
         .collect();
     let message = CompileDone {
-        exit: Exit::Code(0),
+        exit: outcome.exit,
         outputs,
         bodies: bodies.iter().map(describe).collect(),
         bytes_up,
         bytes_down,
     };
     Decision::Done(message, bodies)
-}
-
-/// Whether diagnostics may come from poison: the kernel's words for a link to itself or a directory that may not
-/// be entered. In another language they cannot be told, so any text may.
-fn mentions_poison(bodies: &[Vec<u8>]) -> bool {
-    let Some(stderr) = bodies.get(1) else { return true };
-    let mentions = |words: &[u8]| stderr.windows(words.len()).any(|window| window == words);
-    let ascii = stderr.is_ascii();
-    !ascii || mentions(b"Too many levels of symbolic links") || mentions(b"Permission denied")
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use quicc_protocol::identifiers::EntryId;
 use quicc_protocol::message::refusal::{Refusal, RefusalCode};
-use quicc_protocol::message::run::RunRequest;
+use quicc_protocol::message::run::{RunRequest, SCRATCH_NAME, StandardStreams, WindowSize};
 
 use super::admission::HeldSlot;
 use super::collect::{self, CollectError};
@@ -19,9 +19,8 @@ use super::layout::{self, Layout, LayoutError};
 use super::mirror::{Mirror, Needs};
 use super::outcome::{self, Packed};
 use super::refusals;
-use super::tree::SCRATCH_NAME;
 use super::views::Use;
-use crate::sandbox::{self, Plan, Report, SandboxError, Stage};
+use crate::sandbox::{self, Plan, Report, SandboxError, Stage, Terminal};
 use crate::store::discard::OwnedDirectory;
 
 /// An action with its directories.
@@ -142,6 +141,10 @@ fn not_run(error: &SandboxError, mirror_changed: bool) -> Refusal {
             ..
         } if !is(source, &PASSING) => "the working directory cannot be entered here",
         SandboxError::Setup {
+            stage: Stage::OpenTerminal,
+            ..
+        } => "no terminal can be opened here",
+        SandboxError::Setup {
             stage: Stage::PrepareArguments,
             ..
         }
@@ -189,8 +192,19 @@ fn plan(mirror: &Mirror, layout: &Layout, request: RunRequest, limits: &sandbox:
         cwd: path(&request.cwd),
         env,
         umask: request.umask,
+        terminals: terminals(&request.streams),
         limits: limits.clone(),
     }
+}
+
+fn terminals(streams: &StandardStreams) -> [Option<Terminal>; 3] {
+    let terminal = |size: WindowSize| Terminal {
+        rows: size.rows,
+        columns: size.columns,
+        width: size.width,
+        height: size.height,
+    };
+    [streams.stdin, streams.stdout, streams.stderr].map(|stream| stream.map(terminal))
 }
 
 #[cfg(test)]
@@ -232,6 +246,10 @@ mod tests {
         check(setup(Stage::EnterDirectory, Errno::EIO), RefusalCode::Internal);
         check(
             setup(Stage::PrepareArguments, Errno::EINVAL),
+            RefusalCode::Unsupported,
+        );
+        check(
+            setup(Stage::OpenTerminal, Errno::ENOENT),
             RefusalCode::Unsupported,
         );
         check(

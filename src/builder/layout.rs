@@ -15,14 +15,14 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown, syml
 use std::path::{Path, PathBuf};
 
 use quicc_protocol::identifiers::{EntryId, ROOT};
-use quicc_protocol::message::run::{Before, DeclaredOutput};
+use quicc_protocol::message::run::{Before, DeclaredOutput, SCRATCH_NAME};
 use quicc_protocol::message::table::{FileTime, PoisonKind};
 
 use self::held::Occupant;
 pub(super) use self::held::{Held, Opened};
 use super::mirror::Still;
 use super::place::{POISON_DIRECTORY_MODE, stamp_file, stamp_path};
-use super::tree::{Child, Directory, Kind, SCRATCH_NAME};
+use super::tree::{Child, Directory, Kind};
 use crate::host::files::{FileError, PathContext};
 use crate::sandbox::Bind;
 

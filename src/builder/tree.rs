@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use quicc_protocol::identifiers::{EntryId, ROOT};
 use quicc_protocol::limits;
+use quicc_protocol::message::run::SCRATCH_NAME;
 use quicc_protocol::message::table::{EntryKind, PoisonKind, TableRecord};
 
 pub use self::entry::{Child, Directory, FileEntry, Kind, Node};
@@ -17,8 +18,6 @@ mod entry;
 /// Names, entries and poison together, one view may have: bounds a builder's memory and inodes. A directory of
 /// 100,000 objects beside 5,000 headers is far below.
 pub const NAMES: usize = 1 << 20;
-
-pub use quicc_protocol::message::run::SCRATCH_NAME;
 
 /// Directories of the root that every mirror has, since the sandbox mounts over them.
 pub const MOUNT_POINTS: [&[u8]; 3] = [b"proc", b"dev", SCRATCH_NAME];

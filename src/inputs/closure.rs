@@ -100,10 +100,10 @@ pub struct Closure {
     pub computed: bool,
     /// A file probes for a name only a preprocessor knows, which no `-M` of gcc tells: the compile belongs here.
     pub computed_probe: bool,
-    /// A file names by a macro whose lines diagnostics quote: what a builder prints may lack them.
-    pub computed_line: bool,
     /// A file hands the assembler a name that is not a literal string.
     pub macro_incbin: bool,
+    /// A `#line` takes its name from a macro: diagnostics may quote a file that is not in the closure.
+    pub computed_line: bool,
     /// The clock and file-time macros that occur in any file.
     pub time_macros: TimeMacros,
     /// A file imports or declares a module.

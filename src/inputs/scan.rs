@@ -93,10 +93,10 @@ pub struct References {
     pub computed: bool,
     /// The same of a probe like `__has_include`. gcc's `-M` does not tell which files these ask for.
     pub computed_probe: bool,
-    /// The file that `#line` names is not a literal: gcc opens it to quote its lines in diagnostics.
-    pub computed_line: bool,
     /// The operand of an `.incbin` or `.include` is not one literal string.
     pub macro_incbin: bool,
+    /// A `#line` takes its file name from a macro: gcc opens that file to quote source lines in diagnostics.
+    pub computed_line: bool,
     /// Macros that make the output depend on time.
     pub time_macros: TimeMacros,
     /// The text imports or declares a module. In C, `import` and `module` are ordinary names.

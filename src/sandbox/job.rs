@@ -17,6 +17,7 @@ use nix::unistd::{Pid, chdir, pipe2};
 
 use super::plan::{Plan, Step};
 use super::stage::{AtStage, Failure, Stage};
+use super::terminal::Pair;
 
 /// File permission bits that a creation mask can take away.
 const MASK_BITS: u32 = 0o777;
@@ -30,6 +31,8 @@ pub(super) struct Job<'a> {
     pub(super) stdout: File,
     /// What the steps write to standard error.
     pub(super) stderr: File,
+    /// Keeps the terminal on their standard input from hanging up.
+    pub(super) stdin: Option<File>,
     /// The steps that were not started yet.
     pub(super) further: Further<'a>,
 }
@@ -40,27 +43,36 @@ pub(super) struct Further<'a> {
     steps: std::slice::Iter<'a, Step>,
     env: Vec<CString>,
     null: &'a File,
+    /// A terminal, in the place of `null`.
+    stdin: Option<OwnedFd>,
     stdout: OwnedFd,
     stderr: OwnedFd,
 }
 
 impl<'a> Job<'a> {
-    /// Starts the first step of `plan` with `null` as its standard input, as a child of this process, which
-    /// takes on its working directory and its mask.
-    pub(super) fn start(plan: &'a Plan, null: &'a File) -> Result<Self, Failure> {
+    /// Starts the first step of `plan`, as a child of this process, which takes on its working directory and its mask.
+    /// `terminals` become the standard streams of all steps; where there is none, `null` or a pipe does.
+    pub(super) fn start(
+        plan: &'a Plan,
+        null: &'a File,
+        terminals: [Option<Pair>; 3],
+    ) -> Result<Self, Failure> {
         let env = strings(
             plan.env
                 .iter()
                 .map(|(name, value)| [name, &b"="[..], value].concat()),
         )?;
-        let (stdout, child_stdout) = pipe2(OFlag::O_CLOEXEC).at(Stage::ConnectStreams, "")?;
-        let (stderr, child_stderr) = pipe2(OFlag::O_CLOEXEC).at(Stage::ConnectStreams, "")?;
+        let [stdin, stdout, stderr] = terminals;
+        let (stdin, child_stdin) = stdin.map(|pair| (pair.ours, pair.jobs)).unzip();
+        let (stdout, child_stdout) = output(stdout).at(Stage::ConnectStreams, "")?;
+        let (stderr, child_stderr) = output(stderr).at(Stage::ConnectStreams, "")?;
         chdir(&plan.cwd).at(Stage::EnterDirectory, &plan.cwd)?;
         umask(Mode::from_bits_truncate(plan.umask & MASK_BITS));
         let mut further = Further {
             steps: plan.steps.iter(),
             env,
             null,
+            stdin: child_stdin,
             stdout: child_stdout,
             stderr: child_stderr,
         };
@@ -70,8 +82,9 @@ impl<'a> Job<'a> {
             .at(Stage::PrepareArguments, "")?;
         Ok(Self {
             process,
-            stdout: stdout.into(),
-            stderr: stderr.into(),
+            stdin,
+            stdout,
+            stderr,
             further,
         })
     }
@@ -84,8 +97,9 @@ impl Further<'_> {
             return Ok(None);
         };
         let argv = strings(step.argv.iter().cloned())?;
-        let actions = connect([self.null.as_fd(), self.stdout.as_fd(), self.stderr.as_fd()])
-            .at(Stage::ConnectStreams, "")?;
+        let stdin = self.stdin.as_ref().map_or(self.null.as_fd(), AsFd::as_fd);
+        let actions =
+            connect([stdin, self.stdout.as_fd(), self.stderr.as_fd()]).at(Stage::ConnectStreams, "")?;
         let attributes = default_signals().at(Stage::ConnectStreams, "")?;
         posix_spawn(&step.program, &actions, &attributes, &argv, &self.env)
             .map(Some)
@@ -94,6 +108,15 @@ impl Further<'_> {
                 program: step.program.clone(),
             })
     }
+}
+
+/// The end an output is read from and the end it is written to.
+fn output(terminal: Option<Pair>) -> nix::Result<(File, OwnedFd)> {
+    if let Some(pair) = terminal {
+        return Ok((pair.ours, pair.jobs));
+    }
+    let (read, written) = pipe2(OFlag::O_CLOEXEC)?;
+    Ok((read.into(), written))
 }
 
 fn strings(bytes: impl Iterator<Item = Vec<u8>>) -> Result<Vec<CString>, Failure> {

@@ -31,6 +31,7 @@ mod run;
 mod stage;
 mod streams;
 mod supervise;
+mod terminal;
 mod usage;
 mod watch;
 
@@ -38,7 +39,7 @@ pub use diagnosis::Obstacle;
 pub use error::SandboxError;
 pub use identity::{BUILD_UID, job_uid};
 pub use init::init_main;
-pub use plan::{Bind, End, Limit, Limits, MAX_OUTPUT_BYTES, Plan, Report, Step};
+pub use plan::{Bind, End, Limit, Limits, MAX_OUTPUT_BYTES, Plan, Report, Step, Terminal};
 pub use probe::{Support, probe};
 pub use run::run;
 pub use stage::Stage;

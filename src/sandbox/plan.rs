@@ -49,8 +49,24 @@ pub struct Plan {
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
     /// File mode creation mask, of which the low nine bits count.
     pub umask: u32,
+    /// Which of standard input, output and error are terminals. An input that is none is empty; outputs that are
+    /// none are pipes.
+    pub terminals: [Option<Terminal>; 3],
     /// What the run may use.
     pub limits: Limits,
+}
+
+/// The size of a terminal; 0 for what is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terminal {
+    /// Lines of characters.
+    pub rows: u16,
+    /// Characters of a line.
+    pub columns: u16,
+    /// Pixels across.
+    pub width: u16,
+    /// Pixels down.
+    pub height: u16,
 }
 
 /// What a run may use before it is ended. Sampled limits can be overshot by what is used between two samples.

@@ -3,7 +3,7 @@
 //! Never judges a plan: what the kernel will not do, it says itself.
 
 use super::codec::{CodecError, Reader, Writer};
-use super::plan::{Bind, Limits, Plan, Step};
+use super::plan::{Bind, Limits, Plan, Step, Terminal};
 
 /// Longest encoded plan in bytes: room for a hundred thousand binds.
 pub(super) const MAX_PLAN_BYTES: u64 = 64 << 20;
@@ -21,6 +21,9 @@ pub(super) fn encode(plan: &Plan) -> Vec<u8> {
         writer.bytes(value);
     });
     writer.u32(plan.umask);
+    for terminal in plan.terminals {
+        write_terminal(&mut writer, terminal);
+    }
     write_limits(&mut writer, &plan.limits);
     writer.finish()
 }
@@ -36,6 +39,11 @@ pub(super) fn decode(message: &[u8]) -> Result<Plan, CodecError> {
         cwd: reader.path()?,
         env: reader.list(|reader| Ok((reader.bytes()?, reader.bytes()?)))?,
         umask: reader.u32()?,
+        terminals: [
+            read_terminal(&mut reader)?,
+            read_terminal(&mut reader)?,
+            read_terminal(&mut reader)?,
+        ],
         limits: read_limits(&mut reader)?,
     };
     reader.finish()?;
@@ -64,6 +72,32 @@ fn read_step(reader: &mut Reader<'_>) -> Result<Step, CodecError> {
         program: reader.path()?,
         argv: reader.list(Reader::bytes)?,
     })
+}
+
+fn write_terminal(writer: &mut Writer, terminal: Option<Terminal>) {
+    writer.u8(terminal.is_some().into());
+    if let Some(size) = terminal {
+        for length in [size.rows, size.columns, size.width, size.height] {
+            writer.u32(length.into());
+        }
+    }
+}
+
+fn read_terminal(reader: &mut Reader<'_>) -> Result<Option<Terminal>, CodecError> {
+    if reader.u8()? == 0 {
+        return Ok(None);
+    }
+    let mut length = || {
+        let value = reader.u32()?;
+        let what = "length of a terminal";
+        u16::try_from(value).map_err(|_| CodecError::Unknown { what, value })
+    };
+    Ok(Some(Terminal {
+        rows: length()?,
+        columns: length()?,
+        width: length()?,
+        height: length()?,
+    }))
 }
 
 fn write_limits(writer: &mut Writer, limits: &Limits) {
@@ -119,6 +153,18 @@ mod tests {
         )
     }
 
+    fn terminal() -> impl Strategy<Value = Option<Terminal>> {
+        any::<Option<[u16; 4]>>().prop_map(|size| {
+            let [rows, columns, width, height] = size?;
+            Some(Terminal {
+                rows,
+                columns,
+                width,
+                height,
+            })
+        })
+    }
+
     fn plan() -> impl Strategy<Value = Plan> {
         let bytes = || vec(any::<u8>(), 0..20);
         let mounts = (path(), vec(bind(), 0..4), vec(bind(), 0..4), bind());
@@ -129,7 +175,8 @@ mod tests {
             vec((bytes(), bytes()), 0..4),
             any::<u32>(),
         );
-        (mounts, program, limits()).prop_map(|(mounts, program, limits)| {
+        let terminals = [terminal(), terminal(), terminal()];
+        (mounts, program, terminals, limits()).prop_map(|(mounts, program, terminals, limits)| {
             let (root, output_directories, protected, scratch) = mounts;
             let (steps, cwd, env, umask) = program;
             Plan {
@@ -141,6 +188,7 @@ mod tests {
                 cwd,
                 env,
                 umask,
+                terminals,
                 limits,
             }
         })

@@ -70,6 +70,7 @@ fn trial(directory: &Path) -> Plan {
         cwd: PathBuf::from("/"),
         env: Vec::new(),
         umask: 0o022,
+        terminals: [None; 3],
         limits: Limits {
             wall: TRIAL_WALL,
             cpu: TRIAL_WALL,

@@ -43,6 +43,8 @@ pub enum Stage {
     EnterDirectory,
     /// Making the argument and environment strings.
     PrepareArguments,
+    /// Opening a terminal for the job.
+    OpenTerminal,
     /// Connecting the job's standard streams.
     ConnectStreams,
     /// Waiting for the job.
@@ -50,7 +52,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    const ALL: [(Self, &str); 18] = [
+    const ALL: [(Self, &str); 19] = [
         (Self::CloseDescriptors, "close inherited descriptors"),
         (Self::Unshare, "make namespaces"),
         (Self::ReceivePlan, "receive the plan"),
@@ -67,6 +69,7 @@ impl Stage {
         (Self::SetLimits, "set resource limits"),
         (Self::EnterDirectory, "enter the working directory"),
         (Self::PrepareArguments, "prepare the arguments"),
+        (Self::OpenTerminal, "open a terminal"),
         (Self::ConnectStreams, "connect the standard streams"),
         (Self::Watch, "watch the job"),
     ];

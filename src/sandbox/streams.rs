@@ -54,6 +54,8 @@ impl Streams {
         };
         let count = match pipe.read(&mut self.chunk) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            // The end of a terminal: nobody has it open any more, and everything written was read.
+            Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => 0,
             result => result?,
         };
         if count == 0 {

@@ -12,6 +12,7 @@ use super::message::Message;
 use super::privileges;
 use super::root;
 use super::stage::{AtStage, Failure, Stage};
+use super::terminal;
 use super::watch::{self, Watched};
 
 /// The whole life of `quicc sandbox-supervise`. What failed goes to standard output; the exit code repeats it.
@@ -37,11 +38,12 @@ fn answer(channel: &mut Channel, message: Message) -> ExitCode {
 
 fn supervise(channel: &mut Channel) -> Result<Watched, Failure> {
     let plan = channel.receive_plan().at(Stage::ReceivePlan, "")?;
+    let terminals = terminal::open_all(plan.terminals).at(Stage::OpenTerminal, "")?;
     let root::Kept { procfs, null } = root::enter()?;
     privileges::drop_all(&procfs)?;
     privileges::limit_resources(&plan.limits)?;
     let watch = watch::Watch::begin(&procfs, &plan.limits).at(Stage::Watch, "")?;
-    let job = Job::start(&plan, &null)?;
+    let job = Job::start(&plan, &null, terminals)?;
     watch
         .follow(job, channel.lifeline())
         .or_else(|error: io::Error| Err(error).at(Stage::Watch, ""))

@@ -2,6 +2,7 @@
 //!
 //! Reads its output, samples what it uses, ends it at a limit. Never waits without a deadline.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -51,6 +52,7 @@ pub(super) struct Watch<'a> {
 struct Running {
     children: Children,
     streams: Streams,
+    _stdin: Option<File>,
     started: Instant,
     next_sample: Instant,
     peak_memory_bytes: u64,
@@ -86,6 +88,7 @@ impl<'a> Watch<'a> {
         let mut running = Running {
             children: Children::new(job.process),
             streams: Streams::new(job.stdout, job.stderr, judge::output_bytes(self.limits)),
+            _stdin: job.stdin,
             started,
             next_sample: started + judge::interval(&Usage::default(), self.limits),
             peak_memory_bytes: 0,

@@ -1,7 +1,7 @@
 //! One call of a compiler, from the agent's answer to the end of this process.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag};
-use quicc_protocol::message::run::{After, Exit};
+use quicc_protocol::message::run::{After, Exit, StandardStreams, WindowSize};
 use quicc_protocol::message::wrapper::{
-    AgentDrains, CompileDone, CompileRequest, Published, RunLocally, StandardStreams, StillWorking, VERSION,
+    AgentDrains, CompileDone, CompileRequest, Published, RunLocally, StillWorking, VERSION,
 };
 
 use super::channel::{self, ChannelError};
@@ -126,7 +126,6 @@ impl Session<'_> {
     fn request(&self) -> CompileRequest {
         let bytes = |text: &OsStr| text.as_bytes().to_vec();
         let argv = std::iter::once(&self.compiler.argv0).chain(&self.call.arguments);
-        let is_terminal = |stream: &dyn std::io::IsTerminal| stream.is_terminal();
         // The umask can only be read by setting it.
         let umask = nix::sys::stat::umask(nix::sys::stat::Mode::empty());
         nix::sys::stat::umask(umask);
@@ -142,8 +141,9 @@ impl Session<'_> {
                 .collect(),
             umask: umask.bits(),
             streams: StandardStreams {
-                stdout_is_terminal: is_terminal(&std::io::stdout()),
-                stderr_is_terminal: is_terminal(&std::io::stderr()),
+                stdin: terminal(&std::io::stdin()),
+                stdout: terminal(&std::io::stdout()),
+                stderr: terminal(&std::io::stderr()),
             },
             mount_namespace: mount_namespace(),
             inside_local_compile: env::read(env::QUICC_LOCAL).is_some(),
@@ -247,6 +247,21 @@ fn record(fate: Fate, (bytes_up, bytes_down): (u64, u64)) {
             },
         );
     }
+}
+
+/// The size of the terminal a descriptor is, if it is one.
+fn terminal(stream: &(impl AsFd + IsTerminal)) -> Option<WindowSize> {
+    if !stream.is_terminal() {
+        return None;
+    }
+    // A terminal that does not know its size answers zeros.
+    let size = rustix::termios::tcgetwinsize(stream).ok();
+    Some(size.map_or_else(WindowSize::default, |size| WindowSize {
+        rows: size.ws_row,
+        columns: size.ws_col,
+        width: size.ws_xpixel,
+        height: size.ws_ypixel,
+    }))
 }
 
 fn mount_namespace() -> u64 {

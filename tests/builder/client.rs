@@ -16,7 +16,9 @@ use quicc_protocol::identifiers::{EntryId, ROOT, ViewId, encode_ascending};
 use quicc_protocol::message::Message;
 use quicc_protocol::message::blob::{BlobBatch, BlobsWanted};
 use quicc_protocol::message::refusal::{Refusal, RefusalCode};
-use quicc_protocol::message::run::{Before, DeclaredOutput, LeasePresented, Outcome, RunRequest, Step};
+use quicc_protocol::message::run::{
+    Before, DeclaredOutput, LeasePresented, Outcome, RunRequest, StandardStreams, Step,
+};
 use quicc_protocol::message::table::{EntryKind, FileTime, TableOpen, TableRecord, TableRecords};
 use quicc_protocol::{BlobDigest, limits};
 use quinn::{RecvStream, SendStream};
@@ -209,6 +211,7 @@ impl Client {
             cwd: b"/client".to_vec(),
             env: vec![(b"PATH".to_vec(), b"/bin".to_vec())],
             umask: 0o022,
+            streams: StandardStreams::default(),
             outputs: outputs
                 .iter()
                 .map(|(name, before)| DeclaredOutput {

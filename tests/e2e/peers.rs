@@ -23,7 +23,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::support::{FarmFiles, LONG, QUICC, World};
-use fake::{Grants, Part, Reply, SOURCE, Scene, Stage, certificates, endpoint, grant, outcome};
+use fake::{
+    Grants, Part, Reply, SOURCE, Scene, Stage, certificates, endpoint, grant, outcome, outcome_saying,
+};
 
 /// A shell in a mount namespace of its own, in which a directory stands at a path that others have too.
 struct Room {
@@ -321,6 +323,77 @@ async fn whatever_a_builder_does_the_unit_is_compiled_here() {
         }
     }
     all(cases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_believed_only_where_it_is_the_sources() {
+    type Change = fn(&mut Outcome);
+    const OWN: &str = "a.c:1:1: error: no\n";
+    let fails: Change = |outcome| outcome.exit = Exit::Code(1);
+    let cases: [(&str, Change, Option<&str>); 9] = [
+        (OWN, fails, None),
+        ("", fails, Some("compile-failed")),
+        (
+            "a.c:1:1: fatal error: b.h: Permission denied\n",
+            fails,
+            Some("compile-failed"),
+        ),
+        (
+            "gcc: fatal error: Killed signal terminated program cc1\n",
+            fails,
+            Some("compile-failed"),
+        ),
+        (
+            OWN,
+            |outcome| outcome.exit = Exit::Code(4),
+            Some("compile-failed"),
+        ),
+        (
+            OWN,
+            |outcome| outcome.exit = Exit::Signal(6),
+            Some("compile-failed"),
+        ),
+        (
+            OWN,
+            |outcome| {
+                outcome.exit = Exit::Code(1);
+                outcome.unexpected.push(b"core".to_vec());
+            },
+            Some("compile-failed"),
+        ),
+        (
+            OWN,
+            |outcome| {
+                outcome.exit = Exit::Code(1);
+                outcome.mirror_changed = true;
+            },
+            Some("compile-failed"),
+        ),
+        (
+            "/.quicc-scratch/a.s: Warning: no\n",
+            |_| (),
+            Some("temporary-file-named"),
+        ),
+    ];
+    for (stderr, change, expected) in cases {
+        let scene = Scene::new(Part {
+            grants: good_grant,
+            stage: Stage::Unit,
+            reply: Reply::Say(outcome_saying(stderr.as_bytes(), b"partial", change)),
+        })
+        .await;
+        let decision = tokio::time::timeout(LONG, scene.decide()).await.expect(stderr);
+        match (decision, expected) {
+            (Decision::Done(done, bodies), None) => {
+                let said = (done.exit, bodies[1].as_slice(), bodies[2].as_slice());
+                assert_eq!(said, (Exit::Code(1), stderr.as_bytes(), &b"partial"[..]));
+            }
+            (Decision::Local { reason, fallback }, Some(expected)) => {
+                assert_eq!((reason.as_str(), fallback), (expected, false), "{stderr}");
+            }
+            (other, _) => panic!("{stderr}: {other:?}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,9 +11,8 @@ use quicc::wrapper::channel;
 use quicc_certs::{Credentials, KeyedFiles, load_trust};
 use quicc_protocol::envelope::Header;
 use quicc_protocol::message::Message;
-use quicc_protocol::message::wrapper::{
-    AgentDrains, AgentQuestion, CompileRequest, StandardStreams, StillWorking, VERSION,
-};
+use quicc_protocol::message::run::StandardStreams;
+use quicc_protocol::message::wrapper::{AgentDrains, AgentQuestion, CompileRequest, StillWorking, VERSION};
 use quicc_protocol::version::{ALPN, Hello};
 use quinn::crypto::rustls::QuicServerConfig;
 

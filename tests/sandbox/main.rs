@@ -8,4 +8,5 @@ mod ends;
 mod files;
 mod limits;
 mod obstacles;
+mod terminals;
 mod world;

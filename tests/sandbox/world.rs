@@ -200,6 +200,7 @@ impl World {
             cwd: "/build".into(),
             env: vec![(b"PATH".to_vec(), b"/bin".to_vec())],
             umask: 0o022,
+            terminals: [None; 3],
             limits: Limits {
                 wall: GENEROUS,
                 cpu: GENEROUS,

@@ -6,11 +6,14 @@ use super::blob::{BlobBatch, BlobsWanted, Body, Encoding};
 use super::lease::{BuilderStatus, FarmStatus, FarmStatusRequest, LeaseDemand, LeaseGrant};
 use super::offer::{BuilderOffer, LeaseEnd, SchedulerWelcome};
 use super::refusal::{Refusal, RefusalCode};
-use super::run::{After, Before, DeclaredOutput, Exit, LeasePresented, Outcome, RunRequest, Step, Usage};
+use super::run::{
+    After, Before, DeclaredOutput, Exit, LeasePresented, Outcome, RunRequest, StandardStreams, Step, Usage,
+    WindowSize,
+};
 use super::table::{EntryKind, FileTime, PoisonKind, TableOpen, TableRecord, TableRecords};
 use super::wrapper::{
     AgentDrains, AgentQuestion, AgentStatus, CompileDone, CompileRequest, OutputFile, Published, Question,
-    RunLocally, StandardStreams, StillWorking,
+    RunLocally, StillWorking,
 };
 use super::{Extensions, Message};
 use crate::BlobDigest;
@@ -19,6 +22,13 @@ use crate::identifiers::{ViewId, encode_ascending};
 use crate::limits;
 
 const GOLDEN: &str = include_str!("golden.txt");
+
+const WINDOW: WindowSize = WindowSize {
+    rows: 24,
+    columns: 300,
+    width: 1,
+    height: 2,
+};
 
 fn extensions() -> Extensions {
     vec![(9, vec![1, 2])]
@@ -189,6 +199,11 @@ fn visit_action(visitor: &mut impl Visitor, view: ViewId, content: BlobDigest) {
         cwd: b"/src".to_vec(),
         env: vec![(b"PATH".to_vec(), b"/usr/bin".to_vec())],
         umask: 0o22,
+        streams: StandardStreams {
+            stdin: Some(WINDOW),
+            stdout: None,
+            stderr: Some(WINDOW),
+        },
         outputs: vec![DeclaredOutput {
             directory: 1,
             name: b"a.o".to_vec(),
@@ -217,15 +232,16 @@ fn visit_action(visitor: &mut impl Visitor, view: ViewId, content: BlobDigest) {
 
 fn visit_wrapper(visitor: &mut impl Visitor) {
     visitor.visit(CompileRequest {
-        version: 1,
+        version: 2,
         compiler: b"/usr/bin/gcc".to_vec(),
         argv: vec![b"gcc".to_vec()],
         cwd: b"/src".to_vec(),
         env: vec![(b"PWD".to_vec(), b"/src".to_vec())],
         umask: 0o77,
         streams: StandardStreams {
-            stdout_is_terminal: false,
-            stderr_is_terminal: true,
+            stdin: None,
+            stdout: Some(WindowSize::default()),
+            stderr: Some(WINDOW),
         },
         mount_namespace: 4_026_531_841,
         inside_local_compile: true,
@@ -382,6 +398,7 @@ fn an_action_runs_a_few_programs_by_absolute_paths() {
             cwd: b"/".to_vec(),
             env: Vec::new(),
             umask: 0,
+            streams: StandardStreams::default(),
             outputs: Vec::new(),
             extensions: Vec::new(),
         };

@@ -10,6 +10,10 @@ use super::{Extensions, is_absolute_path, is_entry_name, message};
 use crate::identifiers::{EntryId, LeaseId, ViewId};
 use crate::limits;
 
+/// Name in the root of every action's tree of a directory that is the action's own, writable and empty at its start:
+/// for temporary files. No client uses the name; text that holds it is not what the client's own compiler would say.
+pub const SCRATCH_NAME: &[u8] = b".quicc-scratch";
+
 /// Presents a lease on a connection; valid until the ticket's expiry. Sent on a unidirectional stream before
 /// the first action of the lease.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -22,6 +26,31 @@ pub struct LeasePresented {
     pub extensions: Extensions,
 }
 message!(LeasePresented, 40, CONTROL_PAYLOAD);
+
+/// The size of a terminal, as `TIOCGWINSZ` tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub struct WindowSize {
+    /// Lines of characters; 0 for unknown, as in the other fields.
+    pub rows: u16,
+    /// Characters of a line.
+    pub columns: u16,
+    /// Pixels across.
+    pub width: u16,
+    /// Pixels down.
+    pub height: u16,
+}
+
+/// Which of the standard descriptors are terminals: facts, never the descriptors themselves. Compilers colour and
+/// wrap what they say by them; gcc asks standard input how wide a terminal on standard error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub struct StandardStreams {
+    /// The terminal on standard input.
+    pub stdin: Option<WindowSize>,
+    /// The terminal on standard output.
+    pub stdout: Option<WindowSize>,
+    /// The terminal on standard error.
+    pub stderr: Option<WindowSize>,
+}
 
 /// What stands at an output's path on the client before the compile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -44,10 +73,6 @@ pub struct DeclaredOutput {
     /// What the compiler finds there.
     pub before: Before,
 }
-
-/// Name in the root of every action's tree of a directory that is the action's own, writable and empty at its start:
-/// for temporary files. No client uses the name.
-pub const SCRATCH_NAME: &[u8] = b".quicc-scratch";
 
 /// One program of an action.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -79,6 +104,8 @@ pub struct RunRequest {
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
     /// The client's umask.
     pub umask: u32,
+    /// Where the compiler finds a terminal; elsewhere it finds nothing to read and pipes.
+    pub streams: StandardStreams,
     /// What it may write; anything else it writes is reported and the result is worthless.
     pub outputs: Vec<DeclaredOutput>,
     /// Later additions.

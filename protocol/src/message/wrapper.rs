@@ -5,19 +5,10 @@ use bincode::{Decode, Encode};
 
 use super::blob::Body;
 use super::message;
-use super::run::{After, Exit};
+use super::run::{After, Exit, StandardStreams};
 
 /// Version of these messages; wrapper and agent must agree exactly.
 pub const VERSION: u32 = 2;
-
-/// What the wrapper's standard descriptors are: facts, never the descriptors themselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
-pub struct StandardStreams {
-    /// Standard output is a terminal.
-    pub stdout_is_terminal: bool,
-    /// Standard error is a terminal.
-    pub stderr_is_terminal: bool,
-}
 
 /// A compiler was called.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -74,8 +74,8 @@ enum Reading {
 struct Summary {
     computed: bool,
     computed_probe: bool,
-    computed_line: bool,
     macro_incbin: bool,
+    computed_line: bool,
     modules: bool,
     pch_pragma: bool,
     time_macros: TimeMacros,
@@ -103,8 +103,8 @@ impl Summary {
     fn unite(&mut self, references: &References) {
         self.computed |= references.computed;
         self.computed_probe |= references.computed_probe;
-        self.computed_line |= references.computed_line;
         self.macro_incbin |= references.macro_incbin;
+        self.computed_line |= references.computed_line;
         self.modules |= references.modules;
         self.pch_pragma |= references.pch_pragma;
         self.time_macros.unite(references.time_macros);
@@ -201,8 +201,8 @@ impl Discovery<'_> {
         Ok(Closure {
             computed: self.summary.computed,
             computed_probe: self.summary.computed_probe,
-            computed_line: self.summary.computed_line,
             macro_incbin: self.summary.macro_incbin,
+            computed_line: self.summary.computed_line,
             time_macros: self.summary.time_macros,
             modules: self.summary.modules,
             pch_pragma: self.summary.pch_pragma,

@@ -333,10 +333,11 @@ fn what_files_say_besides_names_is_united() {
     fixture.write("i/x.h", "#include MACRO\n__DATE__ import <z>;\n");
     fixture.write(
         "i/y.h",
-        "__TIMESTAMP__ .incbin NAME\n#pragma GCC pch_preprocess \"z\"\n",
+        "__TIMESTAMP__ .incbin NAME\n#line 3 NAME\n#pragma GCC pch_preprocess \"z\"\n",
     );
     let closure = fixture.discover();
     assert!(closure.computed && closure.macro_incbin && closure.modules && closure.pch_pragma);
+    assert!(closure.computed_line);
     assert!(closure.time_macros.date_or_time && closure.time_macros.timestamp);
     assert_eq!(closure.source, fixture.path("a.c"));
     assert_eq!(closure.source_bytes, 30);

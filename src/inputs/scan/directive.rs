@@ -19,12 +19,10 @@ impl Scanner<'_> {
             b"embed" => ReferenceKind::Embed,
             b"line" => {
                 let number = self.skip_trivia(word.end)?;
-                // A macro may stand for the number and the name.
-                self.computed_line(hash, number);
-                return self.line_marker(hash, self.text.word(number).end);
+                return self.line_marker(hash, number, self.text.word(number).end);
             }
             b"pragma" => return self.pragma(word.end),
-            [b'0'..=b'9', ..] => return self.line_marker(hash, word.end),
+            [b'0'..=b'9', ..] => return self.line_marker(hash, at, word.end),
             _ => return Ok(()),
         };
         let operand = self.skip_trivia(word.end)?;
@@ -58,23 +56,21 @@ impl Scanner<'_> {
         true
     }
 
-    /// `position` is after the line number; a marker without a name has nothing to add.
-    fn line_marker(&mut self, hash: usize, position: usize) -> Result<(), TooMuchTrivia> {
+    /// `position` is after the line number, which begins at `number`; a marker without a name has nothing to add.
+    fn line_marker(&mut self, hash: usize, number: usize, position: usize) -> Result<(), TooMuchTrivia> {
         let at = self.skip_trivia(position)?;
-        if let Some((b'"', start)) = self.text.next(at)
-            && let Some((spelling, _)) = name::string(self.text, start, NAME)
-        {
-            self.add(ReferenceKind::Line, Form::Quote, spelling);
-        } else {
-            self.computed_line(hash, at);
+        if let Some((b'"', start)) = self.text.next(at) {
+            if let Some((spelling, _)) = name::string(self.text, start, NAME) {
+                self.add(ReferenceKind::Line, Form::Quote, spelling);
+            }
+            return Ok(());
+        }
+        // A macro may stand for the name, or for number and name together.
+        let is_macro = |at| self.text.peek(at).is_some_and(starts_identifier);
+        if (is_macro(number) || is_macro(at)) && look_back::is_first_on_line(self.text, hash) {
+            self.references.computed_line = true;
         }
         Ok(())
-    }
-
-    /// Notes that a macro at `position` may name the file of the line directive that begins at `hash`.
-    fn computed_line(&mut self, hash: usize, position: usize) {
-        self.references.computed_line |= self.text.peek(position).is_some_and(starts_identifier)
-            && look_back::is_first_on_line(self.text, hash);
     }
 
     /// Reads the pragma whose text begins at `position`.

@@ -21,8 +21,8 @@ use quicc_certs::{Credentials, EphemeralFarm, ephemeral_farm};
 use quicc_protocol::identifiers::ViewId;
 use quicc_protocol::message::Message;
 use quicc_protocol::message::lease::{LeaseDemand, LeaseGrant};
-use quicc_protocol::message::run::{After, Exit, Outcome, RunRequest, SCRATCH_NAME, Usage};
-use quicc_protocol::message::wrapper::{CompileRequest, StandardStreams, VERSION};
+use quicc_protocol::message::run::{After, Exit, Outcome, RunRequest, SCRATCH_NAME, StandardStreams, Usage};
+use quicc_protocol::message::wrapper::{CompileRequest, VERSION};
 use quicc_protocol::version::{ALPN, Hello};
 use quicc_protocol::{close, limits};
 use quinn::{RecvStream, SendStream, VarInt};
@@ -87,7 +87,12 @@ pub(super) fn grant(builder: SocketAddr) -> LeaseGrant {
 
 /// An outcome and its bodies as they travel; `change` may make it lie.
 pub(super) fn outcome(object: &[u8], change: impl FnOnce(&mut Outcome)) -> Vec<u8> {
-    let packed = [&b""[..], b"", object].map(frame::pack);
+    outcome_saying(b"", object, change)
+}
+
+/// The same with words on standard error.
+pub(super) fn outcome_saying(stderr: &[u8], object: &[u8], change: impl FnOnce(&mut Outcome)) -> Vec<u8> {
+    let packed = [&b""[..], stderr, object].map(frame::pack);
     let mut outcome = Outcome {
         exit: Exit::Code(0),
         outputs: vec![After::Written { executable: false }],

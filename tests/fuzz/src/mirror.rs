@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 
-use quicc::builder::tree::{Applied, Child, Kind, SCRATCH_NAME, Tree, is_mount_point};
+use quicc::builder::tree::{Applied, Child, Kind, Tree, is_mount_point};
 use quicc_protocol::BlobDigest;
 use quicc_protocol::identifiers::{EntryId, ROOT};
 use quicc_protocol::limits;
+use quicc_protocol::message::run::SCRATCH_NAME;
 use quicc_protocol::message::table::{EntryKind, FileTime, PoisonKind, TableRecord};
 
 use crate::script::Script;
