@@ -204,6 +204,7 @@ impl Tree {
         {
             return Ok(known);
         }
+        self.watch.note_listed(path);
         let (stat, listing, read_at) = listing::read(path)?;
         let settled = stat.is_settled(read_at, self.granule(path, stat.dev));
         let listed = Listed {

@@ -504,8 +504,10 @@ mod tests {
         let timeless = |object: &Object| match object {
             Object::Directory { stat } => Object::Directory {
                 stat: StatTuple {
+                    size: 0,
                     mtime_ns: 0,
                     ctime_ns: 0,
+                    nlink: 0,
                     ..*stat
                 },
             },

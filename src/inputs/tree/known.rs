@@ -2,7 +2,7 @@
 //!
 //! Never asks the kernel anything. Paths are physical. An event takes back too much rather than too little.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::StatTuple;
 
@@ -48,8 +48,12 @@ pub(super) struct Known {
     /// Directories all of whose names, and all of whose ancestors, are watched.
     directories: HashMap<Box<[u8]>, WatchId>,
     watched: HashMap<WatchId, Watched>,
+    /// Directories whose names are remembered elsewhere as long as their times stay the same.
+    listed: HashSet<Box<[u8]>>,
     /// Counts events.
     clock: u64,
+    /// Counts events that took something back that others may rely on.
+    losses: u64,
 }
 
 impl Known {
@@ -58,9 +62,17 @@ impl Known {
         self.answers.get(path).copied()
     }
 
-    /// Counts the events so far: as long as it stays the same, nothing that was proven has changed.
-    pub(super) fn clock(&self) -> u64 {
-        self.clock
+    /// As long as it stays the same, nothing that was proven has changed, but for the times of directories that were
+    /// not told of as listed.
+    pub(super) fn losses(&self) -> u64 {
+        self.losses
+    }
+
+    /// Notes that somebody remembers the names in a directory.
+    pub(super) fn note_listed(&mut self, path: &[u8]) {
+        if !self.listed.contains(path) {
+            self.listed.insert(path.into());
+        }
     }
 
     /// The watch of a covered directory.
@@ -131,10 +143,12 @@ impl Known {
                     // The directory's own times have changed as well.
                     self.answers.remove(&*directory);
                     let path = super::join(&directory, name);
-                    self.answers.remove(&*path);
-                    if self.directories.contains_key(&*path) {
+                    let was_known = self.answers.remove(&*path).is_some();
+                    let was_directory = self.directories.contains_key(&*path);
+                    if was_directory {
                         self.forget_below(&path);
                     }
+                    self.losses += u64::from(was_known || was_directory || self.listed.contains(&*directory));
                 }
             }
             Event::Itself(watch) => self.inode_changed(*watch),
@@ -146,6 +160,7 @@ impl Known {
     }
 
     fn inode_changed(&mut self, watch: WatchId) {
+        self.losses += 1;
         for path in self.touch(watch) {
             self.answers.remove(&*path);
             if self.directories.contains_key(&*path) {
@@ -248,6 +263,26 @@ mod tests {
         );
         known.apply(&Event::Itself(SRC));
         assert_eq!(known.ticket(b"/src"), None, "to be covered anew");
+    }
+
+    #[test]
+    fn only_what_was_relied_on_counts_as_lost() {
+        let loses = |event: Event| {
+            let mut known = known();
+            known.note_listed(b"/src");
+            let before = known.losses();
+            known.apply(&event);
+            known.losses() != before
+        };
+        assert!(!loses(Event::Name(ROOT, b"tmp".to_vec())), "nobody asked of it");
+        assert!(loses(Event::Name(ROOT, b"src".to_vec())));
+        assert!(loses(Event::Name(SRC, b"b.h".to_vec())), "known to be absent");
+        assert!(
+            loses(Event::Name(SRC, b"new.o".to_vec())),
+            "a listing has changed"
+        );
+        assert!(loses(Event::Itself(FILE)));
+        assert!(loses(Event::Itself(ROOT)));
     }
 
     #[test]

@@ -39,7 +39,7 @@ const WATCHED_FILE_SYSTEMS: [i64; 9] = [
     0x7371_7368,
 ];
 
-/// How often everything was forgotten, and how many events there were since.
+/// How often everything was forgotten, and how often something since.
 pub type Mark = (u64, u64);
 
 /// What was asked while nothing changed stays known.
@@ -74,7 +74,14 @@ impl Watch {
     pub(super) fn refresh(&self) -> Option<Mark> {
         let mut state = write(self.0.as_ref()?);
         state.take_news();
-        Some((state.epoch, state.known.clock()))
+        Some((state.epoch, state.known.losses()))
+    }
+
+    /// Notes that the names in the directory `path` are remembered as long as its answer stays the same.
+    pub(super) fn note_listed(&self, path: &[u8]) {
+        if let Some(lock) = &self.0 {
+            write(lock).known.note_listed(path);
+        }
     }
 
     /// Asks `ask` of `path`, and keeps the answer if the path can be watched.
