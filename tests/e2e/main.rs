@@ -19,5 +19,6 @@ mod farm;
 mod faults;
 mod isolation;
 mod peers;
+mod traps;
 mod units;
 mod versions;
