@@ -107,7 +107,7 @@ impl Report {
         for (n, what) in differing {
             let unit = &units[n];
             let itself = compare(&left("here", n), &left("again", n));
-            self.differences.push(Difference {
+            let difference = Difference {
                 command: format!(
                     "cd {} && {}",
                     unit.directory.display(),
@@ -115,7 +115,9 @@ impl Report {
                 ),
                 by_itself: what.iter().all(|name| itself.contains(name)),
                 what,
-            });
+            };
+            println!("{difference}");
+            self.differences.push(difference);
         }
         for run in ["here", "there", "again"] {
             std::fs::remove_dir_all(world.at(run)).unwrap();
@@ -123,21 +125,21 @@ impl Report {
     }
 }
 
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let title = if self.by_itself {
+            "differs from itself"
+        } else {
+            "differs"
+        };
+        write!(f, "{title} in {}: {}", self.what.join(", "), self.command)
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (itself, ours): (Vec<_>, Vec<_>) = self
-            .differences
-            .iter()
-            .partition(|difference| difference.by_itself);
-        for (title, list) in [("differs", ours), ("differs from itself", itself)] {
-            for difference in list {
-                writeln!(
-                    f,
-                    "{title} in {}: {}",
-                    difference.what.join(", "),
-                    difference.command
-                )?;
-            }
+        for difference in &self.differences {
+            writeln!(f, "{difference}")?;
         }
         for command in &self.cut_off {
             writeln!(f, "cut off after {TIMEOUT} s: {command}")?;

@@ -39,8 +39,11 @@ pub fn units() -> Vec<Unit> {
     } else {
         of_packages(flags.as_deref().unwrap_or(PACKAGE_FLAGS))
     };
-    let (each, limit) = (option("EACH", 1), option("LIMIT", usize::MAX));
-    units.into_iter().step_by(each).take(limit).collect()
+    let chosen = units
+        .into_iter()
+        .step_by(option("EACH", 1))
+        .skip(option("SKIP", 0));
+    chosen.take(option("LIMIT", usize::MAX)).collect()
 }
 
 fn of_packages(flags: &str) -> Vec<Unit> {
