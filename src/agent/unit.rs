@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use quicc_protocol::message::blob::{Body, Encoding};
 use quicc_protocol::message::refusal::RefusalCode;
-use quicc_protocol::message::run::{After, Exit};
+use quicc_protocol::message::run::{After, Exit, SCRATCH_NAME};
 use quicc_protocol::message::wrapper::{CompileDone, CompileRequest, OutputFile};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -327,6 +327,9 @@ impl Units {
         {
             return Err(Failed::Finally(Decision::local("terminal-diagnostics")));
         }
+        if bodies.iter().any(|body| mentions_scratch(body)) {
+            return Err(Failed::Finally(Decision::local("scratch-path")));
+        }
         let prepared = self.require_valid(prepared).await?;
         self.remember_published(&prepared);
         Ok(done(&prepared, outcome.outputs, bodies, traffic))
@@ -386,6 +389,14 @@ fn done(prepared: &Prepared, after: Vec<After>, bodies: Vec<Vec<u8>>, traffic: &
         bytes_down,
     };
     Decision::Done(message, bodies)
+}
+
+/// Whether bytes name the builder's directory of temporary files, which is another here: clang's assembler writes it
+/// into the line table of a file without code, and gas into its warnings.
+fn mentions_scratch(bytes: &[u8]) -> bool {
+    bytes
+        .windows(SCRATCH_NAME.len())
+        .any(|window| window == SCRATCH_NAME)
 }
 
 /// Whether diagnostics may come from poison: the kernel's words for a link to itself or a directory that may not

@@ -18,8 +18,7 @@ mod entry;
 /// 100,000 objects beside 5,000 headers is far below.
 pub const NAMES: usize = 1 << 20;
 
-/// Where jobs put their temporary files: a name no client uses.
-pub const SCRATCH_NAME: &[u8] = b".quicc-scratch";
+pub use quicc_protocol::message::run::SCRATCH_NAME;
 
 /// Directories of the root that every mirror has, since the sandbox mounts over them.
 pub const MOUNT_POINTS: [&[u8]; 3] = [b"proc", b"dev", SCRATCH_NAME];

@@ -341,6 +341,17 @@ fn what_the_assembler_reads_is_there() {
 }
 
 #[test]
+fn no_directory_of_a_builder_is_named_in_an_object() {
+    let world = World::new();
+    world.write("none.S", "#ifdef OTHER_ARCHITECTURE\n.text\nnop\n#endif\n");
+    world.write("some.S", "#ifndef OTHER_ARCHITECTURE\n.text\nnop\n#endif\n");
+    let lines = "both -g -c none.S; both -g -c some.S; TMPDIR=$PWD both -g -c none.S; both -c none.S\n";
+    let summary = check(&world, lines, 2);
+    // clang names the directory of its temporary files where no code says which file it came from.
+    assert_eq!(summary.reason("scratch-path"), 2, "{summary:?}");
+}
+
+#[test]
 fn forced_includes_begin_in_the_working_directory() {
     let world = World::new();
     world.write("pre.h", "#define WHERE 1\n#include \"more.h\"\n");

@@ -10,6 +10,9 @@ use super::{Extensions, is_absolute_path, is_entry_name, message};
 use crate::identifiers::{EntryId, LeaseId, ViewId};
 use crate::limits;
 
+/// The name, in a job's root directory, of the directory for its temporary files: one that no client uses.
+pub const SCRATCH_NAME: &[u8] = b".quicc-scratch";
+
 /// Presents a lease on a connection; valid until the ticket's expiry. Sent on a unidirectional stream before
 /// the first action of the lease.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
