@@ -108,10 +108,9 @@ pub fn misses_file(text: &[u8]) -> bool {
     flat.contains("No such file or directory")
 }
 
-/// Whether a text names a temporary file of the builder's, which has another name here.
-pub fn names_scratch(text: &[u8]) -> bool {
-    text.windows(SCRATCH_NAME.len())
-        .any(|window| window == SCRATCH_NAME)
+/// Whether a text or an output names a temporary file of the builder's, which has another name here.
+pub fn names_scratch(bytes: &[u8]) -> bool {
+    memchr::memmem::find(bytes, SCRATCH_NAME).is_some()
 }
 
 /// For a line that is an error: whether it has a place in a source, `name:line` or `name:line:column`, or in the

@@ -495,11 +495,18 @@ fn judge_failure(prepared: &Prepared, outcome: &Outcome, bodies: &[Vec<u8>]) -> 
     Ok(())
 }
 
-/// Whether text may be shown as the local compiler's.
+/// Whether text may be shown, and outputs be taken, as the local compiler's.
 fn judge_text(prepared: &Prepared, bodies: &[Vec<u8>]) -> Result<(), Failed> {
     let text = || bodies.iter().take(STREAMS).filter(|body| !body.is_empty());
     let reason = if text().any(|body| failure::names_scratch(body)) {
         "temporary-file-named"
+    } else if bodies
+        .iter()
+        .skip(STREAMS)
+        .any(|body| failure::names_scratch(body))
+    {
+        // clang's assembler writes it into the line table of a file without code.
+        "scratch-path"
     } else if prepared.kept.computed_line && text().next().is_some() {
         "computed-line-name"
     } else {

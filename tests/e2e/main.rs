@@ -23,5 +23,6 @@ mod isolation;
 mod native;
 mod peers;
 mod terminals;
+mod traps;
 mod units;
 mod versions;

@@ -402,6 +402,13 @@ impl Summary {
         self.0["local_reasons"][code].as_u64().unwrap_or(0)
     }
 
+    pub fn local_reasons(&self) -> BTreeMap<String, u64> {
+        let reasons = self.0["local_reasons"].as_object().unwrap().iter();
+        reasons
+            .map(|(code, count)| (code.clone(), count.as_u64().unwrap()))
+            .collect()
+    }
+
     pub fn bytes_up(&self) -> u64 {
         self.0["bytes_up"].as_u64().unwrap()
     }

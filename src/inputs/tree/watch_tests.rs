@@ -75,9 +75,10 @@ impl World {
             let path = path.as_os_str().as_bytes();
             // Twice: what was just learned is believed as well.
             for _ in 0..2 {
+                // A loop of symlinks on the way is an error in both.
                 assert_eq!(
-                    self.tree.stat(path).unwrap(),
-                    Tree::new().stat(path).unwrap(),
+                    self.tree.stat(path).ok(),
+                    Tree::new().stat(path).ok(),
                     "{} after {what:?}",
                     String::from_utf8_lossy(path)
                 );
@@ -114,12 +115,10 @@ fn an_unchanged_path_is_not_asked_again() {
     fs::write(world.root.join("b/x.h"), "").unwrap();
     assert_eq!(world.tree.refresh(), mark, "nobody asked of b");
     fs::write(world.root.join("a/y.h"), "").unwrap();
+    assert_eq!(world.tree.refresh(), mark, "nobody asked of the neighbour");
+    assert_eq!(world.tree.watch.answer(&path), Some(stat));
+    fs::write(world.root.join("a/x.h"), "").unwrap();
     assert_ne!(world.tree.refresh(), mark);
-    assert_eq!(
-        world.tree.watch.answer(&path),
-        Some(stat),
-        "its own answer stands"
-    );
 }
 
 fn bytes(world: &World, name: &str) -> Vec<u8> {
