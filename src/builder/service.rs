@@ -176,6 +176,10 @@ impl Builder {
         if timeout(END_WITHIN, connections.finished()).await.is_err() {
             tracing::warn!("some connections did not end");
         }
+        // Their actions are ended and give their slots back when nothing of them is left.
+        if !shared.is_idle_within(END_WITHIN).await {
+            tracing::warn!("some actions did not end");
+        }
         Ok(())
     }
 
@@ -227,13 +231,14 @@ impl Shared {
     async fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
         self.admission.drain();
-        let idle = || (self.admission.running() == 0).then_some(());
-        let waited = self
-            .condition
-            .wait(Patience::plain(DRAIN_WITHIN), || 0, idle)
-            .await;
-        if waited.is_none() {
+        if !self.is_idle_within(DRAIN_WITHIN).await {
             tracing::warn!(running = self.admission.running(), "actions are cut off");
         }
+    }
+
+    async fn is_idle_within(&self, patience: Duration) -> bool {
+        let idle = || (self.admission.running() == 0).then_some(());
+        let waited = self.condition.wait(Patience::plain(patience), || 0, idle);
+        waited.await.is_some()
     }
 }
