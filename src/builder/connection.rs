@@ -150,6 +150,15 @@ pub(super) async fn serve(builder: Arc<Shared>, peer: Peer) {
         );
         return;
     }
+    let shared = Arc::clone(&builder);
+    let Some(_visit) = shared.visitors.admit(&identity) else {
+        tracing::warn!(client = %identity, "refused: too many connections with one name");
+        connection.close(
+            VarInt::from_u32(close::NOT_ALLOWED),
+            b"too many connections with one name",
+        );
+        return;
+    };
     tracing::info!(client = %identity, "connected");
     let client = Arc::new(Client {
         wanted: Wanted::new(Arc::clone(&builder.condition)),
