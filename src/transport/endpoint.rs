@@ -16,6 +16,9 @@ use super::{FrameError, TransportError, tuning};
 
 /// Unfinished handshakes kept; more are dropped until some finish.
 const HANDSHAKES: usize = 1024;
+/// Unfinished handshakes above which whoever arrives has to prove its address first, which takes it a round trip
+/// (RFC 9000 §8.1.2): forged addresses then cost no handshake.
+const UNPROVEN_HANDSHAKES: usize = 64;
 /// Bytes buffered for one connection that is not accepted yet, and for all of them.
 const HANDSHAKE_BUFFER: u64 = 64 << 10;
 const HANDSHAKE_BUFFERS: u64 = 16 << 20;
@@ -70,6 +73,8 @@ pub struct Endpoint {
     /// One for all connections until it is renewed: sessions resume only with what they were made with.
     client: Mutex<quinn::ClientConfig>,
     renewal: Option<Renewal>,
+    /// Counts the [`Arriving`] of this endpoint.
+    arriving: Arc<()>,
     /// For targets of the other address family, made when first needed.
     other_family: Mutex<Option<quinn::Endpoint>>,
 }
@@ -94,6 +99,7 @@ impl Endpoint {
             main,
             client: Mutex::new(client),
             renewal: None,
+            arriving: Arc::default(),
             other_family: Mutex::new(None),
         })
     }
@@ -206,9 +212,20 @@ impl Endpoint {
 
     /// The next connection that asks; `None` when the endpoint is closed.
     pub async fn accept(&self) -> Option<Arriving> {
-        let incoming = self.main.accept().await?;
-        self.renew();
-        Some(Arriving(incoming))
+        loop {
+            let incoming = self.main.accept().await?;
+            let unfinished = Arc::strong_count(&self.arriving) - 1;
+            if unfinished >= UNPROVEN_HANDSHAKES && !incoming.remote_address_validated() {
+                // Fails only for an address that is proven.
+                let _ = incoming.retry();
+                continue;
+            }
+            self.renew();
+            return Some(Arriving {
+                incoming,
+                counted: Arc::clone(&self.arriving),
+            });
+        }
     }
 
     /// Closes every connection and waits a moment for the farewells to leave.
@@ -227,24 +244,32 @@ impl Endpoint {
 
 /// A connection that asks to be accepted.
 #[derive(Debug)]
-pub struct Arriving(quinn::Incoming);
+pub struct Arriving {
+    incoming: quinn::Incoming,
+    /// While its handshake is unfinished.
+    counted: Arc<()>,
+}
 
 impl Arriving {
     /// Where it comes from.
     pub fn remote_address(&self) -> SocketAddr {
-        self.0.remote_address()
+        self.incoming.remote_address()
     }
 
     /// Finishes the handshake and the hellos, within [`tuning::HANDSHAKE_TIMEOUT`]. To be awaited in a task of its
     /// own: a slow peer must not hold up the next.
     pub async fn finish(self, hello: &Hello) -> Result<Peer, TransportError> {
-        let address = self.0.remote_address();
+        let Self {
+            incoming,
+            counted: _counted,
+        } = self;
+        let address = incoming.remote_address();
         let handshake = async {
             let failed = |source: quinn::ConnectionError| TransportError::Connect {
                 peer: address.to_string(),
                 source: Box::new(source),
             };
-            let connection = self.0.accept().map_err(failed)?.await.map_err(failed)?;
+            let connection = incoming.accept().map_err(failed)?.await.map_err(failed)?;
             let Shown {
                 identity,
                 spki: certificate_spki,

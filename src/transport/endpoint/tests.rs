@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::host::clock;
+use crate::host::{clock, task};
 use quicc_certs::{Authority, Credentials};
 use quicc_protocol::version::ALPN;
 
@@ -108,4 +108,32 @@ async fn renewed_credentials_are_shown_on_the_next_connection_to_a_scheduler() {
         keys.push(accepted.certificate_spki);
     }
     assert_ne!(keys[0], keys[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_so_many_handshakes_addresses_are_proven_first() {
+    let farm = Farm::new();
+    let client = Arc::new(farm.client(LONG));
+    let _connecting: Vec<_> = (0..=UNPROVEN_HANDSHAKES)
+        .map(|_| {
+            let (client, address) = (Arc::clone(&client), farm.address);
+            task::spawn("connecting", async move {
+                client
+                    .connect(address, &SCHEDULER.parse().unwrap(), &hello())
+                    .await
+            })
+        })
+        .collect();
+    let mut arriving = Vec::new();
+    for _ in 0..=UNPROVEN_HANDSHAKES {
+        arriving.push(farm.server.accept().await.unwrap());
+    }
+    let proven = arriving
+        .iter()
+        .map(|arriving| arriving.incoming.remote_address_validated());
+    let expected = (0..arriving.len()).map(|number| number == UNPROVEN_HANDSHAKES);
+    assert!(proven.eq(expected));
+    arriving.clear();
+    let [_, accepted] = farm.meet(&client).await;
+    accepted.unwrap();
 }
