@@ -22,7 +22,7 @@ use super::wanted::Wanted;
 use super::{action, blobs, tables};
 use crate::host::task::{self, Task};
 use crate::host::text;
-use crate::transport::{FrameError, Peer, frame, liveness};
+use crate::transport::{FrameError, Peer, frame, liveness, tuning};
 
 /// Unidirectional streams of one client served at once; further ones wait unread. Each holds a message of at
 /// most [`limits::RUN_PAYLOAD`] and a few buffers.
@@ -70,7 +70,8 @@ impl Client {
         latest_first.any(|lease| self.builder.admission.entitles(self.owner.key, *lease))
     }
 
-    fn note_lease(&self, lease: LeaseId) {
+    fn note_lease(&self, lease: LeaseId, connection: &quinn::Connection) {
+        connection.set_receive_window(VarInt::from_u32(tuning::CONNECTION_WINDOW));
         let mut leases = self.leases();
         leases.retain(|known| *known != lease);
         if leases.len() >= LEASES_SHOWN {
@@ -198,7 +199,7 @@ async fn take_messages(client: &Arc<Client>, connection: &quinn::Connection, tas
         let (client, connection) = (Arc::clone(client), connection.clone());
         tasks.keep(task::spawn("message", async move {
             let _permit = permit;
-            match take_message(&client, &mut stream).await {
+            match take_message(&client, &connection, &mut stream).await {
                 Ok(()) | Err(StreamEnd::Broken) => {}
                 Err(StreamEnd::Stop(code)) => {
                     // Fails only for a stream that ended already.
@@ -235,7 +236,11 @@ async fn take_runs(client: &Arc<Client>, connection: &quinn::Connection, tasks: 
     }
 }
 
-async fn take_message(client: &Arc<Client>, stream: &mut RecvStream) -> Result<(), StreamEnd> {
+async fn take_message(
+    client: &Arc<Client>,
+    connection: &quinn::Connection,
+    stream: &mut RecvStream,
+) -> Result<(), StreamEnd> {
     let first = timeout(FIRST_MESSAGE, frame::receive(stream, limits::RUN_PAYLOAD));
     let frame = first.await.map_err(|_| StreamEnd::Stop(close::CANCELLED))??;
     let Some(frame) = frame else { return Ok(()) };
@@ -243,7 +248,7 @@ async fn take_message(client: &Arc<Client>, stream: &mut RecvStream) -> Result<(
         let shown: LeasePresented = frame.open()?;
         let key = client.owner.key;
         match client.builder.admission.present(key, &shown).await {
-            Ok(()) => client.note_lease(shown.lease),
+            Ok(()) => client.note_lease(shown.lease, connection),
             Err(reason) => {
                 tracing::warn!(client = %client.owner.identity, lease = shown.lease, reason, "a lease was not taken");
             }

@@ -357,7 +357,7 @@ fn server_config(server: rustls::ServerConfig) -> Result<quinn::ServerConfig, Tr
     let crypto = QuicServerConfig::try_from(server).map_err(configuration)?;
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     server
-        .transport_config(tuning::transport())
+        .transport_config(tuning::arriving_transport())
         .max_incoming(HANDSHAKES)
         .incoming_buffer_size(HANDSHAKE_BUFFER)
         .incoming_buffer_size_total(HANDSHAKE_BUFFERS);
