@@ -6,6 +6,7 @@ use quicc_protocol::message::refusal::RefusalCode;
 use quicc_protocol::message::run::Exit;
 use quicc_protocol::message::table::TableOpen;
 
+use crate::protocol::is_closed_with;
 use crate::world::{SLOTS, World, within};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,6 +67,20 @@ async fn without_a_lease_neither_tables_nor_blobs_are_taken() {
     let (answer, asked) = alice.run_counting(&alice.request("exit 0", &[])).await;
     answer.outcome();
     assert!(asked.contains(&blob), "it was kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_does_not_go_on_without_a_lease() {
+    let world = World::new().await;
+    let mut client = world.ready_client("alice").await;
+    client.run(&client.request("exit 0", &[])).await.outcome();
+    world.lease_ends.send(1).unwrap();
+    let request = client.request("exit 0", &[]);
+    let ended = async { while !matches!(client.run(&request).await, crate::client::Answer::Refused(_)) {} };
+    within(ended).await;
+    client.tell_file("/client/a", b"too late", false).await;
+    let closed = within(client.peer.connection.closed()).await;
+    assert!(is_closed_with(&closed, close::NOT_ALLOWED), "{closed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
