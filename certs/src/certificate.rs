@@ -26,8 +26,8 @@ pub enum CertificateError {
 
 /// When the certificate expires, in seconds since the Unix epoch; 0 if before.
 ///
-/// TLS checks dates in full handshakes only, not when a session is resumed: whoever accepts a connection asks
-/// this.
+/// TLS checks dates in full handshakes only, not when a session is resumed: whoever makes or accepts a connection
+/// asks this.
 pub fn certificate_expiry(der: &[u8]) -> Result<u64, CertificateError> {
     let expiry = parse(der)?.validity().not_after.timestamp();
     Ok(u64::try_from(expiry).unwrap_or(0))

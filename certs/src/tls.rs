@@ -2,8 +2,8 @@
 //! 0-RTT. Decides who is of the cluster, never who may do what: callers ask [`crate::peer_identity`] and
 //! [`crate::Identity::require`] about every connection.
 //!
-//! A resumed session is not verified again and early data may be replayed. Whoever accepts a connection
-//! checks [`crate::certificate_expiry`] himself and lets only requests without effects run early. Sessions
+//! A resumed session is not verified again and early data may be replayed. Whoever makes or accepts a connection
+//! checks [`crate::certificate_expiry`] himself, at once and for as long as it lasts, and lets only requests without effects run early. Sessions
 //! resume only between the same two configurations, so a process keeps one of each kind per identity.
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! One action from its request to its outcome. Whatever is cancelled on the way leaves nothing: slot, processes
-//! and directories go with the future.
+//! One action from its request to its outcome. Whatever is cancelled on the way leaves nothing: processes are ended and
+//! disk work stops where it can, and slot and directories go with the last of them.
 
 use std::sync::Arc;
 
@@ -81,11 +81,12 @@ async fn perform(
         .admission
         .admit(client.owner.key, request.lease)
         .await
+        .map(Arc::new)
         .map_err(refusals::not_admitted)?;
     let view = inputs::table(client, &request).await?;
-    inputs::fetch(client, &view.mirror, &ids, send).await?;
+    inputs::fetch(client, &view.mirror, &ids, &slot, send).await?;
     let job = Job::lay(client, view, request, ids, slot).await?;
-    let report = job.run(client).await?;
+    let (job, report) = job.run(client).await?;
     let (packed, slot) = job.finish(client, report).await?;
     let may_hold = builder.outcomes.admit(client.owner.key).await;
     // The client may start its next action as soon as it has read this one: its slot is free by then.

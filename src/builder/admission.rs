@@ -82,6 +82,12 @@ impl Admission {
         })
     }
 
+    /// Whether a lease lets its client fill this machine's disk; see [`Slots::entitles`].
+    pub(super) fn entitles(&self, client: ClientKey, lease: LeaseId) -> bool {
+        let time = self.authority.time();
+        time.is_some_and(|time| self.slots().entitles(client, lease, time))
+    }
+
     /// The scheduler took a lease back.
     pub(super) fn end(&self, lease: LeaseId) {
         // Before its first word there is no time: kept until other ends need the room.

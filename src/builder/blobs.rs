@@ -1,4 +1,5 @@
-//! A blob stream: bytes that go to the store as they come, and from there to whoever waits.
+//! A blob stream: bytes that go to the store as they come, and from there to whoever waits. Bytes nobody of this client
+//! waits for go nowhere: a store that many share takes only what a table names, of clients that hold a lease.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -8,8 +9,10 @@ use std::time::Duration;
 use quicc_protocol::close;
 use quicc_protocol::message::blob::{BlobBatch, Body};
 use quinn::RecvStream;
+use tokio::io::AsyncReadExt;
 
-use super::connection::{Client, StreamEnd, blocking};
+use super::condition::Patience;
+use super::connection::{Client, LEASE_PATIENCE, StreamEnd, blocking};
 use crate::store::{CasError, Writer};
 use crate::transport::FrameError;
 use crate::transport::frame;
@@ -20,6 +23,14 @@ mod impatient;
 
 /// How long the next byte of a body may take to come. Whoever waits for the blob may then ask for it anew.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
+/// How long a batch waits for the client's tables to name its blobs: it may overtake the records that do, which count
+/// as progress.
+const NAMED_WITHIN: Patience = Patience {
+    patience: Duration::from_secs(2),
+    total: Duration::from_secs(60),
+};
+/// Bytes read at once of a body that is not kept.
+const SKIP_CHUNK: usize = 64 << 10;
 
 /// Receives the bodies of a batch.
 pub(super) async fn receive(
@@ -27,13 +38,18 @@ pub(super) async fn receive(
     stream: &mut RecvStream,
     batch: BlobBatch,
 ) -> Result<(), StreamEnd> {
+    if !client.is_entitled_within(LEASE_PATIENCE).await {
+        return Err(StreamEnd::Stop(close::NOT_ALLOWED));
+    }
     let mut stream = Impatient::new(stream, STALLED_AFTER);
     let claims = client.wanted.claims();
     claims.take_over(batch.bodies.iter().map(|body| &body.digest));
+    named(client, &batch).await;
     for (number, body) in batch.bodies.iter().enumerate() {
-        let kept = keep(client, &mut stream, body).await;
+        let kept = take(client, &mut stream, body).await;
         match kept {
-            Ok(()) => {
+            Ok(Taken::Skipped) => {}
+            Ok(Taken::Stored) => {
                 client.wanted.arrived(&body.digest);
                 client.builder.condition.notify();
                 put_in_place(client, body).await?;
@@ -57,6 +73,64 @@ pub(super) async fn receive(
                 return Err(StreamEnd::Stop(close::CANCELLED));
             }
         }
+    }
+    Ok(())
+}
+
+/// Waits, within bounds, until each blob of a batch is named by a table of the client's or is stored already.
+async fn named(client: &Arc<Client>, batch: &BlobBatch) {
+    let Client { builder, owner, .. } = &**client;
+    let mut known = 0;
+    let look = || {
+        while let Some(Body { digest, .. }) = batch.bodies.get(known) {
+            if !builder.cas.has(digest) && !builder.views.await_blob(owner, digest) {
+                return None;
+            }
+            known += 1;
+        }
+        Some(())
+    };
+    let progress = || builder.views.told(owner);
+    // Those that stay unknown are skipped.
+    let _ = builder.condition.wait(NAMED_WITHIN, progress, look).await;
+}
+
+/// What became of a body.
+enum Taken {
+    /// The store has the blob.
+    Stored,
+    /// Nobody of this client waits for it, or does any more.
+    Skipped,
+}
+
+async fn take(
+    client: &Arc<Client>,
+    stream: &mut Impatient<'_, RecvStream>,
+    body: &Body,
+) -> Result<Taken, Loss> {
+    let Client { builder, owner, .. } = &**client;
+    if builder.views.await_blob(owner, &body.digest) {
+        keep(client, stream, body).await.map(|()| Taken::Stored)
+    } else {
+        let skipped = skip(stream, body, &client.received).await;
+        skipped.map(|()| Taken::Skipped).map_err(Loss::Stream)
+    }
+}
+
+/// Passes over a body without decoding it.
+async fn skip(
+    stream: &mut Impatient<'_, RecvStream>,
+    body: &Body,
+    count: &AtomicU64,
+) -> Result<(), FrameError> {
+    let mut rest = stream.take(body.wire_size);
+    let mut chunk = vec![0; SKIP_CHUNK.min(body.wire_size as usize)];
+    while rest.limit() > 0 {
+        match rest.read(&mut chunk).await {
+            Ok(0) => return Err(FrameError::CutShort),
+            Ok(length) => count.fetch_add(length as u64, Ordering::Relaxed),
+            Err(source) => return Err(FrameError::Broken { source }),
+        };
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! One client's connection: takes its streams, hands each to the file of its kind, closes the connection of a
 //! client that breaks the protocol.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quicc_certs::Role;
+use quicc_protocol::identifiers::LeaseId;
 use quicc_protocol::message::blob::BlobBatch;
 use quicc_protocol::message::run::LeasePresented;
 use quicc_protocol::message::table::TableOpen;
@@ -14,13 +15,14 @@ use quinn::{RecvStream, VarInt};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::condition::Patience;
 use super::service::Shared;
 use super::views::Owner;
 use super::wanted::Wanted;
 use super::{action, blobs, tables};
 use crate::host::task::{self, Task};
 use crate::host::text;
-use crate::transport::{FrameError, Peer, frame, liveness};
+use crate::transport::{FrameError, Peer, frame, liveness, tuning};
 
 /// Unidirectional streams of one client served at once; further ones wait unread. Each holds a message of at
 /// most [`limits::RUN_PAYLOAD`] and a few buffers.
@@ -29,6 +31,11 @@ const STREAMS: usize = 64;
 const TABLE_STREAMS: usize = 16;
 /// Run streams of one client served at once, most of which wait or were refused.
 const RUN_STREAMS: usize = 256;
+/// How long a table that is opened and a batch of blobs wait for a lease to be shown, which travels on a stream of
+/// its own. Longer than a lease waits for the scheduler's first word.
+pub(super) const LEASE_PATIENCE: Duration = Duration::from_secs(2);
+/// Leases shown on one connection before those that entitle to nothing any more are forgotten.
+const LEASES_SHOWN: usize = 64;
 /// Time for the first message of a stream to arrive.
 pub(super) const FIRST_MESSAGE: Duration = Duration::from_secs(30);
 
@@ -41,6 +48,43 @@ pub(super) struct Client {
     /// Bytes of blobs received: progress, for those who wait for some.
     pub(super) received: AtomicU64,
     tables: Semaphore,
+    /// Leases shown on this connection whose tickets held. What bounds them is the builder's bound on all leases.
+    leases: Mutex<Vec<LeaseId>>,
+}
+
+impl Client {
+    /// Waits until the client may fill this machine's disk: until a lease it showed on this connection is in force.
+    /// `false` when none is within `patience`.
+    pub(super) async fn is_entitled_within(&self, patience: Duration) -> bool {
+        let look = || self.is_entitled().then_some(());
+        let condition = &self.builder.condition;
+        condition
+            .wait(Patience::plain(patience), || 0, look)
+            .await
+            .is_some()
+    }
+
+    fn is_entitled(&self) -> bool {
+        let leases = self.leases();
+        let mut latest_first = leases.iter().rev();
+        latest_first.any(|lease| self.builder.admission.entitles(self.owner.key, *lease))
+    }
+
+    fn note_lease(&self, lease: LeaseId, connection: &quinn::Connection) {
+        connection.set_receive_window(VarInt::from_u32(tuning::CONNECTION_WINDOW));
+        let mut leases = self.leases();
+        leases.retain(|known| *known != lease);
+        if leases.len() >= LEASES_SHOWN {
+            leases.retain(|known| self.builder.admission.entitles(self.owner.key, *known));
+        }
+        leases.push(lease);
+        drop(leases);
+        self.builder.condition.notify();
+    }
+
+    fn leases(&self) -> MutexGuard<'_, Vec<LeaseId>> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Why a stream of the client's is served no further.
@@ -48,6 +92,8 @@ pub(super) struct Client {
 pub(super) enum StreamEnd {
     /// The client broke the protocol: its connection is closed with this reason.
     Misbehaviour(String),
+    /// The client does what takes a lease, without one: its connection is closed.
+    NoLease,
     /// The stream broke by itself.
     Broken,
     /// The client is told to stop sending, with a code of [`close`].
@@ -105,6 +151,15 @@ pub(super) async fn serve(builder: Arc<Shared>, peer: Peer) {
         );
         return;
     }
+    let shared = Arc::clone(&builder);
+    let Some(_visit) = shared.visitors.admit(&identity) else {
+        tracing::warn!(client = %identity, "refused: too many connections with one name");
+        connection.close(
+            VarInt::from_u32(close::NOT_ALLOWED),
+            b"too many connections with one name",
+        );
+        return;
+    };
     tracing::info!(client = %identity, "connected");
     let client = Arc::new(Client {
         wanted: Wanted::new(Arc::clone(&builder.condition)),
@@ -115,6 +170,7 @@ pub(super) async fn serve(builder: Arc<Shared>, peer: Peer) {
         },
         received: AtomicU64::new(0),
         tables: Semaphore::new(TABLE_STREAMS),
+        leases: Mutex::default(),
     });
     let watched = connection.clone();
     let _liveness = task::spawn("liveness", async move { liveness::watch(watched).await });
@@ -143,11 +199,18 @@ async fn take_messages(client: &Arc<Client>, connection: &quinn::Connection, tas
         let (client, connection) = (Arc::clone(client), connection.clone());
         tasks.keep(task::spawn("message", async move {
             let _permit = permit;
-            match take_message(&client, &mut stream).await {
+            match take_message(&client, &connection, &mut stream).await {
                 Ok(()) | Err(StreamEnd::Broken) => {}
                 Err(StreamEnd::Stop(code)) => {
                     // Fails only for a stream that ended already.
                     let _ = stream.stop(VarInt::from_u32(code));
+                }
+                Err(StreamEnd::NoLease) => {
+                    tracing::info!(client = %client.owner.identity, "a table goes on without a lease");
+                    connection.close(
+                        VarInt::from_u32(close::NOT_ALLOWED),
+                        b"no lease in force was shown",
+                    );
                 }
                 Err(StreamEnd::Misbehaviour(reason)) => {
                     tracing::warn!(client = %client.owner.identity, reason, "the client breaks the protocol");
@@ -173,15 +236,22 @@ async fn take_runs(client: &Arc<Client>, connection: &quinn::Connection, tasks: 
     }
 }
 
-async fn take_message(client: &Arc<Client>, stream: &mut RecvStream) -> Result<(), StreamEnd> {
+async fn take_message(
+    client: &Arc<Client>,
+    connection: &quinn::Connection,
+    stream: &mut RecvStream,
+) -> Result<(), StreamEnd> {
     let first = timeout(FIRST_MESSAGE, frame::receive(stream, limits::RUN_PAYLOAD));
     let frame = first.await.map_err(|_| StreamEnd::Stop(close::CANCELLED))??;
     let Some(frame) = frame else { return Ok(()) };
     if frame.is::<LeasePresented>() {
         let shown: LeasePresented = frame.open()?;
         let key = client.owner.key;
-        if let Err(reason) = client.builder.admission.present(key, &shown).await {
-            tracing::warn!(client = %client.owner.identity, lease = shown.lease, reason, "a lease was not taken");
+        match client.builder.admission.present(key, &shown).await {
+            Ok(()) => client.note_lease(shown.lease, connection),
+            Err(reason) => {
+                tracing::warn!(client = %client.owner.identity, lease = shown.lease, reason, "a lease was not taken");
+            }
         }
         Ok(())
     } else if frame.is::<TableOpen>() {

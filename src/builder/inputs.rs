@@ -12,6 +12,7 @@ use quicc_protocol::message::refusal::{Refusal, RefusalCode};
 use quicc_protocol::message::run::RunRequest;
 use quinn::SendStream;
 
+use super::admission::HeldSlot;
 use super::condition::Patience;
 use super::connection::{Client, blocking};
 use super::mirror::{Mirror, Needs};
@@ -76,11 +77,13 @@ pub(super) async fn table(client: &Arc<Client>, request: &RunRequest) -> Result<
 /// Blobs by digest, with their sizes.
 type Blobs = BTreeMap<BlobDigest, u64>;
 
-/// Waits until the entries have their bytes; asks the client for those nobody asked for or announced yet.
+/// Waits until the entries have their bytes; asks the client for those nobody asked for or announced yet. Disk work
+/// that outlasts a cancelled action keeps its `slot`.
 pub(super) async fn fetch(
     client: &Arc<Client>,
     mirror: &Arc<Mirror>,
     ids: &[EntryId],
+    slot: &Arc<HeldSlot>,
     send: &mut SendStream,
 ) -> Result<(), Refusal> {
     let ids: Arc<[EntryId]> = ids.into();
@@ -88,7 +91,7 @@ pub(super) async fn fetch(
     let claims = client.wanted.claims();
     let mut waiter = condition.waiter(UNASKED, 0);
     loop {
-        let Some(missing) = missing(client, mirror, &ids, &claims).await? else {
+        let Some(missing) = missing(client, mirror, &ids, slot, &claims).await? else {
             return Ok(());
         };
         if missing.values().sum::<u64>() > UNASKED_BYTES || !waiter.changed(|| 0).await {
@@ -97,7 +100,7 @@ pub(super) async fn fetch(
     }
     let progress = || client.received.load(Ordering::Relaxed);
     let mut waiter = condition.waiter(INPUTS, progress());
-    while let Some(missing) = missing(client, mirror, &ids, &claims).await? {
+    while let Some(missing) = missing(client, mirror, &ids, slot, &claims).await? {
         let mut digests = claims.claim(missing.keys());
         // What came since the look above is claimed by nobody any more.
         digests.retain(|digest| !client.builder.cas.has(digest));
@@ -121,12 +124,17 @@ async fn missing(
     client: &Arc<Client>,
     mirror: &Arc<Mirror>,
     ids: &Arc<[EntryId]>,
+    slot: &Arc<HeldSlot>,
     claims: &Claims<'_>,
 ) -> Result<Option<Blobs>, Refusal> {
     let (cas, mirror, ids) = (client.builder.cas.clone(), Arc::clone(mirror), Arc::clone(ids));
-    let looked = blocking(move || match mirror.needs(&ids) {
-        Needs::Blobs(blobs) => put_in_place(&cas, &mirror, &ids, blobs),
-        needs => Some(needs),
+    let slot = Arc::clone(slot);
+    let looked = blocking(move || {
+        let _slot = slot;
+        match mirror.needs(&ids) {
+            Needs::Blobs(blobs) => put_in_place(&cas, &mirror, &ids, blobs),
+            needs => Some(needs),
+        }
     });
     match looked.await.map_err(|_| refusals::ending())? {
         Some(Needs::Nothing) => Ok(None),

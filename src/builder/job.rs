@@ -20,6 +20,7 @@ use super::mirror::{Mirror, Needs};
 use super::outcome::{self, Packed};
 use super::refusals;
 use super::views::Use;
+use crate::host::task::{self, Unwanted};
 use crate::sandbox::{self, Plan, Report, SandboxError, Stage, Terminal};
 use crate::store::discard::OwnedDirectory;
 
@@ -33,7 +34,7 @@ pub(super) struct Job {
     plan: Plan,
     /// Holds the directories, and removes them.
     _directory: OwnedDirectory,
-    slot: HeldSlot,
+    slot: Arc<HeldSlot>,
 }
 
 impl Job {
@@ -43,7 +44,7 @@ impl Job {
         view: Use,
         request: RunRequest,
         mut ids: Vec<EntryId>,
-        slot: HeldSlot,
+        slot: Arc<HeldSlot>,
     ) -> Result<Self, Refusal> {
         ids.extend(request.outputs.iter().map(|output| output.directory));
         let builder = Arc::clone(&client.builder);
@@ -73,12 +74,17 @@ impl Job {
         laying.await.map_err(|_| refusals::ending())?
     }
 
-    /// Runs its steps to their end.
-    pub(super) async fn run(&self, client: &Arc<Client>) -> Result<Report, Refusal> {
-        let executable = &client.builder.config.executable;
-        run_patiently(|| sandbox::run(executable, &self.plan))
-            .await
-            .map_err(|error| not_run(&error, self.mirror_changed()))
+    /// Runs its steps to their end. Dropping the future ends it; slot and directories go once no process of it is
+    /// left.
+    pub(super) async fn run(self, client: &Arc<Client>) -> Result<(Self, Report), Refusal> {
+        let executable = client.builder.config.executable.clone();
+        let running = task::to_its_end("sandbox", async move |unwanted: Unwanted| {
+            let run = || sandbox::run_until(&executable, &self.plan, unwanted.clone().told());
+            let ran = run_patiently(run).await;
+            ran.map_err(|error| not_run(&error, self.mirror_changed()))
+                .map(|report| (self, report))
+        });
+        running.await.ok_or_else(refusals::ending)?
     }
 
     /// Reads and compresses what the run left; gives the slot back for whoever holds the result in memory.
@@ -86,7 +92,7 @@ impl Job {
         self,
         client: &Arc<Client>,
         report: Report,
-    ) -> Result<(Packed, HeldSlot), Refusal> {
+    ) -> Result<(Packed, Arc<HeldSlot>), Refusal> {
         let file_limit = client.builder.config.limits.file_bytes;
         let finishing = blocking(move || {
             let collected = collect::collect(&self.layout, file_limit).map_err(|error| match &error {

@@ -27,6 +27,7 @@ pub mod slots;
 mod tables;
 pub mod tree;
 pub mod views;
+mod visitors;
 mod wanted;
 
 pub use config::BuilderConfig;

@@ -19,6 +19,7 @@ use super::connection::{self, Tasks};
 use super::outcome::Unread;
 use super::registration;
 use super::views::Views;
+use super::visitors::Visitors;
 use crate::host::files::{FileError, PathContext};
 use crate::host::task;
 use crate::sandbox::{self, SandboxError};
@@ -30,12 +31,17 @@ mod jobs;
 
 /// Clients connected at once, unfinished handshakes included.
 pub const CONNECTIONS: usize = 1024;
+/// Connections at once with one certificate name: a machine that dials in a loop leaves room for others.
+pub const CONNECTIONS_PER_NAME: usize = 64;
 /// How long running actions may go on when the builder is told to end.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// How long connections may take to end once they are closed.
 const END_WITHIN: Duration = Duration::from_secs(5);
 /// Outcomes in memory that one client has not read, beyond those of running actions: so many per slot.
 const OUTCOMES_PER_SLOT: usize = 2;
+/// Outcomes in memory that nobody has read, of all clients together, for each of those: beyond it even a client that
+/// reads waits for others to.
+const CLIENTS_UNREAD: usize = 8;
 /// What [`Hello::role`] says of a builder.
 const HELLO_ROLE: u8 = 2;
 
@@ -96,6 +102,8 @@ pub(super) struct Shared {
     pub(super) views: Arc<Views>,
     pub(super) admission: Arc<Admission>,
     pub(super) condition: Arc<Condition>,
+    /// Clients connected, by name.
+    pub(super) visitors: Visitors,
     /// Bounds the outcomes in memory.
     pub(super) outcomes: Unread,
     /// The user jobs run as, where that is not this process's.
@@ -176,6 +184,10 @@ impl Builder {
         if timeout(END_WITHIN, connections.finished()).await.is_err() {
             tracing::warn!("some connections did not end");
         }
+        // Their actions are ended and give their slots back when nothing of them is left.
+        if !shared.is_idle_within(END_WITHIN).await {
+            tracing::warn!("some actions did not end");
+        }
         Ok(())
     }
 
@@ -191,7 +203,11 @@ impl Builder {
         let views = Views::new(mirrors(&config), discarder, cas.clone(), config.mirror_limit);
         Shared {
             admission: Admission::new(config.slots, authority, Arc::clone(&condition)),
-            outcomes: Unread::new(OUTCOMES_PER_SLOT * config.slots as usize),
+            outcomes: Unread::new(
+                OUTCOMES_PER_SLOT * config.slots as usize,
+                CLIENTS_UNREAD * OUTCOMES_PER_SLOT * config.slots as usize,
+            ),
+            visitors: Visitors::new(CONNECTIONS_PER_NAME),
             job_owner: sandbox::job_uid(),
             job_directories,
             draining: AtomicBool::new(false),
@@ -227,13 +243,14 @@ impl Shared {
     async fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
         self.admission.drain();
-        let idle = || (self.admission.running() == 0).then_some(());
-        let waited = self
-            .condition
-            .wait(Patience::plain(DRAIN_WITHIN), || 0, idle)
-            .await;
-        if waited.is_none() {
+        if !self.is_idle_within(DRAIN_WITHIN).await {
             tracing::warn!(running = self.admission.running(), "actions are cut off");
         }
+    }
+
+    async fn is_idle_within(&self, patience: Duration) -> bool {
+        let idle = || (self.admission.running() == 0).then_some(());
+        let waited = self.condition.wait(Patience::plain(patience), || 0, idle);
+        waited.await.is_some()
     }
 }

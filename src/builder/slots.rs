@@ -131,6 +131,12 @@ impl Slots {
         self.leases.contains_key(&(client, lease))
     }
 
+    /// Whether a lease of the client's is in force, or an action runs under it still.
+    pub fn entitles(&self, client: ClientKey, lease: LeaseId, time: LeaseTime) -> bool {
+        let lease = self.leases.get(&(client, lease));
+        lease.is_some_and(|lease| lease.running > 0 || lease.in_force(time, self.scheduler_seen))
+    }
+
     /// The scheduler took a lease back at the second `now` of its clock: it starts nothing more, be its ticket
     /// shown before or after. What runs goes on.
     pub fn end(&mut self, lease: LeaseId, now: u64) {
@@ -253,6 +259,21 @@ mod tests {
         );
         check(ALICE, 2, at(0), Err(RefusalCode::NotAllowed));
         check(BOB, 1, at(0), Err(RefusalCode::NotAllowed));
+    }
+
+    #[test]
+    fn a_lease_entitles_while_it_is_in_force_or_an_action_of_it_runs() {
+        let mut slots = slots(1, &[(ALICE, 1, 1, 100)]);
+        assert!(slots.entitles(ALICE, 1, at(99)) && !slots.entitles(ALICE, 1, at(100)));
+        assert!(!slots.entitles(BOB, 1, at(0)) && !slots.entitles(ALICE, 2, at(0)));
+        let running = slots.admit(ALICE, 1, at(0)).unwrap();
+        slots.end(1, 0);
+        assert!(
+            slots.entitles(ALICE, 1, at(100)),
+            "its action waits for blobs, say"
+        );
+        slots.release(running);
+        assert!(!slots.entitles(ALICE, 1, at(0)));
     }
 
     #[test]

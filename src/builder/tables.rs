@@ -1,13 +1,14 @@
 //! A table stream: one view told by its client, for as long as the stream lasts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quicc_protocol::message::Extensions;
 use quicc_protocol::message::table::{TableOpen, TableRecords};
 use quicc_protocol::{close, limits};
 use quinn::RecvStream;
 
-use super::connection::{Client, StreamEnd, blocking};
+use super::connection::{self, Client, StreamEnd, blocking};
 use super::mirror::MirrorError;
 use super::views::{Feed, ViewError};
 use crate::transport::frame;
@@ -16,6 +17,10 @@ use crate::transport::frame;
 /// out because the builder has them. Without it the table is told from its first record.
 const RESUME_POSITION: u16 = 1;
 
+/// How long records wait for a lease: one may run out while its successor is on the way, and nobody works without
+/// one for longer.
+const LEASE_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Follows the stream that begins with `open`.
 pub(super) async fn follow(
     client: &Arc<Client>,
@@ -23,6 +28,9 @@ pub(super) async fn follow(
     open: TableOpen,
 ) -> Result<(), StreamEnd> {
     let resume = resume_position(&open.extensions)?;
+    if !client.is_entitled_within(connection::LEASE_PATIENCE).await {
+        return Err(StreamEnd::Stop(close::NOT_ALLOWED));
+    }
     let opening = Arc::clone(client);
     let opened = blocking(move || {
         let views = &opening.builder.views;
@@ -61,6 +69,9 @@ async fn records(
             continue;
         }
         let TableRecords { records } = frame.open()?;
+        if !client.is_entitled_within(LEASE_PATIENCE).await {
+            return Err(StreamEnd::NoLease);
+        }
         if !feed.is_current() {
             return Err(StreamEnd::Stop(close::CANCELLED));
         }

@@ -20,6 +20,9 @@ use crate::store::evict::Ledger;
 
 /// Views kept at once; the one used longest ago gives way.
 pub const VIEWS: usize = 64;
+/// Views among them of clients with one name, whose own one used longest ago gives way: many machines may share a
+/// name, and none is to drive out all the others.
+pub const VIEWS_PER_NAME: usize = VIEWS / 2;
 
 /// Who may name a view: a renewed certificate with another key is another owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +49,7 @@ pub enum ViewError {
         view: ViewId,
     },
     /// Every view that could give way is in use.
-    #[error("{VIEWS} views are in use")]
+    #[error("{VIEWS} views are in use, or {VIEWS_PER_NAME} of one client")]
     Full,
     /// Its directory cannot be made.
     #[error(transparent)]
@@ -162,9 +165,8 @@ impl Views {
             inner.ledger.touch(&view);
             return Ok(self.feed(view, stream, mirror, superseded));
         }
-        if !inner.views.contains_key(&view) && inner.views.len() >= VIEWS {
-            let oldest = inner.ledger.oldest_idle().ok_or(ViewError::Full)?;
-            inner.forget(&oldest);
+        if !inner.views.contains_key(&view) {
+            inner.make_room(&owner.identity)?;
         }
         let directory = self.discarder.create(self.directory.join(stream.to_string()))?;
         let mirror = Arc::new(Mirror::create(directory, self.cas.clone(), self.limit)?);
@@ -209,6 +211,20 @@ impl Views {
             .is_some_and(|known| known.stream.is_some())
     }
 
+    /// Whether a file in a view of `owner` waits for a blob. Never waits for the disk.
+    pub fn await_blob(&self, owner: &Owner, digest: &BlobDigest) -> bool {
+        let inner = self.inner();
+        let mut own = inner.views.values().filter(|known| known.owner == *owner);
+        own.any(|known| known.mirror.may_await(digest))
+    }
+
+    /// Records applied to the views of `owner`: grows while its tables are followed.
+    pub fn told(&self, owner: &Owner) -> u64 {
+        let inner = self.inner();
+        let own = inner.views.values().filter(|known| known.owner == *owner);
+        own.map(|known| *known.mirror.position().borrow()).sum()
+    }
+
     /// Fills what waits for a blob in the views of `owner`. Those of others have their own actions fill them: no
     /// client waits for another's disk work. Blocks on the disk.
     pub fn arrived(&self, owner: &Owner, digest: &BlobDigest) {
@@ -232,7 +248,7 @@ impl Views {
         let current = inner.views.get(&view);
         if current.is_some_and(|known| Arc::ptr_eq(&known.mirror, mirror)) {
             inner.ledger.insert(view, bytes);
-            for victim in inner.ledger.overflow() {
+            for victim in inner.overflow(view) {
                 tracing::info!(view = %victim, "an idle view gives way to another");
                 inner.forget(&victim);
             }
@@ -267,6 +283,49 @@ impl View {
 }
 
 impl Inner {
+    /// Makes room for one more view of a client, among its own first.
+    fn make_room(&mut self, client: &Identity) -> Result<(), ViewError> {
+        let Self { views, ledger, .. } = &*self;
+        let is_own = |view: &ViewId| {
+            views
+                .get(view)
+                .is_some_and(|known| known.owner.identity == *client)
+        };
+        let gives_way = if views.keys().filter(|view| is_own(view)).count() >= VIEWS_PER_NAME {
+            ledger.oldest_idle(is_own)
+        } else if views.len() >= VIEWS {
+            ledger.oldest_idle(|_| true)
+        } else {
+            return Ok(());
+        };
+        self.forget(&gives_way.ok_or(ViewError::Full)?);
+        Ok(())
+    }
+
+    /// Views that give way so that mirrors keep their limit: those of the client that owns `latest` as long as it has
+    /// more than half of all bytes, then whoever's were used longest ago.
+    fn overflow(&mut self, latest: ViewId) -> Vec<ViewId> {
+        let mut victims = Vec::new();
+        while self.ledger.total() > self.ledger.limit() {
+            let Self { views, ledger, .. } = &*self;
+            let owner = views.get(&latest).map(|known| &known.owner.identity);
+            let is_own = |view: &ViewId| views.get(view).map(|known| &known.owner.identity) == owner;
+            let own: u64 = views
+                .keys()
+                .filter(|view| is_own(view))
+                .filter_map(|view| ledger.size(view))
+                .sum();
+            let oldest = ledger.oldest_idle(|view| is_own(view) && *view != latest);
+            let Some(victim) = oldest.filter(|_| own > ledger.limit() / 2) else {
+                break;
+            };
+            self.ledger.remove(&victim);
+            victims.push(victim);
+        }
+        victims.extend(self.ledger.overflow());
+        victims
+    }
+
     fn forget(&mut self, view: &ViewId) {
         self.ledger.remove(view);
         self.views.remove(view);

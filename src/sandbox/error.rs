@@ -71,6 +71,9 @@ pub enum SandboxError {
         /// The end of what it wrote to standard error.
         said: String,
     },
+    /// It was ended because nobody wants its report any more.
+    #[error("the run was cancelled")]
+    Cancelled,
     /// The sandbox did not end when it should have.
     #[error("sandbox gave no report within {} seconds", bound.as_secs())]
     Stuck {

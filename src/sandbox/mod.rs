@@ -41,7 +41,7 @@ pub use identity::{BUILD_UID, job_uid};
 pub use init::init_main;
 pub use plan::{Bind, End, Limit, Limits, MAX_OUTPUT_BYTES, Plan, Report, Step, Terminal};
 pub use probe::{Support, probe};
-pub use run::run;
+pub use run::{run, run_until};
 pub use stage::Stage;
 pub use supervise::supervise_main;
 

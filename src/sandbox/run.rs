@@ -42,8 +42,18 @@ const LAST_WORDS_BYTES: u64 = 4096;
 /// [`SandboxError::Exec`] when a program cannot be executed; everything else says that the sandbox itself
 /// failed. A compiler that fails is a [`Report`].
 pub async fn run(quicc: &Path, plan: &Plan) -> Result<Report, SandboxError> {
+    run_until(quicc, plan, std::future::pending()).await
+}
+
+/// The same until `cancelled`: then its processes are ended, and [`SandboxError::Cancelled`] says that none is left.
+/// For who has to know when that is.
+pub async fn run_until(
+    quicc: &Path,
+    plan: &Plan,
+    cancelled: impl Future<Output = ()>,
+) -> Result<Report, SandboxError> {
     let bound = plan.limits.wall.saturating_add(OVERHEAD_BOUND);
-    timeout(bound, converse(quicc, plan))
+    timeout(bound, converse(quicc, plan, cancelled))
         .await
         .unwrap_or(Err(SandboxError::Stuck { bound }))
 }
@@ -57,11 +67,18 @@ struct Sandbox {
     last_words: ChildStderr,
 }
 
-async fn converse(quicc: &Path, plan: &Plan) -> Result<Report, SandboxError> {
+async fn converse(
+    quicc: &Path,
+    plan: &Plan,
+    cancelled: impl Future<Output = ()>,
+) -> Result<Report, SandboxError> {
     let message = encode(plan)?;
     let mut sandbox = Sandbox::start(quicc)?;
     let bound = judge::output_bytes(&plan.limits) + MESSAGE_SLACK_BYTES;
-    let answer = sandbox.ask(&message, bound).await;
+    let answer = tokio::select! {
+        answer = sandbox.ask(&message, bound) => answer,
+        () = cancelled => Err(SandboxError::Cancelled),
+    };
     sandbox.end().await?;
     match answer? {
         Message::Ended(report) => Ok(report),

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::belief;
 use crate::transport::frame::{self, Frame, FrameError};
-use crate::transport::{Arriving, Peer};
+use crate::transport::{Arriving, Peer, certificate};
 
 /// Messages queued for one peer. A lease is renewed twice a minute; whoever is this far behind does not read.
 pub(super) const OUTBOX: usize = 256;
@@ -132,6 +132,7 @@ async fn converse(peer: Peer, cluster: &Name, reporter: &Reporter) {
             ending = listen(&mut control.receive, identity.role, reporter) => ending,
             ending = tell(&mut control.send, queue, WRITE_WITHIN) => ending,
             ending = dismissed => ending.unwrap_or_else(|_| Ending::new(close::ENDING, "the scheduler is ending")),
+            () = certificate::expiry(&connection) => Ending::new(close::NOT_ALLOWED, "the certificate has expired"),
             Ok(_) = connection.accept_bi() => Ending::new(close::PROTOCOL, "a second stream"),
             Ok(_) = connection.accept_uni() => Ending::new(close::PROTOCOL, "a second stream"),
         }

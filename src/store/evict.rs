@@ -125,6 +125,11 @@ impl<K: Copy + Ord> Ledger<K> {
         self.total + self.reserved
     }
 
+    /// The limit in bytes.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// Number of items.
     pub fn len(&self) -> usize {
         self.items.len()
@@ -184,9 +189,9 @@ impl<K: Copy + Ord> Ledger<K> {
         victims
     }
 
-    /// The item nobody holds that was used longest ago.
-    pub fn oldest_idle(&self) -> Option<K> {
-        let idle = |key: &&K| self.items.get(key).is_some_and(|item| item.pins == 0);
+    /// Of the items that may give way, the one nobody holds that was used longest ago.
+    pub fn oldest_idle(&self, may_give_way: impl Fn(&K) -> bool) -> Option<K> {
+        let idle = |key: &&K| self.items.get(key).is_some_and(|item| item.pins == 0) && may_give_way(key);
         self.order.values().find(idle).copied()
     }
 }

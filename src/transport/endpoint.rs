@@ -1,21 +1,24 @@
 //! UDP endpoints and connections whose peer is known: certificate checked, hello exchanged.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quicc_certs::Identity;
+use quicc_certs::{Identity, Role};
 use quicc_protocol::close;
 use quicc_protocol::version::{Hello, PREFIX};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{EndpointConfig, RecvStream, SendStream, TokioRuntime, VarInt};
-use rustls::pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::certificate::{self, Shown};
 use super::{FrameError, TransportError, tuning};
 
 /// Unfinished handshakes kept; more are dropped until some finish.
 const HANDSHAKES: usize = 1024;
+/// Unfinished handshakes above which whoever arrives has to prove its address first, which takes it a round trip
+/// (RFC 9000 §8.1.2): forged addresses then cost no handshake.
+const UNPROVEN_HANDSHAKES: usize = 64;
 /// Bytes buffered for one connection that is not accepted yet, and for all of them.
 const HANDSHAKE_BUFFER: u64 = 64 << 10;
 const HANDSHAKE_BUFFERS: u64 = 16 << 20;
@@ -46,11 +49,32 @@ pub struct Peer {
     pub control: Control,
 }
 
+/// What an endpoint shows from now on.
+pub struct Renewed {
+    /// To who connects.
+    pub server: Option<rustls::ServerConfig>,
+    /// To whom it connects to.
+    pub client: rustls::ClientConfig,
+}
+
+/// Where an endpoint gets what it shows once that was renewed: asked often, answers only then.
+struct Renewal(Box<dyn Fn() -> Option<Renewed> + Send + Sync>);
+
+impl std::fmt::Debug for Renewal {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Renewal")
+    }
+}
+
 /// A UDP socket that connects and, given a server configuration, accepts.
 #[derive(Debug)]
 pub struct Endpoint {
     main: quinn::Endpoint,
-    client: quinn::ClientConfig,
+    /// One for all connections until it is renewed: sessions resume only with what they were made with.
+    client: Mutex<quinn::ClientConfig>,
+    renewal: Option<Renewal>,
+    /// Counts the [`Arriving`] of this endpoint.
+    arriving: Arc<()>,
     /// For targets of the other address family, made when first needed.
     other_family: Mutex<Option<quinn::Endpoint>>,
 }
@@ -69,15 +93,48 @@ impl Endpoint {
         client: rustls::ClientConfig,
     ) -> Result<Self, TransportError> {
         let server = server.map(server_config).transpose()?;
-        let client = QuicClientConfig::try_from(client).map_err(configuration)?;
-        let mut client = quinn::ClientConfig::new(Arc::new(client));
-        client.transport_config(tuning::transport());
+        let client = client_config(client)?;
         let main = bind_quinn(address, server)?;
         Ok(Self {
             main,
-            client,
+            client: Mutex::new(client),
+            renewal: None,
+            arriving: Arc::default(),
             other_family: Mutex::new(None),
         })
+    }
+
+    /// Asks `renewal` for newer credentials before each connection to a scheduler and for each that arrives. It may
+    /// look at a few files. Not before others: a ticket is for the key that the scheduler saw.
+    pub fn with_renewal(self, renewal: impl Fn() -> Option<Renewed> + Send + Sync + 'static) -> Self {
+        let renewal = Some(Renewal(Box::new(renewal)));
+        Self { renewal, ..self }
+    }
+
+    fn renew(&self) {
+        let Some(renewed) = self.renewal.as_ref().and_then(|renewal| renewal.0()) else {
+            return;
+        };
+        let server = renewed.server.map(server_config).transpose();
+        match (server, client_config(renewed.client)) {
+            (Ok(server), Ok(client)) => {
+                if server.is_some() {
+                    self.main.set_server_config(server);
+                }
+                *self.client() = client;
+                tracing::info!("renewed credentials are in use");
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "renewed credentials are unusable"
+                );
+            }
+        }
+    }
+
+    fn client(&self) -> MutexGuard<'_, quinn::ClientConfig> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The address bound, with the port the kernel chose.
@@ -95,15 +152,23 @@ impl Endpoint {
         expected: &Identity,
         hello: &Hello,
     ) -> Result<Peer, TransportError> {
+        if expected.role == Role::Scheduler {
+            self.renew();
+        }
         let endpoint = self.for_target(address)?;
+        let client = self.client().clone();
         let connect = async {
             let connecting = endpoint
-                .connect_with(self.client.clone(), address, &expected.server_name())
+                .connect_with(client, address, &expected.server_name())
                 .map_err(|source| connect_error(expected, address, source))?;
             let connection = connecting
                 .await
                 .map_err(|source| connect_error(expected, address, source))?;
-            let (found, certificate_spki) = peer_identity(&connection)?;
+            let Shown {
+                identity: found,
+                spki: certificate_spki,
+                ..
+            } = certificate::shown(&connection)?;
             if &found != expected {
                 connection.close(VarInt::from_u32(close::NOT_ALLOWED), b"another peer was meant");
                 return Err(TransportError::WrongPeer {
@@ -147,7 +212,20 @@ impl Endpoint {
 
     /// The next connection that asks; `None` when the endpoint is closed.
     pub async fn accept(&self) -> Option<Arriving> {
-        self.main.accept().await.map(Arriving)
+        loop {
+            let incoming = self.main.accept().await?;
+            let unfinished = Arc::strong_count(&self.arriving) - 1;
+            if unfinished >= UNPROVEN_HANDSHAKES && !incoming.remote_address_validated() {
+                // Fails only for an address that is proven.
+                let _ = incoming.retry();
+                continue;
+            }
+            self.renew();
+            return Some(Arriving {
+                incoming,
+                counted: Arc::clone(&self.arriving),
+            });
+        }
     }
 
     /// Closes every connection and waits a moment for the farewells to leave.
@@ -166,25 +244,37 @@ impl Endpoint {
 
 /// A connection that asks to be accepted.
 #[derive(Debug)]
-pub struct Arriving(quinn::Incoming);
+pub struct Arriving {
+    incoming: quinn::Incoming,
+    /// While its handshake is unfinished.
+    counted: Arc<()>,
+}
 
 impl Arriving {
     /// Where it comes from.
     pub fn remote_address(&self) -> SocketAddr {
-        self.0.remote_address()
+        self.incoming.remote_address()
     }
 
     /// Finishes the handshake and the hellos, within [`tuning::HANDSHAKE_TIMEOUT`]. To be awaited in a task of its
     /// own: a slow peer must not hold up the next.
     pub async fn finish(self, hello: &Hello) -> Result<Peer, TransportError> {
-        let address = self.0.remote_address();
+        let Self {
+            incoming,
+            counted: _counted,
+        } = self;
+        let address = incoming.remote_address();
         let handshake = async {
             let failed = |source: quinn::ConnectionError| TransportError::Connect {
                 peer: address.to_string(),
                 source: Box::new(source),
             };
-            let connection = self.0.accept().map_err(failed)?.await.map_err(failed)?;
-            let (identity, certificate_spki) = peer_identity(&connection)?;
+            let connection = incoming.accept().map_err(failed)?.await.map_err(failed)?;
+            let Shown {
+                identity,
+                spki: certificate_spki,
+                ..
+            } = certificate::shown(&connection)?;
             let (mut send, mut receive) = connection.accept_bi().await.map_err(failed)?;
             let peer_hello = exchange(&connection, &mut send, &mut receive, hello).await?;
             let control = Control { send, receive };
@@ -256,35 +346,18 @@ async fn exchange(
     result
 }
 
-fn peer_identity(connection: &quinn::Connection) -> Result<(Identity, [u8; 32]), TransportError> {
-    let chain = connection
-        .peer_identity()
-        .and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
-    let named = chain
-        .as_deref()
-        .and_then(|chain| chain.first())
-        .ok_or_else(|| "no certificate was shown".to_owned())
-        .and_then(|leaf| {
-            let identity = Identity::from_certificate(leaf).map_err(|error| error.to_string())?;
-            let spki = quicc_certs::spki_hash(leaf).map_err(|error| error.to_string())?;
-            Ok((identity, spki))
-        });
-    named.map_err(|reason| {
-        connection.close(
-            VarInt::from_u32(close::NOT_ALLOWED),
-            b"certificate names no identity",
-        );
-        TransportError::Identity {
-            source: reason.into(),
-        }
-    })
+fn client_config(client: rustls::ClientConfig) -> Result<quinn::ClientConfig, TransportError> {
+    let client = QuicClientConfig::try_from(client).map_err(configuration)?;
+    let mut client = quinn::ClientConfig::new(Arc::new(client));
+    client.transport_config(tuning::transport());
+    Ok(client)
 }
 
 fn server_config(server: rustls::ServerConfig) -> Result<quinn::ServerConfig, TransportError> {
     let crypto = QuicServerConfig::try_from(server).map_err(configuration)?;
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     server
-        .transport_config(tuning::transport())
+        .transport_config(tuning::arriving_transport())
         .max_incoming(HANDSHAKES)
         .incoming_buffer_size(HANDSHAKE_BUFFER)
         .incoming_buffer_size_total(HANDSHAKE_BUFFERS);
@@ -322,3 +395,6 @@ fn bind_socket(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
+
+#[cfg(test)]
+mod tests;

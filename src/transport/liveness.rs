@@ -1,4 +1,4 @@
-//! Whether a peer is still there, noticed sooner than an idle timeout and without mistaking a slow link for a
+//! Whether a peer is still there and may still be, the former noticed sooner than an idle timeout and without mistaking a slow link for a
 //! dead peer.
 //!
 //! A living peer answers our keep-alive pings, so packets arrive at least every [`tuning::KEEP_ALIVE`] plus a
@@ -12,7 +12,7 @@ use std::time::Duration;
 use quicc_protocol::close;
 use quinn::VarInt;
 
-use super::tuning;
+use super::{certificate, tuning};
 
 /// How often arrivals are counted.
 const SAMPLE: Duration = Duration::from_millis(100);
@@ -24,8 +24,16 @@ pub const SILENCE: Duration = Duration::from_millis(2200);
 /// How long a probe waits for the kernel's refusal.
 const PROBE: Duration = Duration::from_millis(150);
 
-/// Returns when the peer is gone or the connection has ended; closes the connection in the first case.
+/// Returns when the peer is gone, its certificate has expired, or the connection has ended; closes the connection in
+/// the first two cases.
 pub async fn watch(connection: quinn::Connection) {
+    tokio::select! {
+        () = certificate::expiry(&connection) => {}
+        () = watch_arrivals(&connection) => {}
+    }
+}
+
+async fn watch_arrivals(connection: &quinn::Connection) {
     let mut heard = connection.stats().udp_rx.datagrams;
     let mut silent_since = tokio::time::Instant::now();
     loop {

@@ -2,6 +2,7 @@
 //!
 //! The only module that configures quinn. Knows envelopes and bodies, never what messages mean.
 
+pub mod certificate;
 pub mod endpoint;
 pub mod frame;
 pub mod liveness;
@@ -69,6 +70,12 @@ pub enum TransportError {
     Identity {
         /// What is wrong with it.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The peer's certificate was valid once: a session resumed by it is not verified again.
+    #[error("the certificate of {peer} has expired")]
+    Expired {
+        /// Whose.
+        peer: Identity,
     },
     /// The peer speaks no common version or no quicc at all.
     #[error(transparent)]

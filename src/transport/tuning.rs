@@ -12,7 +12,10 @@ const INITIAL_WINDOW: u64 = 1 << 20;
 /// Bytes a peer may send on one stream before we read: 64 MiB carry 1 Gbit/s over 500 ms.
 const STREAM_WINDOW: u32 = 64 << 20;
 /// Bytes a peer may send on all streams before we read.
-const CONNECTION_WINDOW: u32 = 256 << 20;
+pub const CONNECTION_WINDOW: u32 = 256 << 20;
+/// The same for a peer that connected and has shown nothing but its certificate: what it makes this side hold, on as
+/// many connections as it may have.
+const ARRIVING_WINDOW: u32 = 8 << 20;
 /// Bytes accepted from our writers and not yet acknowledged.
 const SEND_WINDOW: u64 = 128 << 20;
 /// Run streams a peer may have open; a build of 500 jobs at once must not queue here.
@@ -32,8 +35,17 @@ const MTU_LIMIT: u16 = 6500;
 /// Socket buffers asked of the kernel, bytes; it may grant less.
 pub const SOCKET_BUFFER: usize = 8 << 20;
 
-/// The transport settings of every connection.
+/// The transport settings of connections made from here.
 pub fn transport() -> Arc<TransportConfig> {
+    Arc::new(settings(CONNECTION_WINDOW))
+}
+
+/// Those of connections that arrive.
+pub fn arriving_transport() -> Arc<TransportConfig> {
+    Arc::new(settings(ARRIVING_WINDOW))
+}
+
+fn settings(receive_window: u32) -> TransportConfig {
     let mut congestion = CubicConfig::default();
     congestion.initial_window(INITIAL_WINDOW);
     let mut discovery = MtuDiscoveryConfig::default();
@@ -43,7 +55,7 @@ pub fn transport() -> Arc<TransportConfig> {
     let mut transport = TransportConfig::default();
     transport
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
+        .receive_window(VarInt::from_u32(receive_window))
         .send_window(SEND_WINDOW)
         .max_concurrent_bidi_streams(VarInt::from_u32(BIDIRECTIONAL_STREAMS))
         .max_concurrent_uni_streams(VarInt::from_u32(UNIDIRECTIONAL_STREAMS))
@@ -54,5 +66,5 @@ pub fn transport() -> Arc<TransportConfig> {
         .congestion_controller_factory(Arc::new(congestion))
         .mtu_discovery_config(Some(discovery))
         .ack_frequency_config(Some(acknowledgement));
-    Arc::new(transport)
+    transport
 }

@@ -155,8 +155,7 @@ impl Client {
 
     /// Tells a file; its bytes are sent when the builder asks.
     pub(crate) async fn tell_file(&mut self, path: &str, bytes: &[u8], executable: bool) -> EntryId {
-        let content = BlobDigest::of(bytes);
-        self.contents.insert(content, bytes.to_vec());
+        let content = self.content(bytes);
         let kind = EntryKind::File {
             content,
             size: bytes.len() as u64,
@@ -247,7 +246,7 @@ impl Client {
             let frame = frame.unwrap().expect("an answer");
             if frame.is::<BlobsWanted>() {
                 let wanted: BlobsWanted = frame.open().unwrap();
-                self.send_blobs(&wanted.digests).await;
+                self.send_blobs(&wanted.digests).await.finish().unwrap();
                 asked.extend(wanted.digests);
             } else if frame.is::<Refusal>() {
                 let refusal: Refusal = frame.open().unwrap();
@@ -267,7 +266,15 @@ impl Client {
         }
     }
 
-    pub(crate) async fn send_blobs(&self, digests: &[BlobDigest]) {
+    /// Remembers bytes to send.
+    pub(crate) fn content(&mut self, bytes: &[u8]) -> BlobDigest {
+        let digest = BlobDigest::of(bytes);
+        self.contents.insert(digest, bytes.to_vec());
+        digest
+    }
+
+    /// Sends a batch and gives its stream, which is not finished.
+    pub(crate) async fn send_blobs(&self, digests: &[BlobDigest]) -> SendStream {
         let packed: Vec<_> = digests
             .iter()
             .map(|digest| frame::pack(&self.contents[digest]))
@@ -280,7 +287,7 @@ impl Client {
         for (_, wire) in &packed {
             stream.write_all(wire).await.unwrap();
         }
-        stream.finish().unwrap();
+        stream
     }
 }
 

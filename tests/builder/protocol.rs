@@ -20,6 +20,8 @@ enum Breach {
     Message(Vec<u8>),
     Control(Vec<u8>),
     Table(Vec<TableRecord>),
+    /// Bytes that are not those of the digest its table names.
+    Lie,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,7 +49,7 @@ async fn a_breach_closes_the_connection_and_nobody_elses() {
             "records without a table",
             Breach::Message(TableRecords { records: vec![] }.to_frame()),
         ),
-        ("other bytes than announced", Breach::Message(lying())),
+        ("other bytes than announced", Breach::Lie),
         ("words on the control stream", Breach::Control(request.to_frame())),
         ("garbage on the control stream", Breach::Control(vec![0xff; 64])),
         (
@@ -58,6 +60,7 @@ async fn a_breach_closes_the_connection_and_nobody_elses() {
     for (what, breach) in breaches {
         let mut client = world.client("mallory").await;
         client.view = quicc_protocol::identifiers::ViewId([8; 16]);
+        world.lease(&client, 1, 1).await;
         match breach {
             Breach::Message(bytes) => {
                 let mut stream = client.peer.connection.open_uni().await.unwrap();
@@ -65,6 +68,20 @@ async fn a_breach_closes_the_connection_and_nobody_elses() {
                 stream.finish().unwrap();
             }
             Breach::Control(bytes) => client.peer.control.send.write_all(&bytes).await.unwrap(),
+            Breach::Lie => {
+                client.view = quicc_protocol::identifiers::ViewId([9; 16]);
+                client.open_table(1).await;
+                client.tell_file("/a", b"announced", false).await;
+                client
+                    .peer
+                    .connection
+                    .open_uni()
+                    .await
+                    .unwrap()
+                    .write_all(&lying())
+                    .await
+                    .unwrap();
+            }
             Breach::Table(records) => {
                 client.open_table(1).await;
                 client.tell(records).await;

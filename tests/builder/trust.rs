@@ -6,14 +6,13 @@ use quicc_protocol::message::refusal::RefusalCode;
 use quicc_protocol::message::run::Exit;
 use quicc_protocol::message::table::TableOpen;
 
+use crate::protocol::is_closed_with;
 use crate::world::{SLOTS, World, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_lease_shown_with_its_ticket_pays() {
     let world = World::new().await;
     let mut client = world.client("alice").await;
-    client.open_table(1).await;
-    client.tell_shell().await;
     let request = client.request("exit 0", &[]);
     let refused = |answer: crate::client::Answer| answer.refusal();
     assert_eq!(
@@ -40,7 +39,73 @@ async fn only_a_lease_shown_with_its_ticket_pays() {
         "no ticket at all"
     );
     world.lease(&client, 1, SLOTS).await;
+    client.open_table(1).await;
+    client.tell_shell().await;
+    let request = client.request("exit 0", &[]);
     assert_eq!(client.run(&request).await.outcome().0.exit, Exit::Code(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_lease_neither_tables_nor_blobs_are_taken() {
+    let world = World::new().await;
+    let mut mallory = world.client("mallory").await;
+    mallory.show(1, world.ticket(1, SLOTS, [9; 32])).await;
+    let blob = mallory.content(b"from who may not");
+    let batch = mallory.send_blobs(&[blob]).await;
+    let not_allowed = Some(u64::from(close::NOT_ALLOWED));
+    let open = TableOpen {
+        view: mallory.view,
+        epoch: 1,
+        extensions: Vec::new(),
+    };
+    for stream in [batch, mallory.say(&open).await] {
+        let stopped = within(stream.stopped()).await.unwrap();
+        assert_eq!(stopped.map(u64::from), not_allowed);
+    }
+    let mut alice = world.ready_client("alice").await;
+    alice.tell_file("/client/a", b"from who may not", false).await;
+    let (answer, asked) = alice.run_counting(&alice.request("exit 0", &[])).await;
+    answer.outcome();
+    assert!(asked.contains(&blob), "it was kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_does_not_go_on_without_a_lease() {
+    let world = World::new().await;
+    let mut client = world.ready_client("alice").await;
+    client.run(&client.request("exit 0", &[])).await.outcome();
+    world.lease_ends.send(1).unwrap();
+    let request = client.request("exit 0", &[]);
+    let ended = async { while !matches!(client.run(&request).await, crate::client::Answer::Refused(_)) {} };
+    within(ended).await;
+    client.tell_file("/client/a", b"too late", false).await;
+    let closed = within(client.peer.connection.closed()).await;
+    assert!(is_closed_with(&closed, close::NOT_ALLOWED), "{closed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_batch_only_what_the_clients_table_names_is_kept() {
+    let world = World::new().await;
+    let mut mallory = world.ready_client("mallory").await;
+    mallory.run(&mallory.request("exit 0", &[])).await.outcome();
+    let unnamed = mallory.content(b"named by no table");
+    let named = mallory.content(b"named once it was sent");
+    mallory.send_blobs(&[unnamed, named]).await.finish().unwrap();
+    mallory
+        .tell_file("/client/a", b"named once it was sent", false)
+        .await;
+    let (answer, asked) = mallory.run_counting(&mallory.request("exit 0", &[])).await;
+    answer.outcome();
+    assert_eq!(asked, [], "the named one had come");
+    let mut alice = world.client("alice").await;
+    alice.view = quicc_protocol::identifiers::ViewId([8; 16]);
+    world.lease(&alice, 1, SLOTS).await;
+    alice.open_table(1).await;
+    alice.tell_shell().await;
+    alice.tell_file("/client/a", b"named by no table", false).await;
+    let (answer, asked) = alice.run_counting(&alice.request("exit 0", &[])).await;
+    answer.outcome();
+    assert_eq!(asked, [unnamed]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

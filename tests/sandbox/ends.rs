@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::libc::{EACCES, ENOENT, ENOEXEC};
 use nix::sys::signal::{Signal, kill};
 use quicc::host::process;
-use quicc::sandbox::{End, Limit, SandboxError, Step, probe, run};
+use quicc::sandbox::{End, Limit, SandboxError, Step, probe, run, run_until};
 
 use crate::world::{BEAT, GENEROUS, World, as_each_user, left_over, quicc, runtime, shell, supervisors};
 
@@ -202,6 +202,20 @@ fn dropping_the_future_ends_everything() {
         }
         pulse.gone().await;
     });
+}
+
+#[test]
+fn a_cancelled_run_returns_when_nothing_is_left() {
+    as_each_user(
+        "ends::a_cancelled_run_returns_when_nothing_is_left",
+        |world| async move {
+            let mut pulse = world.pulse();
+            let plan = world.plan(&format!("{BEAT} sleep 1000 & sleep 1000"));
+            let result = run_until(&world.quicc(), &plan, pulse.up()).await;
+            assert!(matches!(result, Err(SandboxError::Cancelled)), "{result:?}");
+            assert_eq!(left_over(&world), Vec::<String>::new());
+        },
+    );
 }
 
 #[test]

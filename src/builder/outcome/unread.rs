@@ -1,5 +1,6 @@
 //! How many outcomes may be in memory that their client has not read yet: counted for each client, so that one that
-//! does not read holds up its own actions and nobody else's.
+//! does not read holds up its own actions and nobody else's; and for all of them, so that many clients that do not
+//! read cannot fill the memory together.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -12,6 +13,7 @@ use crate::builder::slots::ClientKey;
 #[derive(Debug)]
 pub(in crate::builder) struct Unread {
     most: usize,
+    all: Arc<Semaphore>,
     /// Without the clients that have none: a permit keeps what it is from.
     clients: Mutex<BTreeMap<ClientKey, Weak<Semaphore>>>,
 }
@@ -19,24 +21,26 @@ pub(in crate::builder) struct Unread {
 /// The right to hold one outcome in memory.
 #[derive(Debug)]
 pub(in crate::builder) struct MayHold {
-    _permit: Option<OwnedSemaphorePermit>,
+    _permits: [Option<OwnedSemaphorePermit>; 2],
 }
 
 impl Unread {
-    /// At most `most` for each client.
-    pub(in crate::builder) fn new(most: usize) -> Self {
+    /// At most `most` for each client, and `of_all` together.
+    pub(in crate::builder) fn new(most: usize, of_all: usize) -> Self {
         Self {
             most,
+            all: Arc::new(Semaphore::new(of_all)),
             clients: Mutex::default(),
         }
     }
 
-    /// Waits until `client` has read enough.
+    /// Waits until `client` has read enough, and then until all have.
     pub(in crate::builder) async fn admit(&self, client: ClientKey) -> MayHold {
-        let permit = self.semaphore(client).acquire_owned().await;
+        // No semaphore here is ever closed. A client's own turn comes first: its waiting takes nothing from others.
+        let own = self.semaphore(client).acquire_owned().await.ok();
+        let of_all = Arc::clone(&self.all).acquire_owned().await.ok();
         MayHold {
-            // No semaphore here is ever closed.
-            _permit: permit.ok(),
+            _permits: [own, of_all],
         }
     }
 
@@ -74,7 +78,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_does_not_read_holds_up_nobody_else() {
-        let unread = Unread::new(2);
+        let unread = Unread::new(2, 9);
         let first = admitted(&unread, ALICE).await;
         let second = admitted(&unread, ALICE).await;
         assert!(first.is_some() && second.is_some());
@@ -85,8 +89,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn all_clients_together_are_bounded() {
+        let unread = Unread::new(2, 3);
+        let mut held = Vec::new();
+        for client in [ALICE, ALICE, BOB] {
+            held.push(admitted(&unread, client).await.unwrap());
+        }
+        assert!(admitted(&unread, BOB).await.is_none());
+        held.pop();
+        assert!(admitted(&unread, BOB).await.is_some());
+    }
+
+    #[tokio::test]
     async fn clients_without_outcomes_are_forgotten() {
-        let unread = Unread::new(1);
+        let unread = Unread::new(1, 9);
         let held = unread.admit(ALICE).await;
         for number in 10..50 {
             drop(unread.admit([number; 32]).await);

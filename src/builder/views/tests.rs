@@ -172,17 +172,47 @@ async fn a_stream_that_lost_its_view_is_told() {
 #[test]
 fn views_are_bounded() {
     let world = World::new(1 << 20);
-    let feeds: Vec<_> = (0..VIEWS as u8)
-        .map(|number| world.open(number, 1, None).unwrap())
-        .collect();
+    let owner_of = |number: u8| owner(&format!("client{}", number % 2), number % 2);
+    let open = |number| world.views.open(&owner_of(number), view(number), 1, None);
+    let feeds: Vec<_> = (0..VIEWS as u8).map(|number| open(number).unwrap()).collect();
     let held: Vec<_> = (0..VIEWS as u8)
-        .map(|number| world.hold(number, 1).unwrap())
+        .map(|number| world.views.hold(&owner_of(number), view(number), 1).unwrap())
         .collect();
     assert!(matches!(world.open(200, 1, None), Err(ViewError::Full)));
     drop(held);
     world.open(200, 1, None).unwrap();
     assert_eq!(feeds.iter().filter(|feed| !feed.is_current()).count(), 1);
     assert!(!feeds[0].is_current());
+}
+
+#[test]
+fn a_client_with_many_views_drives_out_its_own() {
+    let world = World::new(1 << 20);
+    let others = world.views.open(&owner("bob", 2), view(200), 1, None).unwrap();
+    let feeds: Vec<_> = (0..=VIEWS as u8)
+        .map(|number| {
+            world
+                .views
+                .open(&owner("alice", number), view(number), 1, None)
+                .unwrap()
+        })
+        .collect();
+    assert!(others.is_current());
+    let current = feeds.iter().map(Feed::is_current);
+    let expected = (0..feeds.len()).map(|number| number > VIEWS - VIEWS_PER_NAME);
+    assert!(current.eq(expected), "whatever their keys, the oldest are gone");
+}
+
+#[test]
+fn a_client_with_most_of_the_bytes_makes_room_itself() {
+    let world = World::new(3 * 4096);
+    let others = world.views.open(&owner("bob", 2), view(200), 1, None).unwrap();
+    world.fill(&others, 1, b"x");
+    let feeds: Vec<_> = (1..=3)
+        .map(|number| world.open(number, 1, None).unwrap())
+        .collect();
+    feeds.iter().for_each(|feed| world.fill(feed, 1, b"x"));
+    assert!(others.is_current() && !feeds[0].is_current());
 }
 
 #[test]
