@@ -257,6 +257,11 @@ impl Units {
         );
         match error {
             RunError::Lost => Failed::Again("builder-lost"),
+            RunError::Mute => {
+                // So long a wait is not begun again elsewhere.
+                self.farm.spare(link);
+                Failed::Finally(Decision::fallback("builder-mute"))
+            }
             RunError::Raced { .. } => Failed::Again("inputs-changed"),
             RunError::Table(TableError::Outdated) => Failed::Again("inputs-changed"),
             RunError::Table(_) => Failed::Finally(Decision::fallback("table")),
