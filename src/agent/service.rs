@@ -24,6 +24,8 @@ use super::link::Traffic;
 use super::status::{BuilderUse, Status};
 use super::unit::{Decision, Units};
 use crate::compile::Cause;
+use crate::config::paths::Paths;
+use crate::host::files::create_private;
 use crate::host::task::{self, Task};
 use crate::transport::{FrameError, frame};
 
@@ -431,13 +433,19 @@ fn start_of(pid: i32) -> Option<u64> {
 #[derive(Debug)]
 pub struct SocketClaim {
     path: PathBuf,
+    /// The directory made for the socket alone.
+    directory: Option<PathBuf>,
     inode: (u64, u64),
     _lock: Flock<File>,
 }
 
 impl SocketClaim {
-    /// Binds `path` for the agent that holds `lock`; a leftover of a killed agent is replaced.
-    pub fn bind(path: &Path, lock: Flock<File>) -> std::io::Result<(UnixListener, Self)> {
+    /// Binds the socket of `paths` for the agent that holds `lock`; a leftover of a killed agent is replaced.
+    pub fn bind(paths: &Paths, lock: Flock<File>) -> std::io::Result<(UnixListener, Self)> {
+        let path = &paths.socket;
+        if let Some(directory) = paths.socket_directory() {
+            create_private(directory)?;
+        }
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -447,7 +455,8 @@ impl SocketClaim {
         Ok((
             listener,
             Self {
-                path: path.to_owned(),
+                path: path.clone(),
+                directory: paths.socket_directory().map(Path::to_owned),
                 inode: (data.dev(), data.ino()),
                 _lock: lock,
             },
@@ -461,6 +470,10 @@ impl Drop for SocketClaim {
             std::fs::symlink_metadata(&self.path).is_ok_and(|data| (data.dev(), data.ino()) == self.inode);
         if ours {
             let _ = std::fs::remove_file(&self.path);
+            // The lock is still held: no other agent has its socket there yet.
+            if let Some(directory) = &self.directory {
+                let _ = std::fs::remove_dir(directory);
+            }
         }
     }
 }

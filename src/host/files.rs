@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -54,6 +54,29 @@ pub fn temporary_beside(path: &Path) -> PathBuf {
     );
     name.push(".tmp");
     path.with_file_name(name)
+}
+
+/// Whether `directory` is one (no link to one), ours, and closed to everybody else.
+pub fn is_private(directory: &Path) -> io::Result<bool> {
+    let data = std::fs::symlink_metadata(directory)?;
+    let ours = data.uid() == nix::unistd::geteuid().as_raw();
+    Ok(ours && data.is_dir() && data.mode() & 0o7777 == 0o700)
+}
+
+/// Makes a directory only we may enter, unless it is there already; one of that name that is not so is an error.
+pub fn create_private(directory: &Path) -> io::Result<()> {
+    match std::fs::DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    if is_private(directory)? {
+        Ok(())
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "it is another user's, or others may enter it",
+        ))
+    }
 }
 
 /// Closes a file that was written. Some file systems (NFS, FUSE, those with quotas) report only here that bytes
