@@ -152,3 +152,30 @@ fn a_socket_directory_of_somebody_else_is_not_entered() {
     let said = String::from_utf8_lossy(&status.stderr).into_owned();
     assert!(said.contains("another user"), "{said}");
 }
+
+#[test]
+fn an_agent_of_another_user_is_not_asked() {
+    let world = World::of_user(64_322);
+    world.write("use.c", "int value;\n");
+    world.write("ledger", "");
+    let started = world.quicc(&["agent", "start"]);
+    assert!(started.status.success(), "{}", world.explain(&started));
+    let prepared = world.command("true");
+    let mut command = Command::new(QUICC);
+    for (name, value) in prepared.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    let output = command
+        .current_dir(world.source())
+        .env("QUICC_LEDGER", world.at("ledger"))
+        .args(["gcc", "-c", "use.c", "-o", "use.o"])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success() && world.exists("use.o"),
+        "{}",
+        world.explain(&output)
+    );
+    let fate = String::from_utf8(world.read("ledger")).unwrap();
+    assert!(fate.starts_with("fallback foreign-socket"), "{fate}");
+}
