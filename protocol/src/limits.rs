@@ -28,6 +28,8 @@ pub const STEPS: usize = 8;
 pub const OUTPUTS: usize = 32;
 /// Bytes of standard output and standard error together that an outcome carries.
 pub const OUTCOME_TEXT: u64 = 64 << 20;
+/// Bytes of all written outputs of one outcome together: both ends hold them in memory.
+pub const OUTCOME_OUTPUTS: u64 = 1 << 30;
 /// Extensions one message may end with, and the bytes of each.
 pub const EXTENSIONS: usize = 64;
 /// Bytes of a hello after its length field.

@@ -37,6 +37,8 @@ const RECONNECT_LAST: Duration = Duration::from_secs(30);
 const DEMAND_LINGERS: Duration = Duration::from_secs(10);
 /// A builder that failed is asked for again after this long.
 const AVOIDED: Duration = Duration::from_secs(15);
+/// A builder that refuses the slots of a lease for so long, while it takes up none, does not hold it any more.
+const REFUSED: Duration = Duration::from_secs(1);
 /// Leases whose latest grant is remembered before those that are gone are forgotten.
 const GRANTS_NUMBERED: usize = 256;
 /// Slots one agent asks for at most.
@@ -79,6 +81,8 @@ struct Lease {
     slots: u32,
     used: u32,
     expires: Instant,
+    /// Since when the builder refuses its slots without taking up one.
+    refused: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -95,6 +99,54 @@ struct State {
     /// Since when units wait without any lease.
     starved: Option<Instant>,
     epoch: u64,
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            scheduler: Scheduler::Connecting(Instant::now()),
+            problem: None,
+            leases: BTreeMap::new(),
+            links: HashMap::new(),
+            avoided: HashMap::new(),
+            waiting: 0,
+            grants: 0,
+            latest: HashMap::new(),
+            starved: None,
+            epoch: 0,
+        }
+    }
+
+    fn number_grant(&mut self, lease: LeaseId) -> u64 {
+        let Self {
+            leases,
+            latest,
+            grants,
+            ..
+        } = self;
+        // Of leases that are gone nothing need be known; a few that are only being dialled are numbered again.
+        if latest.len() > GRANTS_NUMBERED {
+            latest.retain(|lease, _| leases.contains_key(lease));
+        }
+        *grants += 1;
+        latest.insert(lease, *grants);
+        *grants
+    }
+
+    /// Whether a grant was neither followed by another of its lease nor ended.
+    fn is_latest(&self, lease: LeaseId, number: u64) -> bool {
+        self.latest.get(&lease) == Some(&number)
+    }
+
+    fn end_lease(&mut self, lease: LeaseId) {
+        // Its builder may just be dialled: what comes of that is void.
+        self.latest.remove(&lease);
+        // Running units keep their slots on the builder; only the right to start more ends.
+        if let Some(lease) = self.leases.get_mut(&lease) {
+            lease.slots = 0;
+            lease.expires = Instant::now();
+        }
+    }
 }
 
 /// The farm as this agent sees it.
@@ -157,18 +209,7 @@ impl Drop for Waiting<'_> {
 impl Farm {
     /// A farm to be driven by [`Farm::drive`].
     pub fn new(access: FarmAccess, endpoint: Endpoint, view: ViewId, tree: Arc<Tree>) -> Arc<Self> {
-        let state = State {
-            scheduler: Scheduler::Connecting(Instant::now()),
-            problem: None,
-            leases: BTreeMap::new(),
-            links: HashMap::new(),
-            avoided: HashMap::new(),
-            waiting: 0,
-            grants: 0,
-            latest: HashMap::new(),
-            starved: None,
-            epoch: 0,
-        };
+        let state = State::new();
         let (demand, _) = watch::channel(0);
         let (returned, returns) = mpsc::unbounded_channel();
         let returns = tokio::sync::Mutex::new(returns);
@@ -235,6 +276,28 @@ impl Farm {
         }
     }
 
+    /// The slot's builder refused it for want of a free one. For a moment that happens to good leases too; one that
+    /// is refused on and on is given up.
+    pub fn refused(&self, slot: &Slot) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let Some(lease) = state.leases.get_mut(&slot.lease) else {
+            return;
+        };
+        let since = *lease.refused.get_or_insert(now);
+        if now.duration_since(since) >= REFUSED && lease.slots > 0 {
+            lease.slots = 0;
+            let _ = self.returned.send(slot.lease);
+        }
+    }
+
+    /// The slot's builder took it up.
+    pub fn accepted(&self, slot: &Slot) {
+        if let Some(lease) = self.lock().leases.get_mut(&slot.lease) {
+            lease.refused = None;
+        }
+    }
+
     /// Keeps away from a builder for a while, and from its leases for good.
     pub fn avoid(&self, link: &Link) {
         let mut state = self.lock();
@@ -275,7 +338,7 @@ impl Farm {
             .leases
             .iter_mut()
             .filter(|(_, lease)| lease.used < lease.slots && (away || lease.expires > Instant::now()))
-            .max_by_key(|(_, lease)| lease.slots - lease.used);
+            .max_by_key(|(_, lease)| (lease.refused.is_none(), lease.slots - lease.used));
         if let Some((id, lease)) = free {
             lease.used += 1;
             let (lease_id, link) = (*id, Arc::clone(&lease.link));
@@ -392,14 +455,14 @@ impl Farm {
             while let Some(frame) = frame::receive(&mut control.receive, limits::CONTROL_PAYLOAD).await? {
                 if frame.is::<LeaseGrant>() {
                     let (farm, grant) = (Arc::clone(self), frame.open::<LeaseGrant>()?);
-                    let number = farm.number_grant(grant.lease);
+                    let number = farm.lock().number_grant(grant.lease);
                     dialling.retain(|task| !task.is_finished());
                     dialling.push(task::spawn(
                         "grant",
                         async move { farm.take(grant, number).await },
                     ));
                 } else if frame.is::<LeaseEnd>() {
-                    self.end_lease(frame.open::<LeaseEnd>()?.lease);
+                    self.lock().end_lease(frame.open::<LeaseEnd>()?.lease);
                 }
             }
             Ok(())
@@ -420,31 +483,6 @@ impl Farm {
             avoid,
             extensions: Vec::new(),
         }
-    }
-
-    fn end_lease(&self, lease: LeaseId) {
-        // Running units keep their slots on the builder; only the right to start more ends.
-        if let Some(lease) = self.lock().leases.get_mut(&lease) {
-            lease.slots = 0;
-            lease.expires = Instant::now();
-        }
-    }
-
-    fn number_grant(&self, lease: LeaseId) -> u64 {
-        let mut state = self.lock();
-        let State {
-            leases,
-            latest,
-            grants,
-            ..
-        } = &mut *state;
-        // Of leases that are gone nothing need be known; a few that are only being dialled are numbered again.
-        if latest.len() > GRANTS_NUMBERED {
-            latest.retain(|lease, _| leases.contains_key(lease));
-        }
-        *grants += 1;
-        latest.insert(lease, *grants);
-        *grants
     }
 
     /// Makes a grant usable: a link to its builder, the lease presented there.
@@ -468,7 +506,7 @@ impl Farm {
                 return;
             }
         };
-        if self.lock().latest.get(&grant.lease) != Some(&number) {
+        if !self.lock().is_latest(grant.lease, number) {
             return;
         }
         if link.present(&grant).await.is_err() {
@@ -476,6 +514,9 @@ impl Farm {
             return;
         }
         let mut state = self.lock();
+        if !state.is_latest(grant.lease, number) {
+            return;
+        }
         state.starved = None;
         let used = state.leases.get(&grant.lease).map_or(0, |lease| lease.used);
         state.leases.insert(
@@ -485,6 +526,7 @@ impl Farm {
                 slots: grant.slots,
                 used,
                 expires,
+                refused: None,
             },
         );
         drop(state);
@@ -551,5 +593,23 @@ impl Attempt {
         } else {
             Self::WaitUntil(until)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_that_ended_while_its_builder_was_dialled_is_void() {
+        let mut state = State::new();
+        let (ended, other): (LeaseId, LeaseId) = (1, 2);
+        let first = state.number_grant(ended);
+        let kept = state.number_grant(other);
+        assert!(state.is_latest(ended, first));
+        state.end_lease(ended);
+        assert!(!state.is_latest(ended, first) && state.is_latest(other, kept));
+        let again = state.number_grant(ended);
+        assert!(state.is_latest(ended, again) && !state.is_latest(ended, first));
     }
 }

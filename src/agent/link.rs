@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use quicc_protocol::codec::DecodeError;
 use quicc_protocol::identifiers::{LeaseId, ViewId};
 use quicc_protocol::message::Message;
 use quicc_protocol::message::blob::{BlobBatch, BlobsWanted, Body};
@@ -22,6 +23,7 @@ use tokio::task::JoinSet;
 
 use super::sources::{Source, Sources};
 use super::table::{Table, TableError};
+use crate::config::builder::ACTION_WALL;
 use crate::host::task::{self, Task};
 use crate::inputs::tree::Tree;
 use crate::transport::frame::{self, Frame};
@@ -38,8 +40,10 @@ const UPLOADS: usize = 4;
 const UNASKED_BYTES: u64 = 256 << 10;
 /// Times a builder may ask for each blob of an action, on average: it may have evicted what it was sent.
 const ASKED_PER_BLOB: usize = 8;
-/// How long a living builder may take to answer an action. Its own wall-clock limit ends actions long before.
-const ANSWER: Duration = Duration::from_secs(2 * 3600);
+/// How long a builder may take from the opening of a stream to the last byte of an answer: the wall clock it
+/// grants an action, and ten minutes for the table, the blobs and the answer on a slow link. An action that a builder
+/// was configured to grant more is made here when this is over.
+const ANSWER: Duration = ACTION_WALL.saturating_add(Duration::from_secs(10 * 60));
 /// Raced digests a slow action may lag behind before it counts as raced itself.
 const RACED_REMEMBERED: usize = 64;
 /// Priorities of streams, higher first: the table and the request carry what others wait for.
@@ -90,6 +94,9 @@ pub enum RunError {
     /// The builder said no.
     #[error("the builder refuses: {} ({:?})", .0.text, .0.code)]
     Refused(Refusal),
+    /// The builder lives and did not answer in time.
+    #[error("the builder does not answer")]
+    Mute,
     /// The connection or stream ended.
     #[error("the connection to the builder is lost")]
     Lost,
@@ -309,6 +316,21 @@ impl Link {
         sources: &Sources,
         traffic: &Arc<Traffic>,
     ) -> Result<Returned, RunError> {
+        // The opening too: a builder that grants no stream, or reads none, must not hold a unit for ever.
+        let answer = self.run_at_leisure(lease, action, told, sources, traffic);
+        tokio::time::timeout(ANSWER, answer)
+            .await
+            .unwrap_or(Err(RunError::Mute))
+    }
+
+    async fn run_at_leisure(
+        &self,
+        lease: LeaseId,
+        action: &Action,
+        told: Told<(Arc<[u8]>, Vec<DeclaredOutput>)>,
+        sources: &Sources,
+        traffic: &Arc<Traffic>,
+    ) -> Result<Returned, RunError> {
         let Told {
             epoch,
             position,
@@ -343,11 +365,10 @@ impl Link {
         stream.send.write_all(&request).await.map_err(broken)?;
         let raced = self.raced.subscribe();
         let unasked = self.send_unasked(sources, traffic);
-        let conversation = self.converse(&mut stream, sources, traffic);
+        let conversation = self.converse(&mut stream, action.outputs.len(), sources, traffic);
         let returned = tokio::select! {
             both = async { tokio::try_join!(conversation, unasked) } => both?.0,
             error = await_race(raced, sources) => return Err(error),
-            () = tokio::time::sleep(ANSWER) => return Err(RunError::Lost),
         };
         stream.finished = true;
         Ok(returned)
@@ -356,6 +377,7 @@ impl Link {
     async fn converse(
         &self,
         stream: &mut RunStream,
+        declared: usize,
         sources: &Sources,
         traffic: &Arc<Traffic>,
     ) -> Result<Returned, RunError> {
@@ -378,7 +400,7 @@ impl Link {
                 }
                 return Err(RunError::Refused(refusal));
             } else if frame.is::<Outcome>() {
-                return self.receive_outcome(stream, &frame, traffic).await;
+                return self.receive_outcome(stream, &frame, declared, traffic).await;
             } else if !frame.is_ignorable() {
                 let found = frame.header.kind;
                 return Err(FrameError::Unexpected {
@@ -394,9 +416,14 @@ impl Link {
         &self,
         stream: &mut RunStream,
         frame: &Frame,
+        declared: usize,
         traffic: &Arc<Traffic>,
     ) -> Result<Returned, RunError> {
         let outcome: Outcome = frame.open()?;
+        if let Some(rule) = broken_promise(&outcome, declared) {
+            let what = Outcome::NAME;
+            return Err(FrameError::from(DecodeError::Invalid { what, rule }).into());
+        }
         let mut bodies = Vec::with_capacity(outcome.bodies.len());
         for body in &outcome.bodies {
             let mut bytes = Vec::new();
@@ -486,6 +513,20 @@ impl Link {
         }
         Ok(())
     }
+}
+
+/// What is wrong with an outcome for `declared` outputs, beyond the rules of its message. To be asked before any of
+/// its bodies is read: they go to memory, and a few bytes on the wire can be many there.
+fn broken_promise(outcome: &Outcome, declared: usize) -> Option<&'static str> {
+    if outcome.outputs.len() != declared {
+        return Some("an outcome tells of each declared output");
+    }
+    let bytes = |bodies: &[Body]| bodies.iter().map(|body| body.size).fold(0, u64::saturating_add);
+    let (texts, outputs) = outcome.bodies.split_at(outcome.bodies.len().min(2));
+    if bytes(texts) > limits::OUTCOME_TEXT {
+        return Some("an outcome carries too much text");
+    }
+    (bytes(outputs) > limits::OUTCOME_OUTPUTS).then_some("an outcome carries too much output")
 }
 
 fn malformed(rule: &str) -> RunError {
@@ -648,7 +689,48 @@ impl Drop for RunStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quicc_protocol::message::blob::Encoding;
+    use quicc_protocol::message::run::{After, Exit, Usage};
     use quicc_protocol::message::table::PoisonKind;
+
+    /// An outcome with bodies of these sizes: two texts, then outputs, of which it tells one more.
+    fn outcome(sizes: &[u64]) -> Outcome {
+        let body = |size: &u64| Body {
+            digest: BlobDigest::of(b""),
+            size: *size,
+            wire_size: 1,
+            encoding: Encoding::Zstd,
+        };
+        let mut outputs = vec![After::Written { executable: false }; sizes.len() - 2];
+        outputs.push(After::Absent);
+        Outcome {
+            exit: Exit::Code(0),
+            outputs,
+            bodies: sizes.iter().map(body).collect(),
+            unexpected: Vec::new(),
+            mirror_changed: false,
+            usage: Usage::default(),
+            extensions: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_outcome_is_refused_before_it_costs_memory() {
+        const TEXT: u64 = limits::OUTCOME_TEXT;
+        const OUTPUTS: u64 = limits::OUTCOME_OUTPUTS;
+        let check = |sizes: &[u64], declared, good: bool| {
+            let outcome = outcome(sizes);
+            assert_eq!(outcome.broken_rule(), None);
+            assert_eq!(broken_promise(&outcome, declared).is_none(), good, "{sizes:?}");
+        };
+        check(&[0, 0], 1, true);
+        check(&[0, 0], 0, false);
+        check(&[1, 1, 1], 2, true);
+        check(&[1, 1, 1, 1], 2, false);
+        check(&[TEXT - 1, 1, OUTPUTS - 1, 1], 3, true);
+        check(&[TEXT, 1, 0, 0], 3, false);
+        check(&[0, 0, OUTPUTS, 1], 3, false);
+    }
 
     #[test]
     fn a_flood_of_names_travels_in_messages_of_legal_size() {

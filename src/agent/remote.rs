@@ -470,17 +470,24 @@ pub fn sweep(link: &Link, tree: &Tree) {
     let _ = link.tell(|table| {
         let stale: Vec<_> = table
             .told()
-            .filter_map(|(path, told)| match tree.stat(path) {
-                Ok(Some(now)) if is_unchanged(told, &now) => None,
-                Ok(Some(now)) => Some((path.to_vec(), Some(poison_kind(&now)))),
-                _ => Some((path.to_vec(), None)),
-            })
+            .filter_map(|(path, told)| Some((path.to_vec(), what_instead(told, tree.stat(path))?)))
             .collect();
         for (path, exists) in stale {
             table.forget(&path, exists);
         }
         Ok(())
     });
+}
+
+/// What stands at a told path now, if it is not what was told: poison or, as the inner `None`, nothing.
+fn what_instead<E>(told: &StatTuple, now: Result<Option<StatTuple>, E>) -> Option<Option<PoisonKind>> {
+    match now {
+        Ok(Some(now)) if is_unchanged(told, &now) => None,
+        Ok(Some(now)) => Some(Some(poison_kind(&now))),
+        Ok(None) => Some(None),
+        // It cannot be looked at: a compile that reaches it must fail loudly too, never find nothing.
+        Err(_) => Some(Some(poison_kind(told))),
+    }
 }
 
 fn is_unchanged(told: &StatTuple, now: &StatTuple) -> bool {
@@ -499,6 +506,15 @@ fn poison_kind(stat: &StatTuple) -> PoisonKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_looked_at_is_poison_and_not_absent() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let told = StatTuple::from(&file.path().metadata().unwrap());
+        assert_eq!(what_instead(&told, Ok::<_, ()>(Some(told))), None);
+        assert_eq!(what_instead(&told, Ok::<_, ()>(None)), Some(None));
+        assert_eq!(what_instead(&told, Err(())), Some(Some(PoisonKind::Link)));
+    }
 
     #[test]
     fn what_a_machine_makes_for_itself_does_not_travel() {

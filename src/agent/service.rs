@@ -23,6 +23,9 @@ use tokio::sync::{Notify, Semaphore};
 use super::link::Traffic;
 use super::status::{BuilderUse, Status};
 use super::unit::{Decision, Units};
+use crate::compile::Cause;
+use crate::config::paths::Paths;
+use crate::host::files::create_private;
 use crate::host::task::{self, Task};
 use crate::transport::{FrameError, frame};
 
@@ -32,8 +35,9 @@ const STILL_WORKING: Duration = Duration::from_secs(2);
 const WRAPPER_PATIENCE: Duration = Duration::from_secs(60);
 /// How long an ending agent lets running units finish.
 const DRAIN: Duration = Duration::from_secs(600);
-/// How long a local compile waits for a token; then it runs without one rather than not at all.
-const TOKEN_WAIT: Duration = Duration::from_secs(120);
+/// How long a local compile waits for a token; then it runs without one. A token is a courtesy to this machine, not
+/// a lock: its holder may be waiting, through a pipe nobody here sees, for the one who wants it.
+const TOKEN_WAIT: Duration = Duration::from_secs(5);
 /// How often a local compiler's process is looked at.
 const PROCESS_LOOK: Duration = Duration::from_millis(250);
 /// Conversations at once; more wait in the socket's queue.
@@ -275,13 +279,13 @@ impl Service {
             return Ok(());
         };
         self.count(&decision, &traffic);
+        let needs_token = !request.inside_local_compile && !is_cheap(&request.argv, &decision);
         let local = match decision {
             Decision::Done(done, bodies) => return hand_over(done, bodies, reader, writer).await,
             Decision::NotACompile => (String::new(), false),
             Decision::Local { reason, fallback } => (reason, fallback),
         };
         let token = Arc::clone(&self.tokens);
-        let needs_token = !request.inside_local_compile;
         let wait = async {
             let token = tokio::time::timeout(TOKEN_WAIT, token.acquire_owned());
             if needs_token {
@@ -328,6 +332,19 @@ impl Service {
             }
         }
     }
+}
+
+/// Whether a call is little work here, or waits for its input more than it works: what reads a pipe, preprocesses, or
+/// is no compile. Such calls stand at the two ends of pipelines; a token for one could keep the other from its own.
+fn is_cheap(argv: &[Vec<u8>], decision: &Decision) -> bool {
+    let causes = [Cause::StdinSource, Cause::SpecialFile, Cause::PreprocessOnly].map(Cause::code);
+    let judged = match decision {
+        Decision::NotACompile => true,
+        Decision::Local { reason, .. } => causes.contains(&reason.as_str()),
+        Decision::Done(..) => false,
+    };
+    // Without a verdict (no farm, another's files) the command line must do.
+    judged || argv.iter().any(|argument| argument == b"-" || argument == b"-E")
 }
 
 /// Wrappers that connected before the socket gave up its name and were not accepted yet: closing the listener would
@@ -416,13 +433,19 @@ fn start_of(pid: i32) -> Option<u64> {
 #[derive(Debug)]
 pub struct SocketClaim {
     path: PathBuf,
+    /// The directory made for the socket alone.
+    directory: Option<PathBuf>,
     inode: (u64, u64),
     _lock: Flock<File>,
 }
 
 impl SocketClaim {
-    /// Binds `path` for the agent that holds `lock`; a leftover of a killed agent is replaced.
-    pub fn bind(path: &Path, lock: Flock<File>) -> std::io::Result<(UnixListener, Self)> {
+    /// Binds the socket of `paths` for the agent that holds `lock`; a leftover of a killed agent is replaced.
+    pub fn bind(paths: &Paths, lock: Flock<File>) -> std::io::Result<(UnixListener, Self)> {
+        let path = &paths.socket;
+        if let Some(directory) = paths.socket_directory() {
+            create_private(directory)?;
+        }
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -432,7 +455,8 @@ impl SocketClaim {
         Ok((
             listener,
             Self {
-                path: path.to_owned(),
+                path: path.clone(),
+                directory: paths.socket_directory().map(Path::to_owned),
                 inode: (data.dev(), data.ino()),
                 _lock: lock,
             },
@@ -446,6 +470,10 @@ impl Drop for SocketClaim {
             std::fs::symlink_metadata(&self.path).is_ok_and(|data| (data.dev(), data.ino()) == self.inode);
         if ours {
             let _ = std::fs::remove_file(&self.path);
+            // The lock is still held: no other agent has its socket there yet.
+            if let Some(directory) = &self.directory {
+                let _ = std::fs::remove_dir(directory);
+            }
         }
     }
 }
@@ -460,6 +488,26 @@ mod tests {
         assert!(start_of(own).is_some_and(|start| start > 0));
         assert_eq!(start_of(own), start_of(own));
         assert_eq!(start_of(i32::MAX), None);
+    }
+
+    #[test]
+    fn ends_of_pipelines_take_no_token() {
+        let local = |reason: &str| Decision::Local {
+            reason: reason.to_owned(),
+            fallback: false,
+        };
+        let check = |line: &str, decision, cheap| {
+            let argv: Vec<_> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+            assert_eq!(is_cheap(&argv, &decision), cheap, "{line} {decision:?}");
+        };
+        check("gcc -c a.c", local("time-macros"), false);
+        check("gcc -c a.c", local("no-farm"), false);
+        check("gcc @arguments", local("stdin-source"), true);
+        check("gcc @arguments", local("preprocess-only"), true);
+        check("gcc -c /dev/fd/63", local("special-file"), true);
+        check("gcc -xc -c -", local("no-farm"), true);
+        check("gcc -E a.c", local("no-farm"), true);
+        check("gcc a.o", Decision::NotACompile, true);
     }
 
     #[test]

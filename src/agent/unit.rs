@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::compilers::Compilers;
 use super::failure::{self, Failure};
 use super::farm::{Farm, NoSlot, Slot};
-use super::link::{Link, Returned, RunError, Traffic};
+use super::link::{Returned, RunError, Traffic};
 use super::recall::{self, Key, Recall};
 use super::remote::{self, Candidate, LocalReason, Prepared, Tier};
 use super::table::TableError;
@@ -256,13 +256,16 @@ impl Units {
         traffic: &Arc<Traffic>,
     ) -> Result<Returned, Failed> {
         let is_ours = |directory: &[u8], name: &[u8]| self.is_published(directory, name);
-        remote::attempt(&self.tree, prepared, slot, &is_ours, traffic)
+        let returned = remote::attempt(&self.tree, prepared, slot, &is_ours, traffic)
             .await
-            .map_err(|error| self.classify(error, &slot.link))
+            .map_err(|error| self.classify(error, slot))?;
+        self.farm.accepted(slot);
+        Ok(returned)
     }
 
     /// What a failed attempt means, by who must act.
-    fn classify(&self, error: RunError, link: &Link) -> Failed {
+    fn classify(&self, error: RunError, slot: &Slot) -> Failed {
+        let link = &slot.link;
         tracing::info!(
             builder = link.name,
             error = crate::host::text::chain(&error),
@@ -270,6 +273,11 @@ impl Units {
         );
         match error {
             RunError::Lost => Failed::Again("builder-lost"),
+            RunError::Mute => {
+                // So long a wait is not begun again elsewhere.
+                self.farm.spare(link);
+                Failed::Finally(Decision::fallback("builder-mute"))
+            }
             RunError::Raced { .. } => Failed::Again("inputs-changed"),
             RunError::Table(TableError::Outdated) => Failed::Again("inputs-changed"),
             RunError::Table(_) => Failed::Finally(Decision::fallback("table")),
@@ -278,7 +286,10 @@ impl Units {
                 Failed::Again("builder-misbehaved")
             }
             RunError::Refused(refusal) => match refusal.code {
-                RefusalCode::Busy => Failed::Busy,
+                RefusalCode::Busy => {
+                    self.farm.refused(slot);
+                    Failed::Busy
+                }
                 RefusalCode::Stale | RefusalCode::UnknownTable => Failed::Again("builder-stale"),
                 RefusalCode::LimitExceeded => Failed::Finally(Decision::fallback("limit-exceeded")),
                 RefusalCode::Unsupported => Failed::Finally(Decision::fallback("builder-unsupported")),
@@ -340,7 +351,7 @@ impl Units {
         match trial {
             Ok(Trial::Equal) => Ok(()),
             Ok(Trial::Different) => Err(Failed::Finally(Decision::local("toolchain-untrusted"))),
-            Err(Some(error)) => Err(self.classify(error, &slot.link)),
+            Err(Some(error)) => Err(self.classify(error, slot)),
             Err(None) => Err(Failed::Finally(Decision::local("toolchain-untested"))),
         }
     }

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use quicc_protocol::limits;
 use quicc_protocol::message::run::After;
 
 use super::layout::{LaidOutput, Layout, Opened, SENTINEL_BYTES, Sentinel};
@@ -18,9 +19,6 @@ use crate::host::files::{FileError, PathContext};
 
 /// Undeclared files that are named; there may be more.
 pub const UNEXPECTED_NAMED: usize = 16;
-
-/// Bytes of all outputs of one job together: they are held in memory until they are sent.
-pub const OUTPUTS_TOTAL: u64 = 1 << 30;
 
 /// What a job wrote.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -53,7 +51,7 @@ pub fn collect(layout: &Layout, file_limit: u64) -> Result<Collected, CollectErr
     for (number, _) in in_place.iter().enumerate().filter(|(_, in_place)| **in_place) {
         note_unexpected(layout, number, &mut unexpected)?;
     }
-    let mut left = OUTPUTS_TOTAL;
+    let mut left = limits::OUTCOME_OUTPUTS;
     for output in &layout.outputs {
         let opened = if in_place[output.directory] {
             layout.directories[output.directory]

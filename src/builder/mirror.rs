@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use super::place::{Staging, stamp_file, stamp_path};
 use super::tree::{self, Change, Child, FileEntry, Kind, Tree, TreeError};
-use crate::host::files::{FileError, PathContext};
+use crate::host::files::{FileError, PathContext, close};
 use crate::store::discard::{OwnedDirectory, discard};
 use crate::store::{Cas, CasError};
 
@@ -339,7 +339,8 @@ impl Mirror {
         if !linked {
             let copy = self.cas.copy_to(&file.content, &staged)?;
             let mode = if file.executable { 0o755 } else { 0o644 };
-            if let Err(error) = stamp_file(&copy, mode, file.modified).context("set the time of", &staged) {
+            let stamped = stamp_file(&copy, mode, file.modified).and_then(|()| close(copy));
+            if let Err(error) = stamped.context("finish", &staged) {
                 discard(&staged)?;
                 return Err(error.into());
             }

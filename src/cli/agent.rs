@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +27,7 @@ use crate::host::text;
 use crate::inputs::tree::Tree;
 use crate::transport::Endpoint;
 use crate::wrapper::channel;
+use crate::wrapper::socket::{self, ConnectError};
 
 /// An agent with an embedded farm ends when nobody asked for so long.
 const IDLE: Duration = Duration::from_secs(300);
@@ -50,8 +50,10 @@ pub(crate) fn query(paths: &Paths) -> Result<Status, Failure> {
 }
 
 fn ask(paths: &Paths, question: Question) -> Result<Status, Failure> {
-    let mut stream = UnixStream::connect(&paths.socket)
-        .map_err(|_| Failure::new("no agent is running").with_hint("quicc agent start"))?;
+    let mut stream = socket::connect(paths).map_err(|error| match error {
+        ConnectError::Absent => Failure::new("no agent is running").with_hint("quicc agent start"),
+        other => Failure::new(other.to_string()).with_hint(paths.socket.display().to_string()),
+    })?;
     stream.set_read_timeout(Some(ANSWER))?;
     channel::send(
         &mut stream,
@@ -109,16 +111,11 @@ pub(crate) fn serve(detach: bool) -> Result<u8, Failure> {
         daemon::leave_caller()?;
     }
     let paths = Paths::from_environment()?;
-    for directory in [Some(paths.state.as_path()), paths.socket.parent()]
-        .into_iter()
-        .flatten()
-    {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .context("create", directory)?;
-    }
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&paths.state)
+        .context("create", &paths.state)?;
     // Held until the process ends, by any number of draining agents: who waits for their end waits for it.
     let running = Flock::lock(open_lock(&paths, "agent.running")?, FlockArg::LockSharedNonblock);
     // The kernel gives it back at the very end.
@@ -154,7 +151,7 @@ fn claim(paths: &Paths) -> Result<Flock<File>, Failure> {
             Ok(lock) => return Ok(lock),
             Err((file, _)) => file,
         };
-        if UnixStream::connect(&paths.socket).is_ok() || Instant::now() >= until {
+        if socket::connect(paths).is_ok() || Instant::now() >= until {
             return Err(Failure::new("an agent is running already"));
         }
         std::thread::sleep(CLAIM_PAUSE);
@@ -178,7 +175,7 @@ async fn serve_until_told(paths: &Paths, lock: Flock<File>, detach: bool) -> Res
         .as_ref()
         .map(|units| task::spawn("farm", Arc::clone(&units.farm).drive()));
     let service = Service::new(units, farm_name, problem);
-    let (listener, socket) = SocketClaim::bind(&paths.socket, lock).context("bind", &paths.socket)?;
+    let (listener, socket) = SocketClaim::bind(paths, lock).context("bind", &paths.socket)?;
     daemon::say_ready(detach)?;
     service.serve(listener, socket, idle, daemon::told_to_end()).await;
     drop(driving);

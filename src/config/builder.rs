@@ -19,6 +19,9 @@ pub const SLOTS_MOST: u32 = 4096;
 /// Bytes of all mirrors together unless the file says otherwise.
 pub const MIRROR_CACHE_SIZE: u64 = 10 << 30;
 
+/// Wall clock of one action unless the file says otherwise.
+pub const ACTION_WALL: Duration = Duration::from_secs(30 * 60);
+
 /// The file, key by key.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,7 +112,7 @@ impl Default for ActionLimits {
     /// Room for the largest units known (half an hour and 8 GiB for generated C++), and an end for the rest.
     fn default() -> Self {
         Self {
-            wall: Duration::from_secs(30 * 60),
+            wall: ACTION_WALL,
             cpu: Duration::from_secs(30 * 60),
             memory: 8 << 30,
             processes: 256,

@@ -63,6 +63,12 @@ impl Paths {
         })
     }
 
+    /// The directory of the socket where that is not the state directory. Others may have made it first: it is to
+    /// be trusted only if it is ours alone.
+    pub fn socket_directory(&self) -> Option<&Path> {
+        self.socket.parent().filter(|directory| *directory != self.state)
+    }
+
     /// The permanent directory of links named like compilers.
     pub fn links(&self) -> PathBuf {
         self.state.join("links")
@@ -125,5 +131,7 @@ mod tests {
         );
         assert!(a.socket.as_os_str().len() <= SOCKET_PATH);
         assert_ne!(a.socket, b.socket);
+        assert_eq!(a.socket_directory(), a.socket.parent());
+        assert_eq!(derive(&[("HOME", "/h")]).unwrap().socket_directory(), None);
     }
 }

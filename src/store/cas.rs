@@ -172,7 +172,8 @@ impl Cas {
     }
 
     /// Copies a blob to a new file at `target`, mode 0600, checking its digest on the way. On any error there is
-    /// no file; a damaged blob is dropped from the store.
+    /// no file; a damaged blob is dropped from the store. The copy is good once [`crate::host::files::close`] took
+    /// it without an error.
     pub fn copy_to(&self, digest: &BlobDigest, target: &Path) -> Result<File, CasError> {
         let source = self.open_blob(digest)?;
         let mut copy = create(target).context("create", target)?;

@@ -11,18 +11,20 @@ use std::time::Duration;
 
 use quicc_protocol::close;
 use quinn::VarInt;
+use tokio::time::Instant;
 
 use super::{certificate, tuning};
 
-/// How often arrivals are counted.
-const SAMPLE: Duration = Duration::from_millis(100);
 /// Silence, beyond a keep-alive and a round trip, after which the port is probed.
-const SUSPICION: Duration = Duration::from_millis(200);
+const SUSPICION: Duration = Duration::from_millis(100);
 /// Silence after which the connection is given up: with the handshake bound it keeps a waiting unit under the
 /// 3 s promised for a silent network.
 pub const SILENCE: Duration = Duration::from_millis(2200);
 /// How long a probe waits for the kernel's refusal.
 const PROBE: Duration = Duration::from_millis(150);
+
+/// Pause between probes of a peer that stays silent.
+const PROBE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Returns when the peer is gone, its certificate has expired, or the connection has ended; closes the connection in
 /// the first two cases.
@@ -34,28 +36,66 @@ pub async fn watch(connection: quinn::Connection) {
 }
 
 async fn watch_arrivals(connection: &quinn::Connection) {
-    let mut heard = connection.stats().udp_rx.datagrams;
-    let mut silent_since = tokio::time::Instant::now();
+    let heard = || connection.stats().udp_rx.datagrams;
+    let mut ear = Ear::new(heard(), Instant::now());
+    let gone = |why: &'static [u8]| connection.close(VarInt::from_u32(close::SILENT), why);
     loop {
+        let pause = match ear.listen(heard(), Instant::now(), connection.rtt()) {
+            Next::Look(pause) => pause,
+            Next::Probe => {
+                if port_is_closed(connection.remote_address()).await {
+                    return gone(b"the peer's port is closed");
+                }
+                PROBE_PAUSE
+            }
+            Next::GiveUp => return gone(b"nothing was heard"),
+        };
         tokio::select! {
             _ = connection.closed() => return,
-            () = tokio::time::sleep(SAMPLE) => {}
+            () = tokio::time::sleep(pause) => {}
         }
-        let now_heard = connection.stats().udp_rx.datagrams;
-        if now_heard != heard {
-            heard = now_heard;
-            silent_since = tokio::time::Instant::now();
-            continue;
+    }
+}
+
+/// What was heard of a peer, known by looking at a counter of packets now and then.
+#[derive(Debug)]
+struct Ear {
+    heard: u64,
+    /// When the counter was first seen as it is: the last packet came before, by one look at most.
+    since: Instant,
+}
+
+/// What is to be done about a silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Nothing for so long.
+    Look(Duration),
+    /// It is long enough to ask the peer's kernel.
+    Probe,
+    /// It is too long.
+    GiveUp,
+}
+
+impl Ear {
+    const fn new(heard: u64, now: Instant) -> Self {
+        Self { heard, since: now }
+    }
+
+    /// Looks as seldom as will do. The counter does not say when the last packet came, so a peer that is heard is
+    /// looked at twice in the time after which it would be suspected: then a dead one is suspected after one and a
+    /// half of these times at the latest.
+    fn listen(&mut self, heard: u64, now: Instant, round_trip: Duration) -> Next {
+        let suspicious = tuning::KEEP_ALIVE + round_trip.min(SILENCE / 2) + SUSPICION;
+        if heard != self.heard {
+            *self = Self::new(heard, now);
         }
-        let silence = silent_since.elapsed();
-        let suspicious = tuning::KEEP_ALIVE + connection.rtt().min(SILENCE / 2) + SUSPICION;
+        let silence = now.duration_since(self.since);
         if silence >= SILENCE {
-            connection.close(VarInt::from_u32(close::SILENT), b"nothing was heard");
-            return;
-        }
-        if silence >= suspicious && port_is_closed(connection.remote_address()).await {
-            connection.close(VarInt::from_u32(close::SILENT), b"the peer's port is closed");
-            return;
+            Next::GiveUp
+        } else if silence >= suspicious {
+            Next::Probe
+        } else {
+            Next::Look((suspicious - silence).min(suspicious / 2))
         }
     }
 }
@@ -79,4 +119,61 @@ async fn port_is_closed(address: SocketAddr) -> bool {
         tokio::time::timeout(PROBE, refused).await,
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    /// Watches a peer whose packets come at `arrivals` (milliseconds) until something but looking is due: when, what,
+    /// and after how many looks.
+    fn watched(arrivals: &[u32], round_trip: Duration, until: u32) -> (u32, Next, u32) {
+        let start = Instant::now();
+        let heard = |now: u32| arrivals.iter().filter(|at| **at <= now).count() as u64;
+        let (mut now, mut looks) = (0, 0);
+        let mut ear = Ear::new(heard(0), start);
+        loop {
+            looks += 1;
+            match ear.listen(heard(now), start + now * MILLISECOND, round_trip) {
+                Next::Look(pause) if now < until => now += u32::try_from(pause.as_millis()).unwrap().max(1),
+                next => return (now, next, looks),
+            }
+        }
+    }
+
+    #[test]
+    fn a_dead_peer_is_suspected_within_the_second_whenever_its_last_packet_came() {
+        for last in 0..2000 {
+            for round_trip in [0, 20, 100] {
+                let (at, next, _) = watched(&[last], round_trip * MILLISECOND, 5000);
+                assert_eq!(next, Next::Probe);
+                assert!(at >= last && at - last <= 900 || at <= 900, "{last} {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_living_peer_is_never_suspected_and_seldom_looked_at() {
+        for round_trip in [0, 20, 100, 300] {
+            let arrivals: Vec<_> = (0..100_000).step_by(400 + round_trip).collect();
+            let (_, next, looks) = watched(
+                &arrivals,
+                u32::try_from(round_trip).unwrap() * MILLISECOND,
+                90_000,
+            );
+            assert!(matches!(next, Next::Look(_)), "{round_trip}");
+            assert!(looks <= 90 * 4 + 1, "{looks}");
+        }
+    }
+
+    #[test]
+    fn a_long_silence_ends_it() {
+        let start = Instant::now();
+        let mut ear = Ear::new(5, start);
+        let just = SILENCE - MILLISECOND;
+        assert_eq!(ear.listen(5, start + just, MILLISECOND), Next::Probe);
+        assert_eq!(ear.listen(5, start + SILENCE, MILLISECOND), Next::GiveUp);
+    }
 }

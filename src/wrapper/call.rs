@@ -18,7 +18,8 @@ use quicc_protocol::message::wrapper::{
 use super::channel::{self, ChannelError};
 use super::compiler::{self, Compiler, OurFiles};
 use super::ledger::{self, Fate, Line};
-use super::{publish, start};
+use super::publish;
+use super::start::{self, NoAgent};
 use crate::config::env;
 use crate::config::paths::Paths;
 use crate::host::process;
@@ -29,8 +30,7 @@ const AGENT_SILENCE: Duration = Duration::from_secs(10);
 const NOT_FOUND: u8 = 127;
 const CANNOT_RUN: u8 = 126;
 /// Reason codes only a wrapper knows.
-const NO_AGENT: &str = "no-agent";
-const AGENT_LOST: &str = "agent-lost";
+const AGENT_LOST: &str = NoAgent::Lost.code();
 const CANNOT_WRITE: &str = "cannot-write-output";
 
 /// A compiler call as it was made.
@@ -98,13 +98,25 @@ struct Session<'a> {
 impl Session<'_> {
     fn ask(&self, paths: &Paths) -> u8 {
         let request = self.request();
-        let mut lost = NO_AGENT;
+        let silence = start::lost(paths);
+        let was_silent = silence.is_there();
+        let mut why = NoAgent::Lost;
         // The second try meets the agent that replaced a draining one.
-        for _ in 0..2 {
-            let Some(mut stream) = start::connect_or_start(paths) else {
-                break;
+        for _ in 0..if silence.counts_or_renews() { 0 } else { 2 } {
+            let mut stream = match start::connect_or_start(paths) {
+                Ok(stream) => stream,
+                Err(no) => {
+                    why = no;
+                    break;
+                }
             };
-            match converse(&mut stream, &request) {
+            let answer = converse(&mut stream, &request);
+            match &answer {
+                Ok(_) if was_silent => silence.clear(),
+                Err(error) if error.is_silence() => silence.set(),
+                _ => {}
+            }
+            match answer {
                 Ok(Some(Answer::Local { fate, bytes })) => {
                     if let Some(fate) = fate {
                         record(fate, bytes);
@@ -112,14 +124,17 @@ impl Session<'_> {
                     return self.become_compiler(Some(&stream));
                 }
                 Ok(Some(Answer::Done { done, bodies })) => return self.finish(&mut stream, &done, &bodies),
-                Ok(None) => wait_for_drain(&mut stream),
+                Ok(None) => {
+                    why = NoAgent::Absent;
+                    wait_for_drain(&mut stream);
+                }
                 Err(_) => {
-                    lost = AGENT_LOST;
+                    why = NoAgent::Lost;
                     break;
                 }
             }
         }
-        record(Fate::Fallback(lost.to_owned()), (0, 0));
+        record(Fate::Fallback(why.code().to_owned()), (0, 0));
         self.become_compiler(None)
     }
 

@@ -22,6 +22,14 @@ pub enum ChannelError {
     Decode(#[from] DecodeError),
 }
 
+impl ChannelError {
+    /// Whether the time set on the socket was over.
+    pub fn is_silence(&self) -> bool {
+        // What the kernel says of a socket's timeout.
+        matches!(self, Self::Broken(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
 /// One frame as it came.
 #[derive(Debug)]
 pub struct Received {

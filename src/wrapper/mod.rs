@@ -7,8 +7,10 @@ pub mod channel;
 pub mod compiler;
 pub mod ledger;
 pub mod publish;
+pub mod socket;
 pub mod start;
 
 mod call;
+mod mark;
 
 pub use call::{Call, run};

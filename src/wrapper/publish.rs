@@ -9,7 +9,7 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use quicc_protocol::message::run::After;
 use quicc_protocol::message::wrapper::OutputFile;
 
-use crate::host::files::{FileError, PathContext, temporary_beside};
+use crate::host::files::{FileError, PathContext, create_whole, temporary_beside};
 
 /// An output ready to be renamed into place.
 #[derive(Debug)]
@@ -81,21 +81,10 @@ fn stage_all(
             temporary: temporary.clone(),
             path,
         });
-        write_new(&temporary, bytes, if executable { 0o777 } else { 0o666 })?;
+        let mode = if executable { 0o777 } else { 0o666 };
+        create_whole(&temporary, bytes, mode).context("write", &temporary)?;
     }
     Ok(())
-}
-
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .and_then(|mut file| file.write_all(bytes))
-        .context("write", path)
 }
 
 #[cfg(test)]

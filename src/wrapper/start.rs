@@ -1,5 +1,5 @@
 //! Starting an agent: one wrapper does it, the others wait for it, and a failure is remembered for a while so that
-//! a build without an agent pays for it once.
+//! a build without an agent, or with one that was stopped, pays for it once.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -7,77 +7,125 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
+use super::mark::Mark;
+use super::socket::{self, ConnectError};
 use crate::config::env;
 use crate::config::paths::Paths;
 use crate::host::process;
 
 /// How long a starting agent may take to listen; an embedded farm is up in a fraction of it.
 const START: Duration = Duration::from_secs(5);
+/// How long others wait for whoever starts it, who may be stopped; and how often they look.
+const START_AWAITED: Duration = Duration::from_secs(6);
+const START_LOOK: Duration = Duration::from_millis(20);
 /// How long a failed start keeps others from trying.
 const FAILURE_REMEMBERED: Duration = Duration::from_secs(10);
+/// How long an agent that said nothing is not asked; then one unit asks again.
+const LOST_REMEMBERED: Duration = Duration::from_secs(30);
 
-/// Connects to the agent, starting one when none listens. `None`: there is none to be had now.
-pub fn connect_or_start(paths: &Paths) -> Option<UnixStream> {
-    if let Ok(stream) = UnixStream::connect(&paths.socket) {
-        return Some(stream);
-    }
-    if recently_failed(paths) {
-        return None;
-    }
-    let _lock = lock(paths)?;
-    if let Ok(stream) = UnixStream::connect(&paths.socket) {
-        return Some(stream);
-    }
-    if recently_failed(paths) {
-        return None;
-    }
-    let stream = start().and_then(|()| UnixStream::connect(&paths.socket).ok());
-    match stream {
-        Some(_) => drop(std::fs::remove_file(failure_mark(paths))),
-        None => drop(File::create(failure_mark(paths))),
-    }
-    stream
+/// Why there is no agent to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoAgent {
+    /// None listens, and none could be started lately.
+    Absent,
+    /// It listens and does not answer, or did not lately.
+    Lost,
+    /// Another user has the place of its socket.
+    Foreign,
 }
 
-fn failure_mark(paths: &Paths) -> std::path::PathBuf {
-    paths.state.join("agent-start-failed")
+impl NoAgent {
+    /// Stable reason code.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Absent => "no-agent",
+            Self::Lost => "agent-lost",
+            Self::Foreign => "foreign-socket",
+        }
+    }
 }
 
-fn recently_failed(paths: &Paths) -> bool {
-    let modified = std::fs::metadata(failure_mark(paths)).and_then(|data| data.modified());
-    // A mark from the future (a clock set back) does not count.
-    modified.is_ok_and(|time| {
-        SystemTime::now()
-            .duration_since(time)
-            .is_ok_and(|age| age < FAILURE_REMEMBERED)
-    })
+/// Connects to the agent, starting one when none listens.
+pub fn connect_or_start(paths: &Paths) -> Result<UnixStream, NoAgent> {
+    if let Some(connected) = try_connect(paths) {
+        return connected;
+    }
+    let failure = start_failed(paths);
+    let failed_once = failure.is_there();
+    if failure.counts_or_renews() {
+        return Err(NoAgent::Absent);
+    }
+    let Some(_lock) = lock(paths) else {
+        failure.set();
+        return Err(NoAgent::Absent);
+    };
+    if let Some(connected) = try_connect(paths) {
+        return connected;
+    }
+    // Those who waited here believe whoever tried meanwhile.
+    if !failed_once && failure.counts() {
+        return Err(NoAgent::Absent);
+    }
+    let connected = start().and_then(|()| try_connect(paths));
+    match connected {
+        Some(Ok(_)) => failure.clear(),
+        _ => failure.set(),
+    }
+    connected.unwrap_or(Err(NoAgent::Absent))
 }
 
-/// Creates the directories only their owner may enter, and waits for the right to start an agent.
+/// `None`: nobody listens.
+fn try_connect(paths: &Paths) -> Option<Result<UnixStream, NoAgent>> {
+    match socket::connect(paths) {
+        Ok(stream) => Some(Ok(stream)),
+        Err(ConnectError::Absent) => None,
+        Err(ConnectError::Foreign) => Some(Err(NoAgent::Foreign)),
+        Err(ConnectError::Silent) => {
+            lost(paths).set();
+            Some(Err(NoAgent::Lost))
+        }
+    }
+}
+
+/// An agent listened and said nothing: it was stopped, say.
+pub fn lost(paths: &Paths) -> Mark {
+    Mark::new(paths.state.join("agent-lost"), LOST_REMEMBERED)
+}
+
+fn start_failed(paths: &Paths) -> Mark {
+    Mark::new(paths.state.join("agent-start-failed"), FAILURE_REMEMBERED)
+}
+
+/// Creates the directory of our files, which only its owner may enter, and waits for the right to start an agent.
 fn lock(paths: &Paths) -> Option<Flock<File>> {
-    for directory in [Some(paths.state.as_path()), paths.socket.parent()]
-        .into_iter()
-        .flatten()
-    {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .ok()?;
-    }
-    let file = OpenOptions::new()
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&paths.state)
+        .ok()?;
+    let mut file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
         .open(paths.state.join("agent-start.lock"))
         .ok()?;
-    Flock::lock(file, FlockArg::LockExclusive).ok()
+    let until = Instant::now() + START_AWAITED;
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Some(lock),
+            Err((file, _)) => file,
+        };
+        if Instant::now() >= until {
+            return None;
+        }
+        std::thread::sleep(START_LOOK);
+    }
 }
 
 /// Runs `quicc agent start`, which says one line when the agent listens and leaves nothing of ours open.

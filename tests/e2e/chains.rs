@@ -299,3 +299,41 @@ fn roles_detach_holding_nothing_of_their_caller() {
         await_event("the end of the daemon", || (!runs(&pid)).then_some(()));
     }
 }
+
+#[test]
+fn pipelines_of_compilers_do_not_wait_for_themselves() {
+    let world = world();
+    // More than there are processors: were tokens for those who read, none would be left for those who write.
+    let count = 2 * std::thread::available_parallelism().map_or(4, std::num::NonZero::get);
+    let started = Instant::now();
+    let mut readers: Vec<_> = (0..count)
+        .map(|number| {
+            let mut command = world.command(QUICC);
+            command
+                .args(["gcc", "-xc", "-c", "-", "-o", &format!("{number}.o")])
+                .stdin(Stdio::piped());
+            command.spawn().unwrap()
+        })
+        .collect();
+    await_event("the readers' verdicts", || {
+        let output = world.quicc(&["agent", "status"]);
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        (status["local"]["stdin-source"] == count).then_some(())
+    });
+    let writers: Vec<_> = readers
+        .iter_mut()
+        .map(|reader| {
+            let mut command = world.command(QUICC);
+            command
+                .args(["gcc", "-E", "a.c"])
+                .stdout(reader.stdin.take().unwrap());
+            command.spawn().unwrap()
+        })
+        .collect();
+    for mut end in writers.into_iter().chain(readers) {
+        assert!(end.wait().unwrap().success());
+    }
+    assert!(started.elapsed() < LONG, "{:?}", started.elapsed());
+    let last = format!("{}.o", count - 1);
+    assert!(!world.read(&last).is_empty());
+}

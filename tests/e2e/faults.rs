@@ -127,6 +127,56 @@ fn a_stopped_agent_does_not_hang_the_build() {
 }
 
 #[test]
+fn a_stopped_agent_is_remembered_until_it_answers_again() {
+    let world = world();
+    assert!(world.quicc(&["gcc", "-c", "a.c", "-o", "a.o"]).status.success());
+    let pid = agent_pid(&world);
+    let mark = world.home().join("state/agent-lost");
+    signal(pid, nix::sys::signal::Signal::SIGSTOP);
+    assert!(world.quicc(&["gcc", "-c", "a.c", "-o", "b.o"]).status.success());
+    signal(pid, nix::sys::signal::Signal::SIGCONT);
+    // Those who come now do not ask, though it would answer.
+    let ledger = world.at("ledger");
+    let compile = || {
+        std::fs::write(&ledger, "").unwrap();
+        let mut command = world.command(QUICC);
+        command.env("QUICC_LEDGER", &ledger);
+        let output = command.args(["gcc", "-c", "a.c", "-o", "b.o"]).output().unwrap();
+        assert!(output.status.success(), "{}", world.explain(&output));
+        std::fs::read_to_string(&ledger).unwrap()
+    };
+    let fate = compile();
+    assert!(fate.starts_with("fallback agent-lost"), "{fate}");
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    let file = std::fs::File::options().write(true).open(&mark).unwrap();
+    file.set_modified(long_ago).unwrap();
+    // Its own farm may have given it up meanwhile.
+    let fate = compile();
+    assert!(!fate.contains("agent-lost") && !mark.exists(), "{fate}");
+}
+
+#[test]
+fn whoever_starts_an_agent_and_is_stopped_holds_up_nobody() {
+    let world = world();
+    let state = world.home().join("state");
+    std::fs::create_dir_all(&state).unwrap();
+    let file = std::fs::File::create(state.join("agent-start.lock")).unwrap();
+    let lock = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive).unwrap();
+    let mut command = world.command("timeout");
+    command
+        .args([&LONG.as_secs().to_string(), QUICC])
+        .args(["gcc", "-c", "a.c", "-o", "a.o"]);
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success() && world.exists("a.o"),
+        "{}",
+        world.explain(&output)
+    );
+    drop(lock);
+    assert!(!world.socket().exists() && state.join("agent-start-failed").exists());
+}
+
+#[test]
 fn a_full_disk_under_the_builder_costs_only_speed() {
     let world = world();
     let cache: PathBuf = world.home().join("cache");

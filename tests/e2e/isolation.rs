@@ -1,6 +1,10 @@
 //! Whose files a compile sees: wrappers in other mount namespaces, other homes.
 
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
+
+use nix::fcntl::{Flock, FlockArg};
+use quicc::config::paths::Paths;
 
 use crate::support::{QUICC, World};
 
@@ -76,4 +80,102 @@ fn nothing_is_left_behind() {
         .unwrap()
         .collect();
     assert!(runs.is_empty(), "{runs:?}");
+}
+
+/// A home so long that its socket stands in a directory of its own below `/tmp`.
+struct LongHome {
+    world: World,
+    paths: Paths,
+}
+
+impl LongHome {
+    fn new() -> Self {
+        let world = world();
+        let home = world.root().join("long/".repeat(25));
+        let variable = |name: &str| (name == "QUICC_HOME").then(|| home.clone().into());
+        let paths = Paths::derive(variable, nix::unistd::getuid().as_raw()).unwrap();
+        Self { world, paths }
+    }
+
+    fn quicc(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = self.world.command(QUICC);
+        command.env("QUICC_HOME", self.paths.state.parent().unwrap());
+        command.env("QUICC_LEDGER", self.world.at("ledger"));
+        command.args(arguments).output().unwrap()
+    }
+
+    /// What became of one compile.
+    fn compile(&self) -> String {
+        self.world.write("ledger", "");
+        let output = self.quicc(&["gcc", "-c", "use.c", "-o", "use.o"]);
+        assert!(output.status.success(), "{output:?}");
+        assert!(self.world.exists("use.o"));
+        String::from_utf8(self.world.read("ledger")).unwrap()
+    }
+}
+
+impl Drop for LongHome {
+    fn drop(&mut self) {
+        let _ = self.quicc(&["agent", "stop"]);
+        if let Ok(file) = std::fs::File::open(self.paths.state.join("agent.running")) {
+            let _ = Flock::lock(file, FlockArg::LockExclusive);
+        }
+    }
+}
+
+#[test]
+fn a_long_home_has_its_socket_elsewhere_and_takes_it_away() {
+    let home = LongHome::new();
+    let directory = home.paths.socket_directory().unwrap().to_owned();
+    let fate = home.compile();
+    assert!(fate.starts_with("remote"), "{fate}");
+    let mode = std::fs::metadata(&directory).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o700);
+    drop(home);
+    assert!(!directory.exists());
+}
+
+#[test]
+fn a_socket_directory_of_somebody_else_is_not_entered() {
+    let home = LongHome::new();
+    let directory = home.paths.socket_directory().unwrap().to_owned();
+    std::fs::create_dir(&directory).unwrap();
+    chown(&directory, Some(64_322), None).expect("the tests run as root");
+    let listener = std::os::unix::net::UnixListener::bind(&home.paths.socket).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let fate = home.compile();
+    let asked = listener.accept();
+    let status = home.quicc(&["agent", "status"]);
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert!(fate.starts_with("fallback foreign-socket"), "{fate}");
+    assert!(asked.is_err(), "nothing was said to it");
+    let said = String::from_utf8_lossy(&status.stderr).into_owned();
+    assert!(said.contains("another user"), "{said}");
+}
+
+#[test]
+fn an_agent_of_another_user_is_not_asked() {
+    let world = World::of_user(64_322);
+    world.write("use.c", "int value;\n");
+    world.write("ledger", "");
+    let started = world.quicc(&["agent", "start"]);
+    assert!(started.status.success(), "{}", world.explain(&started));
+    let prepared = world.command("true");
+    let mut command = Command::new(QUICC);
+    for (name, value) in prepared.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    let output = command
+        .current_dir(world.source())
+        .env("QUICC_LEDGER", world.at("ledger"))
+        .args(["gcc", "-c", "use.c", "-o", "use.o"])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success() && world.exists("use.o"),
+        "{}",
+        world.explain(&output)
+    );
+    let fate = String::from_utf8(world.read("ledger")).unwrap();
+    assert!(fate.starts_with("fallback foreign-socket"), "{fate}");
 }

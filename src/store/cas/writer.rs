@@ -8,7 +8,7 @@ use std::sync::Arc;
 use quicc_protocol::BlobDigest;
 
 use super::{CasError, Shared, create};
-use crate::host::files::PathContext;
+use crate::host::files::{PathContext, close};
 
 /// Bytes of room taken at once while a blob is written: bounds both what a slow peer holds unused and how often
 /// the account is locked.
@@ -104,7 +104,9 @@ impl Writer {
         if self.written != self.size || found != self.digest {
             return Err(CasError::WrongContent { digest: self.digest });
         }
-        self.file = None;
+        if let Some(file) = self.file.take() {
+            close(file).context("store", &self.path)?;
+        }
         let target = self.shared.shelf.path(&self.digest);
         let mut state = self.shared.shelf.state();
         if state.ledger.contains(&self.digest) {
