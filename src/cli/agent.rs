@@ -123,8 +123,16 @@ pub(crate) fn serve(detach: bool) -> Result<u8, Failure> {
     let lock = claim(&paths)?;
     let log = log_file(&paths);
     daemon::start_log(detach.then_some(&log).map(PathBuf::as_path))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(serve_until_told(&paths, lock, detach));
+    let file = ConfigText::read_optional(&paths.config_file).and_then(|text| ClientFile::parse(&text));
+    let file = file.map_err(|error| text::chain(&error));
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if matches!(&file, Ok(ClientFile { farm: Some(_), .. })) {
+        // What an agent computes runs on blocking threads; to pass its messages from thread to thread would cost more
+        // than they do. An embedded farm has a builder's work as well.
+        builder.worker_threads(1);
+    }
+    let runtime = builder.enable_all().build()?;
+    let result = runtime.block_on(serve_until_told(&paths, file, lock, detach));
     // A blocking read of a file that never answers must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
@@ -158,12 +166,17 @@ fn claim(paths: &Paths) -> Result<Flock<File>, Failure> {
     }
 }
 
-async fn serve_until_told(paths: &Paths, lock: Flock<File>, detach: bool) -> Result<u8, Failure> {
+async fn serve_until_told(
+    paths: &Paths,
+    file: Result<ClientFile, String>,
+    lock: Flock<File>,
+    detach: bool,
+) -> Result<u8, Failure> {
     let view = ViewId(random_bytes()?);
     let tree = Arc::new(Tree::watching());
     let trials = paths.state.join("trials");
     std::fs::create_dir_all(&trials).context("create", &trials)?;
-    let (farm, farm_name, problem) = reach_farm(paths).await;
+    let (farm, farm_name, problem) = reach_farm(paths, file).await;
     let idle = (farm_name == EMBEDDED).then_some(IDLE);
     let mut kept = None;
     let units = farm.map(|reached| {
@@ -192,10 +205,12 @@ struct Reached {
 
 /// The configured farm, or an embedded one. A farm that cannot be used is a problem to tell, never a reason not to
 /// serve: wrappers then compile here.
-async fn reach_farm(paths: &Paths) -> (Option<Reached>, String, Option<String>) {
-    let file = ConfigText::read_optional(&paths.config_file).and_then(|text| ClientFile::parse(&text));
+async fn reach_farm(
+    paths: &Paths,
+    file: Result<ClientFile, String>,
+) -> (Option<Reached>, String, Option<String>) {
     let (name, result) = match file {
-        Err(error) => ("configured".to_owned(), Err(text::chain(&error))),
+        Err(problem) => ("configured".to_owned(), Err(problem)),
         Ok(ClientFile { farm: Some(farm), .. }) => (farm.scheduler.to_string(), configured(&farm)),
         Ok(ClientFile {
             farm: None,

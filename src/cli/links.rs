@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::config::paths::Paths;
 use crate::host::files::{FileError, PathContext, temporary_beside};
@@ -14,6 +14,9 @@ use crate::wrapper::compiler::OurFiles;
 
 /// Base names of compilers that are wrapped, before a target's prefix and a version's suffix.
 const STEMS: [&str; 8] = ["gcc", "g++", "cc", "c++", "clang", "clang++", "c89", "c99"];
+
+/// Where links lead.
+const LINK_TARGET: &str = "../bin/quicc-wrapper";
 
 /// Whether a program of this name is taken for a compiler: `gcc`, `clang++-14`, `aarch64-linux-gnu-g++-12`.
 pub fn is_compiler_name(name: &OsStr) -> bool {
@@ -37,13 +40,14 @@ pub fn is_compiler_name(name: &OsStr) -> bool {
     })
 }
 
-/// Puts this executable and a link for every compiler in `path` in place. Existing links stay: a stored compiler
-/// path must not break because a later build has another `PATH`.
+/// Puts this executable, the wrapper beside it and a link for every compiler in `path` in place. Existing links stay: a
+/// stored compiler path must not break because a later build has another `PATH`.
 pub fn install(paths: &Paths, path: &OsStr) -> Result<(), FileError> {
-    install_executable(&paths.installed())?;
+    install_executable(Path::new("/proc/self/exe"), &paths.installed())?;
     let links = paths.links();
     std::fs::create_dir_all(&links).context("create", &links)?;
-    let ours = OurFiles::find(&links, &paths.installed());
+    install_wrapper(paths)?;
+    let ours = OurFiles::find(&links, &[paths.installed(), paths.installed_wrapper()]);
     for directory in path
         .as_bytes()
         .split(|&byte| byte == b':')
@@ -61,32 +65,51 @@ pub fn install(paths: &Paths, path: &OsStr) -> Result<(), FileError> {
                 data.is_file() && data.permissions().mode() & 0o111 != 0 && !ours.contains(&data)
             });
             if is_program {
-                link(&links.join(entry.file_name()))?;
+                link(&links.join(entry.file_name()), LINK_TARGET)?;
             }
         }
     }
     Ok(())
 }
 
-fn link(link: &Path) -> Result<(), FileError> {
-    match std::os::unix::fs::symlink("../bin/quicc", link) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        made => made.context("create", link),
+/// Makes `link` lead to `target`, in one step.
+fn link(link: &Path, target: &str) -> Result<(), FileError> {
+    if std::fs::read_link(link).is_ok_and(|found| found == Path::new(target)) {
+        return Ok(());
+    }
+    let temporary = temporary_beside(link);
+    let made =
+        std::os::unix::fs::symlink(target, &temporary).and_then(|()| std::fs::rename(&temporary, link));
+    if made.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    made.context("create", link)
+}
+
+/// Installs the wrapper that was built with us. Without one its name leads to quicc itself, which does the same.
+fn install_wrapper(paths: &Paths) -> Result<(), FileError> {
+    let installed = paths.installed_wrapper();
+    let own = std::fs::read_link("/proc/self/exe").unwrap_or_default();
+    let beside = own.with_file_name("quicc-wrapper");
+    if beside.is_file() {
+        install_executable(&beside, &installed)
+    } else {
+        link(&installed, "quicc")
     }
 }
 
-fn install_executable(installed: &Path) -> Result<(), FileError> {
-    let own = PathBuf::from("/proc/self/exe");
+fn install_executable(own: &Path, installed: &Path) -> Result<(), FileError> {
     let stamp = |path: &Path| std::fs::metadata(path).and_then(|data| Ok((data.len(), data.modified()?)));
-    let wanted = stamp(&own).context("examine", &own)?;
-    if stamp(installed).is_ok_and(|found| found == wanted) {
+    let wanted = stamp(own).context("examine", own)?;
+    let is_link = installed.is_symlink();
+    if !is_link && stamp(installed).is_ok_and(|found| found == wanted) {
         return Ok(());
     }
     if let Some(directory) = installed.parent() {
         std::fs::create_dir_all(directory).context("create", directory)?;
     }
     let temporary = temporary_beside(installed);
-    let copied = std::fs::copy(&own, &temporary)
+    let copied = std::fs::copy(own, &temporary)
         .and_then(|_| {
             std::fs::File::options()
                 .append(true)

@@ -17,19 +17,6 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-/// First arguments that are commands; anything else is a compiler to wrap.
-pub const COMMANDS: &[&str] = &[
-    "run",
-    "agent",
-    "scheduler",
-    "builder",
-    "server",
-    "certgen",
-    "help",
-    "sandbox-init",
-    "sandbox-supervise",
-];
-
 /// Exit codes besides a wrapped command's own.
 pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;

@@ -62,7 +62,7 @@ fn variables(paths: &Paths, ledger: &Path) -> Vec<(&'static str, PathBuf)> {
     let unset = CMAKE_LAUNCHERS
         .into_iter()
         .filter(|launcher| env::read(launcher).is_none());
-    let launchers = unset.map(|launcher| (launcher, paths.installed()));
+    let launchers = unset.map(|launcher| (launcher, paths.installed_wrapper()));
     launchers
         .chain([(env::QUICC_LEDGER, ledger.to_owned())])
         .collect()

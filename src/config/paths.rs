@@ -78,6 +78,11 @@ impl Paths {
     pub fn installed(&self) -> PathBuf {
         self.state.join("bin/quicc")
     }
+
+    /// The installed copy of the wrapper alone, or a link to the former: what stands before or for compilers.
+    pub fn installed_wrapper(&self) -> PathBuf {
+        self.state.join("bin/quicc-wrapper")
+    }
 }
 
 /// A socket's path is short by law; a long state directory gets one under `/tmp`, named by its hash.

@@ -58,8 +58,8 @@ pub fn run(call: &Call) -> u8 {
     let asks = cwd.is_ok() && env::read(env::QUICC_DISABLE).is_none();
     let cwd = cwd.unwrap_or_default();
     let ours = match &paths {
-        Some(paths) => OurFiles::find(&paths.links(), &paths.installed()),
-        None => OurFiles::find(&PathBuf::new(), &PathBuf::new()),
+        Some(paths) => OurFiles::find(&paths.links(), &[paths.installed(), paths.installed_wrapper()]),
+        None => OurFiles::find(&PathBuf::new(), &[]),
     };
     let callers = env::read(env::QUICC_CALLERS).unwrap_or_default();
     let ours = ours.with_callers(&callers);

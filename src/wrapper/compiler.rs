@@ -14,11 +14,11 @@ pub struct OurFiles {
 }
 
 impl OurFiles {
-    /// The running executable and the executable installed for `links`.
-    pub fn find(links: &Path, installed: &Path) -> Self {
+    /// The running executable and the executables installed for `links`.
+    pub fn find(links: &Path, installed: &[PathBuf]) -> Self {
         let identify = |path: &Path| std::fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
-        let inodes = [Path::new("/proc/self/exe"), installed]
-            .into_iter()
+        let inodes = std::iter::once(Path::new("/proc/self/exe"))
+            .chain(installed.iter().map(PathBuf::as_path))
             .filter_map(identify)
             .collect();
         Self {
@@ -150,7 +150,7 @@ mod tests {
             for link in ["links/gcc", "links/cc", "links/clang"] {
                 std::os::unix::fs::symlink("../quicc", root.path().join(link)).unwrap();
             }
-            let ours = OurFiles::find(&root.path().join("links"), &root.path().join("quicc"));
+            let ours = OurFiles::find(&root.path().join("links"), &[root.path().join("quicc")]);
             Self { root, ours }
         }
 

@@ -12,5 +12,7 @@ pub mod start;
 
 mod call;
 mod mark;
+mod name;
 
 pub use call::{Call, run};
+pub use name::{Called, become_quicc, called};

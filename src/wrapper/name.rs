@@ -70,18 +70,25 @@ fn is_program(word: &OsStr) -> bool {
 /// Becomes quicc with `arguments`. Returns an exit code where that is not possible. `own` leads to our executable.
 pub fn become_quicc(own: &Path, arguments: &[OsString]) -> u8 {
     let Some(program) = quicc_beside(own) else {
-        let _ = writeln!(std::io::stderr(), "quicc: no program of this name beside quicc-wrapper");
+        let _ = writeln!(
+            std::io::stderr(),
+            "quicc: no program of this name beside quicc-wrapper"
+        );
         return CANNOT_RUN;
     };
     let mut command = process::command_here(&program);
     command.args(arguments).envs(crate::config::env::all());
     let error = command.exec();
-    let _ = writeln!(std::io::stderr(), "quicc: cannot run {}: {error}", program.display());
+    let _ = writeln!(
+        std::io::stderr(),
+        "quicc: cannot run {}: {error}",
+        program.display()
+    );
     CANNOT_RUN
 }
 
 /// The executable of quicc, for ours at `own`: ours or the one beside it.
-pub fn quicc_beside(own: &Path) -> Option<PathBuf> {
+pub(super) fn quicc_beside(own: &Path) -> Option<PathBuf> {
     let own = std::fs::read_link(own).ok()?;
     if own.file_name() != Some(OsStr::new("quicc-wrapper")) {
         return Some(own);
@@ -112,6 +119,10 @@ mod tests {
         check("quicc --version", None, "--version");
         check("quicc", None, "");
         check("/bin/quicc-wrapper gcc -c a.c", Some("gcc"), "-c a.c");
-        check("quicc-wrapper /x/quicc quicc ./mycc quicc", Some("./mycc"), "quicc");
+        check(
+            "quicc-wrapper /x/quicc quicc ./mycc quicc",
+            Some("./mycc"),
+            "quicc",
+        );
     }
 }

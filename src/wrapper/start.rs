@@ -130,7 +130,7 @@ fn lock(paths: &Paths) -> Option<Flock<File>> {
 
 /// Runs `quicc agent start`, which says one line when the agent listens and leaves nothing of ours open.
 fn start() -> Option<()> {
-    let executable = std::fs::read_link("/proc/self/exe").ok()?;
+    let executable = super::name::quicc_beside(Path::new("/proc/self/exe"))?;
     let mut command = process::command(&executable, Path::new("/"));
     command.arg("agent").arg("start").envs(env::all());
     command.env_remove(env::QUICC_LEDGER).env_remove(env::QUICC_LOCAL);
