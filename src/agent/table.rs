@@ -149,12 +149,29 @@ impl Table {
         listed: impl Iterator<Item = (&'a [u8], &'a Listed)>,
         is_ours: &dyn Fn(&[u8], &[u8]) -> bool,
     ) -> Result<Vec<EntryId>, TableError> {
-        let mut entries = Vec::new();
-        for object in objects.filter(|object| object.path != b"/") {
+        let (older, listed): (Vec<_>, Vec<_>) =
+            listed.partition(|(directory, listed)| self.newer_listing(directory, listed).is_some());
+        let objects: Vec<_> = objects.filter(|object| object.path != b"/").collect();
+        // A build that writes beside its headers lists a directory anew for every unit; only what is gone by now makes
+        // an older listing matter.
+        for (directory, listed) in older {
+            let Some(newer) = self.newer_listing(directory, listed) else {
+                continue;
+            };
+            let is_gone = |object: &Object<'_>| {
+                let (parent, name) = split(object.path);
+                parent == directory && !newer.names.contains_key(name)
+            };
+            if objects.iter().any(is_gone) {
+                return Err(TableError::Outdated);
+            }
+        }
+        let mut entries = Vec::with_capacity(objects.len());
+        for object in objects {
             entries.push(self.tell(object)?);
         }
         for (directory, listed) in listed {
-            self.reconcile(directory, listed, is_ours)?;
+            self.reconcile(directory, listed, is_ours);
         }
         entries.sort_unstable();
         entries.dedup();
@@ -309,27 +326,23 @@ impl Table {
         Some(told)
     }
 
-    fn reconcile(
-        &mut self,
-        directory: &[u8],
-        listed: &Listed,
-        is_ours: &dyn Fn(&[u8], &[u8]) -> bool,
-    ) -> Result<(), TableError> {
+    /// The listing a directory was last judged by, if it is of a later time than `listed`.
+    fn newer_listing(&self, directory: &[u8], listed: &Listed) -> Option<Arc<Listing>> {
+        let (last, changed) = self.directories.get(directory)?.reconciled.as_ref()?;
+        (*changed > listed.stat.ctime_ns).then(|| Arc::clone(last))
+    }
+
+    fn reconcile(&mut self, directory: &[u8], listed: &Listed, is_ours: &dyn Fn(&[u8], &[u8]) -> bool) {
         let Some(parent) = self.id(directory) else {
-            return Ok(());
+            return;
         };
         let (listing, changed) = (&listed.listing, listed.stat.ctime_ns);
-        if let Some((last, last_changed)) = self
+        let last = self
             .directories
             .get(directory)
-            .and_then(|names| names.reconciled.as_ref())
-        {
-            if Arc::ptr_eq(last, listing) {
-                return Ok(());
-            }
-            if *last_changed > changed {
-                return Err(TableError::Outdated);
-            }
+            .and_then(|names| names.reconciled.as_ref());
+        if last.is_some_and(|(last, _)| Arc::ptr_eq(last, listing)) {
+            return;
         }
         for path in self.vanished(directory, listing) {
             if let Some(told) = self.drop_told(&path) {
@@ -373,7 +386,6 @@ impl Table {
                 names: names.to_vec(),
             });
         }
-        Ok(())
     }
 
     /// Told children of a directory whose names no longer exist.
@@ -601,11 +613,16 @@ mod tests {
         world.cover(&[directory(), at("newer", 10)], &[]);
         let (later, earlier) = (listing(9, &[("a.h", tree::EntryKind::File)]), listing(8, &[]));
         world.cover(&[directory()], &[("/s", &later)]);
-        assert_eq!(
-            world.try_cover(&[directory()], &[("/s", &earlier)]),
-            Err(TableError::Outdated)
-        );
+        let (records, _) = world.cover(&[directory()], &[("/s", &earlier)]);
+        assert_eq!(records, [], "the later listing stands");
         assert!(world.0.id(b"/s/a.h").is_some());
+        let gone = ("/s/gone.h", file("x"), stat(0o100_644, 5, 3));
+        assert_eq!(
+            world.try_cover(&[directory(), gone], &[("/s", &earlier)]),
+            Err(TableError::Outdated),
+            "a file that the later listing lacks"
+        );
+        assert_eq!(world.0.id(b"/s/gone.h"), None, "it was not told on the way");
     }
 
     #[test]

@@ -34,6 +34,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(50);
 const SWEEP: Duration = Duration::from_secs(1);
 /// How gcc and clang end for what is wrong with a source; whatever else is not 0 tells of the compiler itself.
 const SOURCE_ERROR: Exit = Exit::Code(1);
+/// The reason to compile a unit here whose files do not keep still; no fault of the farm's.
+const INPUTS_CHANGED: &str = "inputs-changed";
 /// The reason to compile a failed unit here once more.
 const COMPILE_FAILED: &str = "compile-failed";
 /// The bodies of an outcome that are text: standard output and standard error.
@@ -196,7 +198,11 @@ impl Units {
             }
             attempts += 1;
         }
-        Decision::fallback(last)
+        if last == INPUTS_CHANGED {
+            Decision::local(last)
+        } else {
+            Decision::fallback(last)
+        }
     }
 
     /// What is remembered of the call, or what its command line means. Blocking.
@@ -278,8 +284,8 @@ impl Units {
                 self.farm.spare(link);
                 Failed::Finally(Decision::fallback("builder-mute"))
             }
-            RunError::Raced { .. } => Failed::Again("inputs-changed"),
-            RunError::Table(TableError::Outdated) => Failed::Again("inputs-changed"),
+            RunError::Raced { .. } => Failed::Again(INPUTS_CHANGED),
+            RunError::Table(TableError::Outdated) => Failed::Again(INPUTS_CHANGED),
             RunError::Table(_) => Failed::Finally(Decision::fallback("table")),
             RunError::Misbehaved { .. } => {
                 self.farm.avoid(link);
@@ -433,7 +439,7 @@ impl Units {
             Validity::Unchanged { proof } => Ok(Prepared { proof, ..prepared }),
             Validity::Changed { path } => {
                 tracing::info!(path = %String::from_utf8_lossy(&path), "inputs changed since they were found");
-                Err(Failed::Again("inputs-changed"))
+                Err(Failed::Again(INPUTS_CHANGED))
             }
         }
     }

@@ -129,3 +129,31 @@ fn the_exit_code_is_the_commands() {
         assert_eq!(output.status.code(), code, "{script}");
     }
 }
+
+/// Every object that is published changes the directory that all units look into.
+#[test]
+fn a_parallel_build_beside_its_sources_stays_remote() {
+    const UNITS: usize = 48;
+    let world = World::new();
+    for n in 0..UNITS {
+        world.write(&format!("h{n}.h"), &format!("int f{n}(int);\n"));
+        world.write(
+            &format!("u{n}.c"),
+            &format!("#include \"h{n}.h\"\n#include <stddef.h>\nint u{n}(void) {{ return f{n}({n}); }}\n"),
+        );
+    }
+    world.write(
+        "Makefile",
+        "all: $(patsubst %.c,%.o,$(wildcard u*.c))\n%.o: %.c\n\t@$(CC) -MD -c $< -o $@\n",
+    );
+    let script = format!("make -s -j{UNITS}");
+    for round in ["first", "again"] {
+        let summary = world.compare("rm -f *.o *.d", &script);
+        assert_eq!(
+            (summary.remote(), summary.local()),
+            (UNITS as u64, 0),
+            "{round}: {summary:?}"
+        );
+        assert!(world.local("rm -f *.o *.d").status.success());
+    }
+}
