@@ -10,7 +10,9 @@ use std::path::Path;
 
 use crate::config::paths::Paths;
 use crate::host::files::{FileError, PathContext, temporary_beside};
+use crate::host::process;
 use crate::wrapper::compiler::OurFiles;
+use crate::wrapper::{WHICH, which};
 
 /// Base names of compilers that are wrapped, before a target's prefix and a version's suffix.
 const STEMS: [&str; 8] = ["gcc", "g++", "cc", "c++", "clang", "clang++", "c89", "c99"];
@@ -86,12 +88,14 @@ fn link(link: &Path, target: &str) -> Result<(), FileError> {
     made.context("create", link)
 }
 
-/// Installs the wrapper that was built with us. Without one its name leads to quicc itself, which does the same.
+/// Installs the wrapper beside us if it is of our version. Otherwise its name leads to quicc itself, which does the
+/// same: another version would have every agent drain.
 fn install_wrapper(paths: &Paths) -> Result<(), FileError> {
     let installed = paths.installed_wrapper();
     let own = std::fs::read_link("/proc/self/exe").unwrap_or_default();
     let beside = own.with_file_name("quicc-wrapper");
-    if beside.is_file() {
+    let says = || process::command(&beside, Path::new("/")).arg(WHICH).output();
+    if beside.is_file() && says().is_ok_and(|output| output.stdout.trim_ascii() == which().as_bytes()) {
         install_executable(&beside, &installed)
     } else {
         link(&installed, "quicc")

@@ -15,4 +15,4 @@ mod mark;
 mod name;
 
 pub use call::{Call, run};
-pub use name::{Called, become_quicc, called};
+pub use name::{Called, WHICH, become_quicc, called, which};

@@ -27,6 +27,18 @@ const COMMANDS: [&str; 9] = [
     "sandbox-supervise",
 ];
 
+/// Asks a `quicc-wrapper` which it is.
+pub const WHICH: &str = "--which-wrapper";
+
+/// What agent and wrapper must have in common, as `quicc-wrapper` answers [`WHICH`].
+pub fn which() -> String {
+    format!(
+        "{} wrapper {}",
+        crate::SOFTWARE,
+        quicc_protocol::message::wrapper::VERSION
+    )
+}
+
 /// What a call wants.
 #[derive(Debug)]
 pub enum Called {
@@ -69,6 +81,10 @@ fn is_program(word: &OsStr) -> bool {
 
 /// Becomes quicc with `arguments`. Returns an exit code where that is not possible. `own` leads to our executable.
 pub fn become_quicc(own: &Path, arguments: &[OsString]) -> u8 {
+    if arguments == [WHICH] {
+        let _ = writeln!(std::io::stdout(), "{}", which());
+        return 0;
+    }
     let Some(program) = quicc_beside(own) else {
         let _ = writeln!(
             std::io::stderr(),

@@ -274,3 +274,40 @@ fn garbage_on_the_agents_socket_harms_nobody() {
     );
     drop(open);
 }
+
+/// A build of quicc alone leaves the wrapper of an earlier one beside it.
+#[test]
+fn a_wrapper_of_another_version_is_passed_over() {
+    let world = world();
+    let directory = world.root().join("bin");
+    std::fs::create_dir(&directory).unwrap();
+    let program = directory.join("quicc");
+    std::fs::copy(crate::support::QUICC, &program).unwrap();
+    let installed = world.home().join("state/bin/quicc-wrapper");
+    let build = |is_link: bool| {
+        let output = world
+            .command(&program)
+            .args(["run", "--", "gcc", "-c", "a.c", "-o", "a.o"])
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            stderr.contains("1 units remote, 0 local"),
+            "{}",
+            world.explain(&output)
+        );
+        assert_eq!(installed.is_symlink(), is_link);
+    };
+    build(true);
+    let other = "printf '#!/bin/sh\\necho quicc 0.0.1 wrapper 0\\n' > ../bin/quicc-wrapper && chmod +x ../bin/quicc-wrapper";
+    assert!(world.local(other).status.success());
+    build(true);
+    std::fs::remove_file(directory.join("quicc-wrapper")).unwrap();
+    std::fs::copy(
+        env!("CARGO_BIN_EXE_quicc-wrapper"),
+        directory.join("quicc-wrapper"),
+    )
+    .unwrap();
+    build(false);
+    build(false);
+}
