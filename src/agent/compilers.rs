@@ -119,9 +119,13 @@ impl<K: Hash + Eq, V> Memory<K, V> {
         };
         once.answer.get_or_init(|| ask().map(Arc::new)).clone()
     }
+
+    fn forget(&self, key: &K) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ToolchainKey {
     compiler: PathBuf,
     stamps: Vec<Fingerprint>,
@@ -221,6 +225,8 @@ pub struct KnownToolchain {
     pub real_files: Vec<Vec<u8>>,
     /// Its directories.
     pub directories: Vec<Vec<u8>>,
+    /// The same when they were searched: a tool or a specs file that appears in one would be used.
+    stamps: Vec<Fingerprint>,
 }
 
 /// The end of the name of clang's configuration files, whose content stands in front of every command line.
@@ -228,6 +234,12 @@ const CONFIGURATION_SUFFIX: &[u8] = b".cfg";
 const NATIVE_VALUE: &[u8] = b"=native";
 
 impl KnownToolchain {
+    /// Whether nothing came or went in its directories since it was discovered.
+    fn directories_hold(&self) -> bool {
+        let now = self.toolchain.directories.iter().map(|path| fingerprint(path));
+        now.eq(self.stamps.iter().copied())
+    }
+
     /// Whether every compile names this machine's own processor, because a configuration file does. Read each time:
     /// most toolchains have none, and a person may edit it. A gcc that was configured so records the processor with
     /// `-g`, and its trial tells.
@@ -253,6 +265,11 @@ impl From<Toolchain> for KnownToolchain {
             files: toolchain.paths.iter().map(bytes).collect(),
             real_files: toolchain.paths.iter().map(real).collect(),
             directories: toolchain.directories.iter().map(bytes).collect(),
+            stamps: toolchain
+                .directories
+                .iter()
+                .map(|path| fingerprint(path))
+                .collect(),
             toolchain,
         }
     }
@@ -317,11 +334,17 @@ impl Compilers {
             stamps: tool_stamps(compiler, env),
             env: pick(env, &TOOL_VARIABLES),
         };
-        self.toolchains.get(key, || {
+        let discover = || {
             toolchain::discover(compiler, env, &ask)
                 .map(KnownToolchain::from)
                 .map_err(|error| crate::host::text::chain(&error))
-        })
+        };
+        let known = self.toolchains.get(key.clone(), discover)?;
+        if known.directories_hold() {
+            return Ok(known);
+        }
+        self.toolchains.forget(&key);
+        self.toolchains.get(key, discover)
     }
 
     /// Where the compiler searches under the arguments of `plan`.
@@ -534,6 +557,18 @@ mod tests {
             catalogues: Vec::new(),
             machine: String::new(),
         })
+    }
+
+    #[test]
+    fn a_tool_that_appears_makes_another_toolchain() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (program, tools) = (scratch.path().join("gcc"), scratch.path().join("tools"));
+        std::fs::write(&program, "").unwrap();
+        std::fs::create_dir(&tools).unwrap();
+        let known = toolchain(vec![program], vec![tools.clone()]);
+        assert!(known.directories_hold());
+        std::fs::write(tools.join("as"), "").unwrap();
+        assert!(!known.directories_hold());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quicc_protocol::BlobDigest;
@@ -13,7 +13,7 @@ use quicc_protocol::message::wrapper::CompileRequest;
 
 use super::compilers::{Compilers, KnownToolchain};
 use super::farm::Slot;
-use super::link::{Action, Link, Returned, RunError, Traffic};
+use super::link::{Action, Link, Returned, RunError, Told, Traffic};
 use super::loader_path;
 use super::native::Resolved;
 use super::outputs::{self, Located};
@@ -23,7 +23,7 @@ use super::table::{Object, State, Table, TableError};
 use crate::compile::{self, Cause, Dialect, Invocation, Plan, Surroundings, TimeMacro, Verdict};
 use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::kept::Kept;
-use crate::inputs::tree::{Mark, StatTuple, Tree};
+use crate::inputs::tree::{ContentDigest, Mark, StatTuple, Tree};
 use crate::toolchain::terminal;
 
 /// A reason to compile here, as a stable code.
@@ -50,6 +50,8 @@ pub struct Candidate {
     pub toolchain: Arc<KnownToolchain>,
     /// Whether the verdict hangs on files that exist or do not, beyond those the closure holds.
     pub asked_of_files: bool,
+    /// The response files it was read from, and their bytes' digests.
+    response_files: Vec<(PathBuf, ContentDigest)>,
 }
 
 /// How far the messages of a compile are to be believed.
@@ -107,6 +109,7 @@ pub fn judge(
     let mut files = ClientFiles {
         cwd: Path::new(OsStr::from_bytes(&request.cwd)),
         asked: false,
+        response_files: Vec::new(),
     };
     match compile::judge(&invocation, toolchain.toolchain.dialect, &mut files) {
         Verdict::Distribute(plan) if plan.native_arguments.is_none() && toolchain.is_configured_native() => {
@@ -116,6 +119,7 @@ pub fn judge(
             plan: *plan,
             toolchain,
             asked_of_files: files.asked,
+            response_files: files.response_files,
         }),
         Verdict::Local(reason) => Err(Some(reason.code().to_owned())),
         Verdict::NotACompile => Err(None),
@@ -132,13 +136,18 @@ struct ClientFiles<'a> {
     cwd: &'a Path,
     /// Whether a question was asked whose answer no closure holds.
     asked: bool,
+    response_files: Vec<(PathBuf, ContentDigest)>,
 }
 
 impl Surroundings for ClientFiles<'_> {
     fn read_response_file(&mut self, path: &[u8]) -> Option<Vec<u8>> {
-        let bytes = read_regular(&self.cwd.join(OsStr::from_bytes(path)));
-        // One that cannot be read is a word like any other.
-        self.asked |= bytes.is_none();
+        let path = self.cwd.join(OsStr::from_bytes(path));
+        let bytes = read_regular(&path);
+        match &bytes {
+            Some(bytes) => self.response_files.push((path, *blake3::hash(bytes).as_bytes())),
+            // One that cannot be read is a word like any other.
+            None => self.asked = true,
+        }
         bytes
     }
 
@@ -234,6 +243,7 @@ pub fn prepare(
     // Asked only where it matters: it runs the compiler once.
     let reads_clock = closure.time_macros.date_or_time && !compilers.heeds_epoch(compiler, &request.env);
     refuse_untravelled(&closure, reads_clock)?;
+    require_read_alike(&closure, &candidate.response_files)?;
     let caveats = Caveats {
         may_quote_unseen: closure.precompiled && !is_clang,
         is_resolved: resolved.is_some(),
@@ -251,6 +261,22 @@ pub fn prepare(
         tier: used,
         toolchain,
     })
+}
+
+/// Refuses a closure whose response files are not those the command line was read from.
+fn require_read_alike(closure: &Closure, read: &[(PathBuf, ContentDigest)]) -> Result<(), LocalReason> {
+    let is_alike = |(path, digest): &(PathBuf, ContentDigest)| {
+        let real = path.canonicalize().ok()?;
+        match closure.objects.get(real.as_os_str().as_bytes())? {
+            closure::Object::File { digest: now, .. } => Some(now == digest),
+            closure::Object::Directory { .. } | closure::Object::Symlink { .. } => None,
+        }
+    };
+    if read.iter().all(|file| is_alike(file) == Some(true)) {
+        Ok(())
+    } else {
+        Err("response-file-changed".to_owned())
+    }
 }
 
 /// The programs that the driver here would run, where the arguments name this machine's own processor.
@@ -380,21 +406,32 @@ fn fingerprint(toolchain: &KnownToolchain, plan: &Plan, closure: &Closure) -> Bl
     BlobDigest::from_bytes(*hasher.finalize().as_bytes())
 }
 
-/// Runs a prepared compile on the slot's builder.
-pub async fn attempt(
+/// What an action names of a table: entries, as they travel, and outputs.
+pub type ToldAction = Told<(Arc<[u8]>, Vec<DeclaredOutput>)>;
+
+/// Makes a builder know all that a prepared compile may read. Blocking.
+pub fn tell(
     tree: &Tree,
     prepared: &Prepared,
-    slot: &Slot,
+    link: &Link,
     is_ours: &(dyn Fn(&[u8], &[u8]) -> bool + Sync),
-    traffic: &Arc<Traffic>,
-) -> Result<Returned, RunError> {
-    let told = slot.link.tell(|table| {
+) -> Result<ToldAction, TableError> {
+    link.tell(|table| {
         let entries = match table.recall(&prepared.kept) {
             Some(entries) => entries,
             None => cover(table, tree, &prepared.kept, is_ours)?,
         };
         Ok((entries, declare(table, &prepared.action)?))
-    })?;
+    })
+}
+
+/// Runs a prepared compile on the slot's builder, which was told of it.
+pub async fn attempt(
+    prepared: &Prepared,
+    slot: &Slot,
+    told: ToldAction,
+    traffic: &Arc<Traffic>,
+) -> Result<Returned, RunError> {
     let sources = Sources::new(&prepared.kept);
     slot.link
         .run(slot.lease, &prepared.action, told, &sources, traffic)
@@ -467,13 +504,29 @@ pub fn quotes_only_inputs(prepared: &Prepared, cwd: &[u8], diagnostics: &[u8]) -
 /// also for a compile that reaches it unforeseen. Blocking.
 pub fn sweep(link: &Link, tree: &Tree) {
     tree.refresh();
+    let snapshot = |table: &mut Table| {
+        let told = table.told().map(|(path, told)| (path.to_vec(), *told));
+        Ok(told.collect::<Vec<_>>())
+    };
+    let Ok(Told { value: told, .. }) = link.tell(snapshot) else {
+        return;
+    };
+    // Not under the table's lock: a file system may answer slowly, and every other unit has something to tell.
+    let stale: Vec<_> = told
+        .into_iter()
+        .filter_map(|(path, told)| {
+            let instead = what_instead(&told, tree.stat(&path))?;
+            Some((path, told, instead))
+        })
+        .collect();
+    if stale.is_empty() {
+        return;
+    }
     let _ = link.tell(|table| {
-        let stale: Vec<_> = table
-            .told()
-            .filter_map(|(path, told)| Some((path.to_vec(), what_instead(told, tree.stat(path))?)))
-            .collect();
-        for (path, exists) in stale {
-            table.forget(&path, exists);
+        for (path, told, exists) in &stale {
+            if table.stat(path) == Some(told) {
+                table.forget(path, *exists);
+            }
         }
         Ok(())
     });
@@ -506,6 +559,29 @@ fn poison_kind(stat: &StatTuple) -> PoisonKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_line_belongs_to_the_response_files_it_was_read_from() {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = scratch.path().canonicalize().unwrap().join("flags.rsp");
+        std::fs::write(&file, "-DX=1").unwrap();
+        let tree = Tree::new();
+        let bytes = file.as_os_str().as_bytes();
+        let content = tree.content(bytes, &tree.stat(bytes).unwrap().unwrap()).unwrap();
+        let mut closure = Closure::default();
+        let object = closure::Object::File {
+            stat: content.stat,
+            digest: content.digest,
+            executable: false,
+            settled: true,
+            scanned: false,
+        };
+        closure.objects.insert(bytes.to_vec(), object);
+        let read = |text: &str| vec![(file.clone(), *blake3::hash(text.as_bytes()).as_bytes())];
+        assert_eq!(require_read_alike(&closure, &read("-DX=1")), Ok(()));
+        assert!(require_read_alike(&closure, &read("-DX=2")).is_err());
+        assert!(require_read_alike(&Closure::default(), &read("-DX=1")).is_err());
+    }
 
     #[test]
     fn what_cannot_be_looked_at_is_poison_and_not_absent() {

@@ -65,8 +65,8 @@ struct Told {
 #[derive(Debug, Default)]
 struct DirectoryNames {
     poisoned: HashSet<Vec<u8>>,
-    /// The last listing judged, and when its directory had changed.
-    reconciled: Option<(Arc<Listing>, i128)>,
+    /// The last listing judged, and what the kernel said of its directory.
+    reconciled: Option<(Arc<Listing>, StatTuple)>,
 }
 
 /// One table: the ids of one epoch.
@@ -163,6 +163,10 @@ impl Table {
                 parent == directory && !newer.names.contains_key(name)
             };
             if objects.iter().any(is_gone) {
+                // A clock that was set back makes what is newest look old: the next closure is believed.
+                if let Some(names) = self.directories.get_mut(directory) {
+                    names.reconciled = None;
+                }
                 return Err(TableError::Outdated);
             }
         }
@@ -191,6 +195,11 @@ impl Table {
         } else {
             self.told.get(path).map(|told| told.id)
         }
+    }
+
+    /// What the kernel said of a path when it was told.
+    pub fn stat(&self, path: &[u8]) -> Option<&StatTuple> {
+        self.told.get(path).map(|told| &told.stat)
     }
 
     /// Everything told, with what the kernel said when it was.
@@ -326,17 +335,18 @@ impl Table {
         Some(told)
     }
 
-    /// The listing a directory was last judged by, if it is of a later time than `listed`.
+    /// The listing a directory was last judged by, if it is of the same inode at a later time than `listed`.
     fn newer_listing(&self, directory: &[u8], listed: &Listed) -> Option<Arc<Listing>> {
-        let (last, changed) = self.directories.get(directory)?.reconciled.as_ref()?;
-        (*changed > listed.stat.ctime_ns).then(|| Arc::clone(last))
+        let (last, stat) = self.directories.get(directory)?.reconciled.as_ref()?;
+        let is_newer = inode_of(stat) == inode_of(&listed.stat) && stat.ctime_ns > listed.stat.ctime_ns;
+        is_newer.then(|| Arc::clone(last))
     }
 
     fn reconcile(&mut self, directory: &[u8], listed: &Listed, is_ours: &dyn Fn(&[u8], &[u8]) -> bool) {
         let Some(parent) = self.id(directory) else {
             return;
         };
-        let (listing, changed) = (&listed.listing, listed.stat.ctime_ns);
+        let listing = &listed.listing;
         let last = self
             .directories
             .get(directory)
@@ -372,7 +382,7 @@ impl Table {
         names
             .poisoned
             .extend(poisoned.iter().map(|(name, _)| name.clone()));
-        names.reconciled = Some((Arc::clone(listing), changed));
+        names.reconciled = Some((Arc::clone(listing), listed.stat));
         self.directories.insert(directory.to_vec(), names);
         for names in cured.chunks(NAMES_PER_RECORD) {
             self.pending.push(TableRecord::Cure {

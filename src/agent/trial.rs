@@ -54,19 +54,22 @@ pub async fn run(
     let asked = Arc::clone(asked);
     let compiler = PathBuf::from(OsString::from_vec(asked.compiler.clone()));
     let shared = Arc::clone(units);
+    let link = Arc::clone(&slot.link);
     let prepare = move || {
         let (request, local) = compile_here(&shared, &asked, language)?;
         let candidate = remote::judge(&shared.compilers, &shared.tree, &request).ok()?;
         let prepared =
             remote::prepare(&shared.compilers, &shared.tree, &request, &candidate, Tier::Scan).ok()?;
-        Some((prepared, local))
+        let told = remote::tell(&shared.tree, &prepared, &link, &|_, _| false);
+        Some((prepared, told, local))
     };
-    let (prepared, local) = tokio::task::spawn_blocking(prepare)
+    let (prepared, told, local) = tokio::task::spawn_blocking(prepare)
         .await
         .ok()
         .flatten()
         .ok_or(None)?;
-    let returned = remote::attempt(&units.tree, &prepared, slot, &|_, _| false, traffic)
+    let told = told.map_err(|error| Some(error.into()))?;
+    let returned = remote::attempt(&prepared, slot, told, traffic)
         .await
         .map_err(Some)?;
     let equal = returned.outcome.exit == Exit::Code(0) && returned.bodies.get(2) == Some(&local);

@@ -23,7 +23,7 @@ use super::table::TableError;
 use super::trust::{Trial, Trust};
 use crate::compile::Role;
 use crate::inputs::tree::Tree;
-use crate::inputs::validate::{Validity, validate};
+use crate::inputs::validate::{Validity, mapped_files_hold, validate};
 
 /// Attempts on builders before a unit is compiled here.
 const ATTEMPTS: usize = 3;
@@ -171,7 +171,7 @@ impl Units {
         if lock(&self.odd).contains(&request.argv) {
             return Decision::local("unexpected-output");
         }
-        let unit = Unit {
+        let mut unit = Unit {
             request,
             key,
             candidate,
@@ -182,7 +182,15 @@ impl Units {
         while attempts < ATTEMPTS {
             match self.try_once(&unit, tier, ready.take()).await {
                 Ok(decision) | Err(Failed::Finally(decision)) => return decision,
-                Err(Failed::Again(reason)) => last = reason,
+                Err(Failed::Again(reason)) => {
+                    last = reason;
+                    if reason == INPUTS_CHANGED {
+                        match self.judge_again(&unit.request).await {
+                            Ok(candidate) => unit.candidate = candidate,
+                            Err(decision) => return decision,
+                        }
+                    }
+                }
                 Err(Failed::AgainWithDependencies) => tier = Tier::Dependencies,
                 Err(Failed::InDoubt) if doubted => return Decision::local(COMPILE_FAILED),
                 Err(Failed::InDoubt) => {
@@ -250,23 +258,46 @@ impl Units {
         self.sweep(&slot).await;
         // A unit may have waited long for its slot; what it tells must not be old.
         let prepared = self.require_valid(prepared).await?;
-        let returned = self.attempt(&prepared, &slot, &unit.traffic).await?;
+        let (prepared, returned) = self.attempt(prepared, &slot, &unit.traffic).await?;
         drop(slot);
         self.judge_outcome(unit, prepared, returned).await
     }
 
     async fn attempt(
-        &self,
-        prepared: &Prepared,
+        self: &Arc<Self>,
+        prepared: Prepared,
         slot: &Slot,
         traffic: &Arc<Traffic>,
-    ) -> Result<Returned, Failed> {
-        let is_ours = |directory: &[u8], name: &[u8]| self.is_published(directory, name);
-        let returned = remote::attempt(&self.tree, prepared, slot, &is_ours, traffic)
+    ) -> Result<(Prepared, Returned), Failed> {
+        let link = Arc::clone(&slot.link);
+        let telling = self.blocking(move |units| {
+            let is_ours = |directory: &[u8], name: &[u8]| units.is_published(directory, name);
+            (remote::tell(&units.tree, &prepared, &link, &is_ours), prepared)
+        });
+        let (told, prepared) = telling
+            .await
+            .ok_or(Failed::Finally(Decision::fallback("internal")))?;
+        let told = told.map_err(|error| self.classify(error.into(), slot))?;
+        let returned = remote::attempt(&prepared, slot, told, traffic)
             .await
             .map_err(|error| self.classify(error, slot))?;
         self.farm.accepted(slot);
-        Ok(returned)
+        Ok((prepared, returned))
+    }
+
+    /// What the command line means now: a response file may be among the inputs that changed.
+    async fn judge_again(
+        self: &Arc<Self>,
+        request: &Arc<CompileRequest>,
+    ) -> Result<Arc<Candidate>, Decision> {
+        let asked = Arc::clone(request);
+        let judged = self.blocking(move |units| remote::judge(&units.compilers, &units.tree, &asked));
+        match judged.await {
+            Some(Ok(candidate)) => Ok(Arc::new(candidate)),
+            Some(Err(Some(reason))) => Err(Decision::local(reason)),
+            Some(Err(None)) => Err(Decision::NotACompile),
+            None => Err(Decision::fallback("internal")),
+        }
     }
 
     /// What a failed attempt means, by who must act.
@@ -428,7 +459,10 @@ impl Units {
 
     /// Gives the compile back if it would still read the same files.
     async fn require_valid(self: &Arc<Self>, prepared: Prepared) -> Result<Prepared, Failed> {
-        if prepared.proof.is_some() && self.tree.refresh() == prepared.proof {
+        if prepared.proof.is_some()
+            && self.tree.refresh() == prepared.proof
+            && mapped_files_hold(&self.tree, &prepared.kept)
+        {
             return Ok(prepared);
         }
         let (validity, prepared) = self

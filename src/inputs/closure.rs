@@ -74,6 +74,8 @@ pub enum Object {
         executable: bool,
         /// Whether an equal `stat` proves equal bytes later on.
         settled: bool,
+        /// Whether its text was looked at for references; otherwise any byte may decide what else is read.
+        scanned: bool,
     },
     /// A symlink; what it leads to is in the closure by itself, as far as it exists.
     Symlink {

@@ -136,7 +136,8 @@ impl Tree {
     /// What the kernel says of `path` itself; `None` if there is no such name.
     pub fn stat(&self, path: &[u8]) -> Result<Option<StatTuple>, TreeError> {
         match self.watch.answer(path) {
-            Some(answer) => Ok(answer),
+            Some(answer) if !(is_present_file(answer) && may_be_mapped(path)) => Ok(answer),
+            Some(_) => self.ask(path),
             None => self.watch.stat(path, || self.ask(path)),
         }
     }
@@ -253,7 +254,7 @@ impl Tree {
         known(&self.references, digest)
     }
 
-    /// Whether what is said of `path` is proven by watches.
+    /// Whether what is said of `path` is proven by watches, but for what [`may_be_mapped`].
     pub(super) fn is_proven(&self, path: &[u8]) -> bool {
         self.watch.answer(path).is_some()
     }
@@ -300,6 +301,32 @@ impl Tree {
         insert_bounded(&self.granules, dev, granule, REMEMBERED_LISTINGS);
         granule
     }
+}
+
+/// Where packages are installed: by replacing files, never through a shared mapping.
+const INSTALLED: [&[u8]; 9] = [
+    b"/bin/",
+    b"/etc/",
+    b"/gnu/store/",
+    b"/lib/",
+    b"/lib32/",
+    b"/lib64/",
+    b"/nix/store/",
+    b"/opt/",
+    b"/usr/",
+];
+/// Below those, where people build.
+const BUILT: [&[u8]; 2] = [b"/usr/local/", b"/usr/src/"];
+
+/// Whether a file's bytes may change without a word to its watch: stores through a shared mapping are told of when the
+/// mapping ends (inotify(7), "Limitations and caveats"). Its times change with the first of them.
+pub(super) fn may_be_mapped(path: &[u8]) -> bool {
+    let is_below = |directories: &[&[u8]]| directories.iter().any(|directory| path.starts_with(directory));
+    !is_below(&INSTALLED) || is_below(&BUILT)
+}
+
+fn is_present_file(answer: Option<StatTuple>) -> bool {
+    answer.is_some_and(|stat| stat.is_file())
 }
 
 /// The path of `name` in `directory`.

@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use super::closure::Object;
 use super::kept::{Item, Kept};
-use super::tree::{Listed, Listing, Mark, Tree, TreeError, join, precompiled_header_of};
+use super::tree::{Listed, Listing, Mark, Tree, TreeError, join, may_be_mapped, precompiled_header_of};
 
 /// What [`validate`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Validity {
     /// The compile would read the same files.
     Unchanged {
-        /// As long as [`Tree::refresh`] gives this mark, it stays so. `None` where watches do not see everything.
+        /// As long as [`Tree::refresh`] gives this mark and [`mapped_files_hold`], it stays so. `None` where watches do
+        /// not see everything.
         proof: Option<Mark>,
     },
     /// It might not.
@@ -29,10 +30,10 @@ pub enum Validity {
 pub fn validate(tree: &Tree, kept: &Kept) -> Validity {
     let mark = tree.refresh();
     match examine(tree, kept) {
-        Ok(Examined { edited, .. }) if edited.is_empty() => Validity::Unchanged {
+        Ok(Examined { edited }) if edited.is_empty() => Validity::Unchanged {
             proof: mark.filter(|_| is_proven(tree, kept)),
         },
-        Ok(Examined { edited, .. }) => Validity::Changed {
+        Ok(Examined { edited }) => Validity::Changed {
             path: edited
                 .first()
                 .and_then(|index| kept.items.get(*index))
@@ -119,7 +120,7 @@ fn examine(tree: &Tree, kept: &Kept) -> Result<Examined, Vec<u8>> {
 
 enum Standing {
     Same,
-    /// A regular file as before, with other bytes or attributes.
+    /// A scanned file as before, with other bytes or attributes.
     Edited,
     Other,
 }
@@ -135,13 +136,14 @@ fn compare(tree: &Tree, path: &[u8], object: &Object) -> Result<Standing, TreeEr
             stat,
             digest,
             settled,
+            scanned,
             ..
         } => {
             let same = now == *stat && (*settled || tree.content(path, &now)?.digest == *digest);
-            let is_file = now.is_file();
+            let is_text = now.is_file() && *scanned;
             (
                 same,
-                if is_file {
+                if is_text {
                     Standing::Edited
                 } else {
                     Standing::Other
@@ -178,6 +180,7 @@ fn reread(tree: &Tree, kept: &Kept, edited: &[usize]) -> Option<Vec<(usize, Arc<
                 digest: content.digest,
                 executable: content.stat.is_executable(),
                 settled: content.settled,
+                scanned: true,
             };
             (references == before).then(|| (index, tree.share(item.path.to_vec(), object)))
         })
@@ -207,6 +210,17 @@ fn relist(tree: &Tree, kept: &Kept, is_ours: &dyn Fn(&[u8], &[u8]) -> bool) -> O
         newer.push((index, now));
     }
     Some(newer)
+}
+
+/// Whether the files still stand that may change without a word to their watches, while a proof of all else holds.
+pub fn mapped_files_hold(tree: &Tree, kept: &Kept) -> bool {
+    let mut mapped = kept.items.iter().filter(|item| may_be_mapped(&item.path));
+    mapped.all(|item| match &item.object {
+        Object::File { stat, settled, .. } => {
+            *settled && matches!(tree.stat(&item.path), Ok(Some(now)) if now == *stat)
+        }
+        Object::Directory { .. } | Object::Symlink { .. } => true,
+    })
 }
 
 /// Whether every word of the kernel that `kept` rests on is watched.

@@ -152,6 +152,7 @@ impl<'t> Walker<'t> {
         };
         closure.objects.extend(self.links);
         for file in self.files {
+            let scanned = file.content.is_some();
             let content = match file.content {
                 Some(content) => content,
                 None => self.tree.content(&file.path, &file.stat)?,
@@ -161,6 +162,7 @@ impl<'t> Walker<'t> {
                 digest: content.digest,
                 executable: content.stat.is_executable(),
                 settled: content.settled,
+                scanned,
             };
             closure.objects.insert(file.path, object);
         }

@@ -30,6 +30,7 @@ pub(super) enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ticket {
     clock: u64,
+    forgets: u64,
     parent: WatchId,
 }
 
@@ -54,6 +55,8 @@ pub(super) struct Known {
     clock: u64,
     /// Counts events that took something back that others may rely on.
     losses: u64,
+    /// Counts how often all below a directory was forgotten.
+    forgets: u64,
 }
 
 impl Known {
@@ -66,6 +69,11 @@ impl Known {
     /// not told of as listed.
     pub(super) fn losses(&self) -> u64 {
         self.losses
+    }
+
+    /// How many inodes are watched.
+    pub(super) fn watches(&self) -> usize {
+        self.watched.len()
     }
 
     /// Notes that somebody remembers the names in a directory.
@@ -106,6 +114,7 @@ impl Known {
     pub(super) fn ticket(&self, directory: &[u8]) -> Option<Ticket> {
         Some(Ticket {
             clock: self.clock,
+            forgets: self.forgets,
             parent: self.directory(directory)?,
         })
     }
@@ -124,11 +133,13 @@ impl Known {
                 .get(&watch)
                 .is_some_and(|watched| watched.changed <= ticket.clock)
         };
-        if !is_unchanged(ticket.parent) || !own.is_none_or(is_unchanged) {
+        // A directory on the way may have been another one when the kernel was asked.
+        if ticket.forgets != self.forgets || !is_unchanged(ticket.parent) || !own.is_none_or(is_unchanged) {
             return false;
         }
         if self.answers.len() >= KNOWN_PATHS {
             self.answers.clear();
+            self.losses += 1;
         }
         self.answers.insert(path.into(), answer);
         true
@@ -180,6 +191,7 @@ impl Known {
 
     /// With the place or permissions of a directory, all that is reached through it may be another.
     fn forget_below(&mut self, directory: &[u8]) {
+        self.forgets += 1;
         let stays = |path: &[u8]| {
             path != directory
                 && !path
@@ -297,6 +309,10 @@ mod tests {
         assert!(!overtaken(Event::Itself(FILE)));
         assert!(!overtaken(Event::Ended(FILE)));
         assert!(overtaken(Event::Name(ROOT, b"c.h".to_vec())));
+        assert!(
+            !overtaken(Event::Name(ROOT, b"src".to_vec())),
+            "a directory on the way"
+        );
         assert!(known().ticket(b"/other").is_none());
     }
 

@@ -1,8 +1,8 @@
 //! The kernel's word on changes (inotify(7)), so that what it said of a path need not be asked again.
 //!
 //! Every directory from the root down to a path, and every file, is watched by its inode before it is asked of:
-//! a write through another hard link or bind mount shows as well, and a mapped one when the mapping's file is
-//! closed. File systems that others can change unseen are never watched, nor is what an overflowing queue or a
+//! a write through another hard link or bind mount shows as well. A store through a shared mapping shows only when the
+//! mapping ends, so files that somebody may map are asked of all the same ([`super::Tree::stat`]). File systems that others can change unseen are never watched, nor is what an overflowing queue or a
 //! new mount leaves in doubt believed. Never decides what an event means; that is [`super::known`].
 
 use std::fs::File;
@@ -52,8 +52,8 @@ struct State {
     inotify: Inotify,
     /// Readable (POLLERR | POLLPRI) once the mount table has changed, proc(5).
     mounts: File,
-    /// Watches that may still be added.
-    room: usize,
+    /// Inodes that may be watched at once.
+    allowed: usize,
     /// Counts how often everything had to be forgotten.
     epoch: u64,
 }
@@ -148,7 +148,7 @@ impl State {
             known: Known::default(),
             inotify,
             mounts,
-            room: watches_allowed(),
+            allowed: watches_allowed(),
             epoch,
         })
     }
@@ -169,10 +169,7 @@ impl State {
                 let watch = wd.as_raw();
                 let event = match name {
                     _ if mask.contains(AddWatchFlags::IN_Q_OVERFLOW) => return self.restart(),
-                    _ if mask.contains(AddWatchFlags::IN_IGNORED) => {
-                        self.room += 1;
-                        Event::Ended(watch)
-                    }
+                    _ if mask.contains(AddWatchFlags::IN_IGNORED) => Event::Ended(watch),
                     Some(name) => Event::Name(watch, name.into_vec()),
                     None => Event::Itself(watch),
                 };
@@ -189,7 +186,7 @@ impl State {
             Some(state) => *self = state,
             None => {
                 self.known = Known::default();
-                self.room = 0;
+                self.allowed = 0;
                 self.epoch = epoch;
             }
         }
@@ -221,20 +218,17 @@ impl State {
     }
 
     fn add(&mut self, path: &[u8], flags: AddWatchFlags) -> Option<WatchId> {
-        if self.room == 0 {
+        if self.known.watches() >= self.allowed {
             return None;
         }
         match self
             .inotify
             .add_watch(as_path(path), flags | AddWatchFlags::IN_DONT_FOLLOW)
         {
-            Ok(watch) => {
-                self.room -= 1;
-                Some(watch.as_raw())
-            }
+            Ok(watch) => Some(watch.as_raw()),
             Err(error) => {
                 if error == Errno::ENOSPC {
-                    self.room = 0;
+                    self.allowed = self.known.watches();
                 }
                 None
             }

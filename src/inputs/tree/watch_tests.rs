@@ -172,6 +172,46 @@ fn writes_by_other_ways_are_noticed() {
     follows(|world| fs::remove_dir_all(&world.root).unwrap());
 }
 
+/// A store through a mapping that stays open raises no event.
+#[test]
+fn a_mapped_store_is_noticed() {
+    let world = World::new();
+    let file = world.root.join("a/x.h");
+    fs::write(&file, "one").unwrap();
+    world.check("the start");
+    let script = "import mmap, sys\n\
+                  f = open(sys.argv[1], 'r+b'); m = mmap.mmap(f.fileno(), 0); m[0:3] = b'two'; m.flush()\n\
+                  print('stored', flush=True); sys.stdin.read()\n";
+    let mut command = crate::host::process::command(Path::new("/usr/bin/env"), &world.root);
+    command.env("PATH", "/usr/local/bin:/usr/bin:/bin");
+    command.args(["python3", "-c", script]).arg(&file);
+    command
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("apt-get install python3");
+    let mut line = [0; 7];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
+    world.check("the store");
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn only_installed_files_are_never_mapped() {
+    for path in ["/usr/include/stdio.h", "/opt/x/a.h", "/nix/store/x/a.h"] {
+        assert!(!may_be_mapped(path.as_bytes()), "{path}");
+    }
+    for path in [
+        "/home/me/a.h",
+        "/usr/local/src/a.h",
+        "/usr/src/linux/a.h",
+        "/usrx/a.h",
+        "/tmp/a.h",
+    ] {
+        assert!(may_be_mapped(path.as_bytes()), "{path}");
+    }
+}
+
 #[test]
 fn an_overflowing_queue_is_no_proof() {
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
