@@ -13,12 +13,12 @@ use super::remote::{Prepared, Tier};
 use crate::compile::{Language, Plan};
 use crate::inputs::kept::Kept;
 
-/// Units remembered; the oldest gives way. A record takes 2 kB at most, mostly far less.
+/// Units remembered; the oldest gives way. A record takes 20 kB at most, mostly less than one.
 const RECORDS: usize = 8192;
-/// Bytes of a command line, an explanation or an error that a record holds.
+/// Bytes of a command line, a file's name, an explanation or an error that a record tells.
 const TEXT: usize = 1024;
-/// Sources one call is remembered under.
-const SOURCES: usize = 16;
+/// Bytes of the names that one call is remembered under; further sources are left out.
+const NAMES: usize = 4096;
 /// Units shown of one source: the last of each command line.
 const SHOWN: usize = 4;
 /// Files named that a repair brought in.
@@ -149,7 +149,7 @@ impl Notes {
     pub fn understood(&self, plan: &Plan) {
         let mut draft = self.draft();
         draft.source = Some(plan.source.clone());
-        draft.record.output = plan.outputs.first().map(|output| text(&output.path));
+        draft.record.output = plan.outputs.first().map(|output| cut(text(&output.path)));
     }
 
     /// Its inputs are known, remembered or not.
@@ -202,7 +202,11 @@ impl Notes {
 /// What `now` holds that `before` did not.
 fn learned(before: &Kept, now: &Kept) -> Repair {
     let mut new = now.items.iter().filter(|item| before.get(&item.path).is_none());
-    let paths: Vec<_> = new.by_ref().take(LEARNED).map(|item| text(&item.path)).collect();
+    let paths: Vec<_> = new
+        .by_ref()
+        .take(LEARNED)
+        .map(|item| cut(text(&item.path)))
+        .collect();
     Repair {
         learned: (paths.len() + new.count()) as u64,
         paths,
@@ -236,8 +240,8 @@ pub fn record_of(
 ) -> (Sources, Record) {
     let Draft { source, record, .. } = std::mem::take(&mut *notes.draft());
     let sources = match source {
-        Some(source) => Box::new([absolute(&request.cwd, &source)]),
-        None => sources_of(request),
+        Some(source) if source.len() <= NAMES => Box::new([absolute(&request.cwd, &source)]),
+        _ => sources_of(request),
     };
     let mut record = Record {
         when,
@@ -280,7 +284,10 @@ impl History {
     pub fn last_of(&self, path: &[u8]) -> Vec<Record> {
         let mut found: Vec<Record> = Vec::new();
         for (sources, record) in self.0.iter().rev() {
-            let is_other = || found.iter().all(|other| other.command != record.command);
+            // Command lines that were cut may differ in what is missing.
+            let is_same =
+                |other: &Record| (&other.command, &other.output) == (&record.command, &record.output);
+            let is_other = || !found.iter().any(is_same);
             if sources.iter().any(|source| **source == *path) && is_other() {
                 found.push(record.clone());
                 if found.len() == SHOWN {
@@ -314,8 +321,11 @@ fn sources_of(request: &CompileRequest) -> Sources {
         .filter(|(word, previous)| {
             !word.starts_with(b"-") && !OPERANDS.contains(previous) && Language::is_source_name(word)
         })
-        .take(SOURCES)
         .map(|(word, _)| absolute(&request.cwd, word))
+        .scan(0, |bytes, name| {
+            *bytes += name.len();
+            (*bytes <= NAMES).then_some(name)
+        })
         .collect()
 }
 
@@ -437,6 +447,21 @@ mod tests {
             add(&mut history, &format!("gcc -D{when} /c.c"), when);
         }
         assert_eq!(times(&history, "/c.c"), [8, 7, 6, 5]);
+        let long = format!("gcc -D{} /d.c -o ", "x".repeat(TEXT));
+        for (when, output) in [(1, "d.o"), (2, "d.lo"), (3, "d.o")] {
+            let notes = Notes::default();
+            notes.draft().record.output = Some(output.to_owned());
+            notes.draft().source = Some(b"/d.c".to_vec());
+            let end = End::Remote(Exit::Code(0));
+            history.add(record_of(
+                &request(&(long.clone() + output)),
+                &notes,
+                end,
+                (0, 0),
+                when,
+            ));
+        }
+        assert_eq!(times(&history, "/d.c"), [3, 2]);
     }
 
     #[test]
