@@ -592,6 +592,32 @@ mod tests {
     }
 
     #[test]
+    fn a_unit_is_counted_by_what_became_of_it() {
+        let mut counters = Counters::default();
+        let begun_again = Record {
+            inputs_changed: 2,
+            bytes_up: 7,
+            ..Record::default()
+        };
+        counters.add(&begun_again);
+        for fallback in [false, true] {
+            let local = Record {
+                fallback,
+                reason: Some("linking".to_owned()),
+                repaired: Some(history::Repair::default()),
+                ..Record::default()
+            };
+            counters.add(&local);
+        }
+        assert_eq!((counters.remote, counters.fallbacks), (1, 1));
+        assert_eq!(counters.local, [("linking".to_owned(), 2)].into());
+        assert_eq!(
+            (counters.inputs_changed, counters.repairs, counters.bytes_up),
+            (2, 2, 7)
+        );
+    }
+
+    #[test]
     fn ends_of_pipelines_take_no_token() {
         let local = |reason: &'static str| Decision::Local {
             reason: reason.into(),
