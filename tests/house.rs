@@ -30,9 +30,11 @@ const LAYERS: [(&str, u8); 13] = [
 ];
 
 /// Files that decide: no waiting, no files, no sockets, no clock.
-const PURE: [&str; 11] = [
+const PURE: [&str; 13] = [
     "compile/",
     "agent/failure.rs",
+    "agent/history.rs",
+    "agent/reason.rs",
     "agent/table.rs",
     "scheduler/ledger.rs",
     "scheduler/placement.rs",

@@ -5,11 +5,13 @@
 pub mod compilers;
 pub mod failure;
 pub mod farm;
+pub mod history;
 pub mod link;
 pub mod loader_path;
 pub mod native;
 pub mod outputs;
 mod quotes;
+pub mod reason;
 pub mod recall;
 pub mod remote;
 pub mod service;

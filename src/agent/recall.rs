@@ -12,7 +12,8 @@ use quicc_protocol::message::wrapper::CompileRequest;
 
 use super::compilers::{Compilers, Environment};
 use super::outputs;
-use super::remote::{self, Candidate, Caveats, LocalReason, Prepared, Tier};
+use super::reason::LocalReason;
+use super::remote::{self, Candidate, Caveats, Prepared, Tier};
 use crate::inputs::kept::Kept;
 use crate::inputs::tree::Tree;
 use crate::inputs::validate::{Revision, revise};
@@ -99,7 +100,7 @@ impl Recall {
         };
         let outputs = match outputs::locate(&request.cwd, &candidate.plan.outputs) {
             Ok(outputs) => outputs,
-            Err(odd) => return Some((candidate, Err(odd.code().to_owned()))),
+            Err(odd) => return Some((candidate, Err(odd.code().into()))),
         };
         if outputs.iter().any(|output| kept.get(&output.directory).is_none()) {
             return None;

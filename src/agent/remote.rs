@@ -18,6 +18,7 @@ use super::loader_path;
 use super::native::Resolved;
 use super::outputs::{self, Located};
 use super::quotes::quoted_files;
+use super::reason::LocalReason;
 use super::sources::Sources;
 use super::table::{Object, State, Table, TableError};
 use crate::compile::{self, Cause, Dialect, Invocation, Plan, Surroundings, TimeMacro, Verdict};
@@ -25,9 +26,6 @@ use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::kept::Kept;
 use crate::inputs::tree::{ContentDigest, Mark, StatTuple, Tree};
 use crate::toolchain::terminal;
-
-/// A reason to compile here, as a stable code.
-pub type LocalReason = String;
 
 /// No `-M` need be asked for: gcc's tells nothing of it.
 const COMPUTED_PROBE: &str = "computed-probe";
@@ -95,7 +93,7 @@ pub fn judge(
     let compiler = compiler_of(request);
     let toolchain = compilers.toolchain(compiler, &request.env).map_err(|problem| {
         tracing::info!(compiler = %compiler.display(), problem, "this compiler stays here");
-        Some("unknown-compiler".to_owned())
+        Some(LocalReason::because("unknown-compiler", &problem))
     })?;
     let mut env = request.env.clone();
     env.retain(|(name, value)| {
@@ -113,7 +111,7 @@ pub fn judge(
     };
     match compile::judge(&invocation, toolchain.toolchain.dialect, &mut files) {
         Verdict::Distribute(plan) if plan.native_arguments.is_none() && toolchain.is_configured_native() => {
-            Err(Some(Cause::NativeTarget.code().to_owned()))
+            Err(Some(Cause::NativeTarget.code().into()))
         }
         Verdict::Distribute(plan) => Ok(Candidate {
             plan: *plan,
@@ -121,7 +119,7 @@ pub fn judge(
             asked_of_files: files.asked,
             response_files: files.response_files,
         }),
-        Verdict::Local(reason) => Err(Some(reason.code().to_owned())),
+        Verdict::Local(reason) => Err(Some(reason.into())),
         Verdict::NotACompile => Err(None),
     }
 }
@@ -189,12 +187,12 @@ pub fn prepare(
 ) -> Result<Prepared, LocalReason> {
     let Candidate { plan, toolchain, .. } = candidate;
     let compiler = compiler_of(request);
-    let outputs = outputs::locate(&request.cwd, &plan.outputs).map_err(|odd| odd.code().to_owned())?;
+    let outputs = outputs::locate(&request.cwd, &plan.outputs).map_err(|odd| odd.code())?;
     let search = compilers
         .search_list(compiler, plan, &request.cwd, &request.env)
         .map_err(|problem| said("search-list", &problem))?;
     if search.frameworks {
-        return Err("frameworks".to_owned());
+        return Err("frameworks".into());
     }
     let locale_files = compilers.locale_files(&toolchain.toolchain, &request.env);
     let terminal_files = terminal_files(request)?;
@@ -218,7 +216,7 @@ pub fn prepare(
     };
     let mut closure = discover(&inputs)?;
     if closure.computed_probe {
-        return Err(COMPUTED_PROBE.to_owned());
+        return Err(COMPUTED_PROBE.into());
     }
     let mut used = Tier::Scan;
     // clang examines every file a precompiled header was made of, and its `-M` names them.
@@ -227,7 +225,7 @@ pub fn prepare(
     if tier == Tier::Dependencies || closure.computed || (is_clang && examines) {
         let dependencies = compilers
             .dependencies(compiler, plan, &request.cwd, &request.env)
-            .ok_or_else(|| "dependencies-failed".to_owned())?;
+            .ok_or("dependencies-failed")?;
         inputs.dependencies = &dependencies;
         closure = discover(&inputs)?;
         used = Tier::Dependencies;
@@ -275,7 +273,7 @@ fn require_read_alike(closure: &Closure, read: &[(PathBuf, ContentDigest)]) -> R
     if read.iter().all(|file| is_alike(file) == Some(true)) {
         Ok(())
     } else {
-        Err("response-file-changed".to_owned())
+        Err("response-file-changed".into())
     }
 }
 
@@ -293,9 +291,9 @@ pub fn resolve_native(
         .map_err(|problem| said(Cause::NativeTarget.code(), &problem))
 }
 
-fn said(code: &str, problem: &str) -> LocalReason {
+fn said(code: &'static str, problem: &str) -> LocalReason {
     tracing::info!(code, problem, "a unit stays here");
-    code.to_owned()
+    LocalReason::because(code, problem)
 }
 
 /// The terminals a compile can tell: those it writes to, and how wide one on its standard input is if it writes to any.
@@ -317,7 +315,7 @@ fn terminal_files(request: &CompileRequest) -> Result<Vec<Vec<u8>>, LocalReason>
     let own = home.map(|(_, home)| Path::new(OsStr::from_bytes(home)).join(".terminfo"));
     let files = terminal::terminal_files(&request.env);
     if own.is_some_and(|own| files.iter().any(|file| file.starts_with(&own))) {
-        return Err("own-terminal-description".to_owned());
+        return Err("own-terminal-description".into());
     }
     Ok(files
         .into_iter()
@@ -342,16 +340,18 @@ fn logical_cwd(request: &CompileRequest) -> Result<Option<Vec<u8>>, LocalReason>
     }
     let is_same = identity(pwd_path).is_some_and(|inode| identity(cwd) == Some(inode));
     if is_same && pwd_path.canonicalize().ok() != cwd.canonicalize().ok() {
-        return Err("bind-mounted-directory".to_owned());
+        return Err("bind-mounted-directory".into());
     }
     Ok(Some(pwd.clone()))
 }
 
 /// What a closure may hold that only this machine can answer.
 fn refuse_untravelled(closure: &Closure, reads_clock: bool) -> Result<(), LocalReason> {
-    let reason = if closure.objects.keys().any(|path| is_machine_made(path)) {
-        "special-directory"
-    } else if reads_clock || closure.time_macros.timestamp {
+    if let Some(path) = closure.objects.keys().find(|path| is_machine_made(path)) {
+        let path = String::from_utf8_lossy(path);
+        return Err(LocalReason::because("special-directory", &path));
+    }
+    let reason = if reads_clock || closure.time_macros.timestamp {
         "time-macros"
     } else if closure.computed_probe {
         COMPUTED_PROBE
@@ -362,7 +362,7 @@ fn refuse_untravelled(closure: &Closure, reads_clock: bool) -> Result<(), LocalR
     } else {
         return Ok(());
     };
-    Err(reason.to_owned())
+    Err(reason.into())
 }
 
 /// Whether a path lies where every machine has files of its own making: sandboxes mount theirs there, and the

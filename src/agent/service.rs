@@ -1,7 +1,9 @@
 //! The socket: who may ask, one conversation per wrapper, local tokens, idleness and the end.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +13,8 @@ use std::time::Duration;
 use nix::fcntl::Flock;
 use quicc_protocol::message::Message;
 use quicc_protocol::message::wrapper::{
-    AgentDrains, AgentQuestion, AgentStatus, CompileDone, CompileRequest, Published, Question, RunLocally,
-    StillWorking, VERSION,
+    AgentDrains, AgentQuestion, AgentStatus, CompileDone, CompileRequest, ExplainQuestion, Published,
+    Question, RunLocally, StillWorking, VERSION,
 };
 use quicc_protocol::{codec, limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,11 +22,13 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, Semaphore};
 
+use super::history::{self, End, Explanation, Found, History, Notes, Record};
 use super::link::Traffic;
 use super::status::{BuilderUse, Status};
 use super::unit::{Decision, Units};
 use crate::compile::Cause;
 use crate::config::paths::Paths;
+use crate::host::clock;
 use crate::host::files::create_private;
 use crate::host::task::{self, Task};
 use crate::transport::{FrameError, frame};
@@ -43,6 +47,11 @@ const PROCESS_LOOK: Duration = Duration::from_millis(250);
 /// Conversations at once; more wait in the socket's queue.
 const CONVERSATIONS: usize = 4096;
 
+/// Reasons not to serve a call that may be another user's.
+const OTHER_USERS: [&str; 2] = [OTHER_USER, UNKNOWN_PROCESS];
+const OTHER_USER: &str = "other-user";
+const UNKNOWN_PROCESS: &str = "unknown-process";
+
 /// The agent behind the socket.
 #[derive(Debug)]
 pub struct Service {
@@ -53,6 +62,9 @@ pub struct Service {
     tokens: Arc<Semaphore>,
     namespace: Namespace,
     counters: Mutex<Counters>,
+    history: Mutex<History>,
+    /// Seconds since the Unix epoch.
+    started: u64,
     active: AtomicUsize,
     became_idle: Notify,
     stop: Notify,
@@ -66,6 +78,36 @@ struct Counters {
     fallbacks: u64,
     bytes_up: u64,
     bytes_down: u64,
+    remembered: u64,
+    scanned: u64,
+    dependencies: u64,
+    repairs: u64,
+    inputs_changed: u64,
+}
+
+impl Counters {
+    fn add(&mut self, record: &Record) {
+        self.bytes_up += record.bytes_up;
+        self.bytes_down += record.bytes_down;
+        match &record.reason {
+            None => self.remote += 1,
+            Some(reason) => {
+                self.fallbacks += u64::from(record.fallback);
+                match self.local.get_mut(reason) {
+                    Some(count) => *count += 1,
+                    None => drop(self.local.insert(reason.clone(), 1)),
+                }
+            }
+        }
+        match record.inputs.map(|inputs| inputs.found) {
+            Some(Found::Remembered) => self.remembered += 1,
+            Some(Found::Scanned) => self.scanned += 1,
+            Some(Found::Dependencies) => self.dependencies += 1,
+            None => {}
+        }
+        self.repairs += u64::from(record.repaired.is_some());
+        self.inputs_changed += u64::from(record.inputs_changed);
+    }
 }
 
 /// The files a process sees: its mount namespace and its root directory.
@@ -100,6 +142,8 @@ impl Service {
                 root: (0, 0),
             }),
             counters: Mutex::default(),
+            history: Mutex::default(),
+            started: clock::unix_seconds(),
             active: AtomicUsize::new(0),
             became_idle: Notify::new(),
             stop: Notify::new(),
@@ -199,6 +243,15 @@ impl Service {
             self.retire();
             return frame::send(&mut writer, &AgentDrains { version: VERSION }).await;
         }
+        if first.is::<ExplainQuestion>() {
+            // Command lines are for the user who gave them.
+            if peer.is_none_or(|peer| peer.uid() != nix::unistd::getuid().as_raw()) {
+                return Ok(());
+            }
+            let asked: ExplainQuestion = first.open()?;
+            let json = serde_json::to_string(&self.explain(asked.source).await).unwrap_or_default();
+            return frame::send(&mut writer, &AgentStatus { json }).await;
+        }
         let request: CompileRequest = first.open()?;
         let pid = peer.as_ref().and_then(tokio::net::unix::UCred::pid);
         let foreign = self.foreign_reason(peer.as_ref().map(|peer| (peer.uid(), peer.pid())));
@@ -209,12 +262,46 @@ impl Service {
     /// Why a wrapper's files are not this agent's: another user, mount namespace or root directory.
     fn foreign_reason(&self, peer: Option<(u32, Option<i32>)>) -> Option<&'static str> {
         let Some((uid, Some(pid))) = peer else {
-            return Some("unknown-process");
+            return Some(UNKNOWN_PROCESS);
         };
         if uid != nix::unistd::getuid().as_raw() {
-            return Some("other-user");
+            return Some(OTHER_USER);
         }
         (Namespace::of(&pid.to_string()) != Some(self.namespace)).then_some("other-mount-namespace")
+    }
+
+    /// What became of the last units of a source. It may be asked for by another name than compilers were: then the
+    /// sources of the same name are looked at, whether one of them is the same file.
+    async fn explain(self: &Arc<Self>, source: Vec<u8>) -> Explanation {
+        let path = history::absolute(b"/", &source);
+        let mut units = self.history().last_of(&path);
+        if units.is_empty() {
+            let service = Arc::clone(self);
+            let asked = path.clone();
+            let found = tokio::task::spawn_blocking(move || service.same_file(&asked)).await;
+            let known = found.ok().flatten();
+            units = known.map_or_else(Vec::new, |known| self.history().last_of(&known));
+        }
+        Explanation {
+            file: String::from_utf8_lossy(&path).into_owned(),
+            units,
+            since: self.started,
+        }
+    }
+
+    /// The name under which the file at `path` is remembered. Blocking.
+    fn same_file(&self, path: &[u8]) -> Option<Box<[u8]>> {
+        let real = |path: &[u8]| Path::new(OsStr::from_bytes(path)).canonicalize().ok();
+        let asked = real(path)?;
+        let mut namesakes = self.history().namesakes(path);
+        namesakes.extend(self.history().namesakes(asked.as_os_str().as_bytes()));
+        namesakes
+            .into_iter()
+            .find(|known| real(known).is_some_and(|known| known == asked))
+    }
+
+    fn history(&self) -> std::sync::MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn answer(&self, asked: &AgentQuestion, writer: &mut OwnedWriteHalf) -> Result<(), FrameError> {
@@ -249,6 +336,12 @@ impl Service {
             fallbacks: counters.fallbacks,
             bytes_up: counters.bytes_up,
             bytes_down: counters.bytes_down,
+            started: self.started,
+            remembered: counters.remembered,
+            scanned: counters.scanned,
+            dependencies: counters.dependencies,
+            repairs: counters.repairs,
+            inputs_changed: counters.inputs_changed,
             toolchains: self.units.as_ref().map_or((0, 0), |units| units.trust.counts()),
         }
     }
@@ -261,29 +354,30 @@ impl Service {
         mut writer: OwnedWriteHalf,
     ) -> Result<(), FrameError> {
         let traffic = Arc::new(Traffic::default());
+        let notes = Arc::new(Notes::default());
         let decide = async {
             match (foreign, &self.units) {
                 (Some(reason), _) => Decision::Local {
-                    reason: reason.to_owned(),
+                    reason: reason.into(),
                     fallback: false,
                 },
                 (None, None) => Decision::Local {
-                    reason: "no-farm".to_owned(),
+                    reason: "no-farm".into(),
                     fallback: true,
                 },
-                (None, Some(units)) => units.decide(Arc::clone(&request), &traffic).await,
+                (None, Some(units)) => units.decide(Arc::clone(&request), &traffic, &notes).await,
             }
         };
         // The wrapper's end of the socket closes when it dies; then nobody wants the unit any more.
         let Some(decision) = while_wanted(decide, &mut reader, &mut writer).await? else {
             return Ok(());
         };
-        self.count(&decision, &traffic);
+        self.count(&request, &decision, &traffic, &notes);
         let needs_token = !request.inside_local_compile && !is_cheap(&request.argv, &decision);
         let local = match decision {
             Decision::Done(done, bodies) => return hand_over(done, bodies, reader, writer).await,
-            Decision::NotACompile => (String::new(), false),
-            Decision::Local { reason, fallback } => (reason, fallback),
+            Decision::NotACompile => ("", false),
+            Decision::Local { reason, fallback } => (reason.code, fallback),
         };
         let token = Arc::clone(&self.tokens);
         let wait = async {
@@ -302,7 +396,7 @@ impl Service {
         frame::send(
             &mut writer,
             &RunLocally {
-                reason,
+                reason: reason.to_owned(),
                 fallback,
                 bytes_up,
                 bytes_down,
@@ -318,18 +412,25 @@ impl Service {
         Ok(())
     }
 
-    fn count(&self, decision: &Decision, traffic: &Traffic) {
-        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        let (up, down) = traffic.totals();
-        counters.bytes_up += up;
-        counters.bytes_down += down;
-        match decision {
-            Decision::NotACompile => {}
-            Decision::Done(..) => counters.remote += 1,
-            Decision::Local { reason, fallback } => {
-                counters.fallbacks += u64::from(*fallback);
-                *counters.local.entry(reason.clone()).or_default() += 1;
-            }
+    /// Counts what became of a call, and remembers it.
+    fn count(&self, request: &CompileRequest, decision: &Decision, traffic: &Traffic, notes: &Notes) {
+        let end = match decision {
+            Decision::NotACompile => return,
+            Decision::Done(done, _) => End::Remote(done.exit),
+            Decision::Local { reason, fallback } => End::Local {
+                reason,
+                fallback: *fallback,
+            },
+        };
+        let record = history::record_of(request, notes, end, traffic.totals(), clock::unix_seconds());
+        self.counters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(&record.1);
+        // What another user called is not for ours to see.
+        let is_other = matches!(end, End::Local { reason, .. } if OTHER_USERS.contains(&reason.code));
+        if !is_other {
+            self.history().add(record);
         }
     }
 }
@@ -340,7 +441,7 @@ fn is_cheap(argv: &[Vec<u8>], decision: &Decision) -> bool {
     let causes = [Cause::StdinSource, Cause::SpecialFile, Cause::PreprocessOnly].map(Cause::code);
     let judged = match decision {
         Decision::NotACompile => true,
-        Decision::Local { reason, .. } => causes.contains(&reason.as_str()),
+        Decision::Local { reason, .. } => causes.contains(&reason.code),
         Decision::Done(..) => false,
     };
     // Without a verdict (no farm, another's files) the command line must do.
@@ -491,9 +592,35 @@ mod tests {
     }
 
     #[test]
+    fn a_unit_is_counted_by_what_became_of_it() {
+        let mut counters = Counters::default();
+        let begun_again = Record {
+            inputs_changed: 2,
+            bytes_up: 7,
+            ..Record::default()
+        };
+        counters.add(&begun_again);
+        for fallback in [false, true] {
+            let local = Record {
+                fallback,
+                reason: Some("linking".to_owned()),
+                repaired: Some(history::Repair::default()),
+                ..Record::default()
+            };
+            counters.add(&local);
+        }
+        assert_eq!((counters.remote, counters.fallbacks), (1, 1));
+        assert_eq!(counters.local, [("linking".to_owned(), 2)].into());
+        assert_eq!(
+            (counters.inputs_changed, counters.repairs, counters.bytes_up),
+            (2, 2, 7)
+        );
+    }
+
+    #[test]
     fn ends_of_pipelines_take_no_token() {
-        let local = |reason: &str| Decision::Local {
-            reason: reason.to_owned(),
+        let local = |reason: &'static str| Decision::Local {
+            reason: reason.into(),
             fallback: false,
         };
         let check = |line: &str, decision, cheap| {

@@ -1,4 +1,4 @@
-//! The agent's state as one JSON document, for `quicc agent status` and for `quicc run` when nothing went remote.
+//! The agent's state as one JSON document, for `quicc agent status`, `quicc stats`, and for `quicc run` when nothing went remote.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The document. Fields are only added.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Status {
     /// Software name and version.
     pub software: String,
@@ -27,6 +28,18 @@ pub struct Status {
     pub bytes_up: u64,
     /// Bytes received for units.
     pub bytes_down: u64,
+    /// When the agent started, in seconds since the Unix epoch.
+    pub started: u64,
+    /// Units whose inputs were remembered of an earlier compile; like the next two, by the last preparation.
+    pub remembered: u64,
+    /// Units whose inputs our scanner found.
+    pub scanned: u64,
+    /// Units whose inputs the compiler's own list of dependencies helped to find.
+    pub dependencies: u64,
+    /// Units that failed on a builder for want of a file and were prepared again with that list.
+    pub repairs: u64,
+    /// Times a unit was begun again because its inputs changed.
+    pub inputs_changed: u64,
     /// Toolchains trusted on builders, and not trusted.
     pub toolchains: (usize, usize),
 }

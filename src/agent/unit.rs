@@ -16,9 +16,11 @@ use tokio::time::Instant;
 use super::compilers::Compilers;
 use super::failure::{self, Failure};
 use super::farm::{Farm, NoSlot, Slot};
+use super::history::Notes;
 use super::link::{Returned, RunError, Traffic};
+use super::reason::LocalReason;
 use super::recall::{self, Key, Recall};
-use super::remote::{self, Candidate, LocalReason, Prepared, Tier};
+use super::remote::{self, Candidate, Prepared, Tier};
 use super::table::TableError;
 use super::trust::{Trial, Trust};
 use crate::compile::Role;
@@ -54,7 +56,7 @@ pub enum Decision {
     NotACompile,
     /// Compile it here.
     Local {
-        /// Stable code.
+        /// Why.
         reason: LocalReason,
         /// The farm failed.
         fallback: bool,
@@ -64,14 +66,14 @@ pub enum Decision {
 }
 
 impl Decision {
-    fn local(reason: impl Into<String>) -> Self {
+    fn local(reason: impl Into<LocalReason>) -> Self {
         Self::Local {
             reason: reason.into(),
             fallback: false,
         }
     }
 
-    fn fallback(reason: impl Into<String>) -> Self {
+    fn fallback(reason: impl Into<LocalReason>) -> Self {
         Self::Local {
             reason: reason.into(),
             fallback: true,
@@ -106,6 +108,7 @@ struct Unit {
     key: Key,
     candidate: Arc<Candidate>,
     traffic: Arc<Traffic>,
+    notes: Arc<Notes>,
 }
 
 /// A compile that may travel, and what it travels with if that is known already.
@@ -157,8 +160,13 @@ impl Units {
         tokio::task::spawn_blocking(move || work(&units)).await.ok()
     }
 
-    /// Decides one unit. Dropping the future cancels what runs for it.
-    pub async fn decide(self: &Arc<Self>, request: Arc<CompileRequest>, traffic: &Arc<Traffic>) -> Decision {
+    /// Decides one unit. Dropping the future cancels what runs for it. What it meets on its way is in the notes.
+    pub async fn decide(
+        self: &Arc<Self>,
+        request: Arc<CompileRequest>,
+        traffic: &Arc<Traffic>,
+        notes: &Arc<Notes>,
+    ) -> Decision {
         let key = recall::key_of(&request);
         let asked = Arc::clone(&request);
         let begun = self.blocking(move |units| units.begin(&asked, &key)).await;
@@ -168,6 +176,7 @@ impl Units {
             Some(Err(None)) => return Decision::NotACompile,
             None => return Decision::fallback("internal"),
         };
+        notes.understood(&candidate.plan);
         if lock(&self.odd).contains(&request.argv) {
             return Decision::local("unexpected-output");
         }
@@ -176,6 +185,7 @@ impl Units {
             key,
             candidate,
             traffic: Arc::clone(traffic),
+            notes: Arc::clone(notes),
         };
         let mut tier = Tier::Scan;
         let (mut last, mut attempts, mut refusals, mut doubted) = ("farm-lost", 0, 0, false);
@@ -185,17 +195,22 @@ impl Units {
                 Err(Failed::Again(reason)) => {
                     last = reason;
                     if reason == INPUTS_CHANGED {
+                        notes.inputs_changed();
                         match self.judge_again(&unit.request).await {
                             Ok(candidate) => unit.candidate = candidate,
                             Err(decision) => return decision,
                         }
                     }
                 }
-                Err(Failed::AgainWithDependencies) => tier = Tier::Dependencies,
+                Err(Failed::AgainWithDependencies) => {
+                    tier = Tier::Dependencies;
+                    notes.repairing();
+                }
                 Err(Failed::InDoubt) if doubted => return Decision::local(COMPILE_FAILED),
                 Err(Failed::InDoubt) => {
                     doubted = true;
                     last = COMPILE_FAILED;
+                    notes.trouble("it failed while files that it could see changed");
                 }
                 Err(Failed::Busy) if refusals < BUSY_REFUSALS => {
                     refusals += 1;
@@ -238,6 +253,7 @@ impl Units {
         tier: Tier,
         ready: Option<Prepared>,
     ) -> Result<Decision, Failed> {
+        let remembered = ready.is_some();
         let prepared = match ready {
             Some(prepared) => prepared,
             None => {
@@ -248,6 +264,7 @@ impl Units {
                     .map_err(|reason| Failed::Finally(Decision::local(reason)))?
             }
         };
+        unit.notes.prepared(&prepared, remembered);
         let slot = self.farm.acquire().await.map_err(|no| {
             Failed::Finally(Decision::fallback(match no {
                 NoSlot::Unreachable => "farm-unreachable",
@@ -257,8 +274,8 @@ impl Units {
         self.require_trust(&slot, unit, &prepared).await?;
         self.sweep(&slot).await;
         // A unit may have waited long for its slot; what it tells must not be old.
-        let prepared = self.require_valid(prepared).await?;
-        let (prepared, returned) = self.attempt(prepared, &slot, &unit.traffic).await?;
+        let prepared = self.require_valid(&unit.notes, prepared).await?;
+        let (prepared, returned) = self.attempt(prepared, &slot, unit).await?;
         drop(slot);
         self.judge_outcome(unit, prepared, returned).await
     }
@@ -267,8 +284,9 @@ impl Units {
         self: &Arc<Self>,
         prepared: Prepared,
         slot: &Slot,
-        traffic: &Arc<Traffic>,
+        unit: &Unit,
     ) -> Result<(Prepared, Returned), Failed> {
+        unit.notes.sent(&slot.link.name);
         let link = Arc::clone(&slot.link);
         let telling = self.blocking(move |units| {
             let is_ours = |directory: &[u8], name: &[u8]| units.is_published(directory, name);
@@ -277,10 +295,10 @@ impl Units {
         let (told, prepared) = telling
             .await
             .ok_or(Failed::Finally(Decision::fallback("internal")))?;
-        let told = told.map_err(|error| self.classify(error.into(), slot))?;
-        let returned = remote::attempt(&prepared, slot, told, traffic)
+        let told = told.map_err(|error| self.classify(error.into(), slot, &unit.notes))?;
+        let returned = remote::attempt(&prepared, slot, told, &unit.traffic)
             .await
-            .map_err(|error| self.classify(error, slot))?;
+            .map_err(|error| self.classify(error, slot, &unit.notes))?;
         self.farm.accepted(slot);
         Ok((prepared, returned))
     }
@@ -301,13 +319,11 @@ impl Units {
     }
 
     /// What a failed attempt means, by who must act.
-    fn classify(&self, error: RunError, slot: &Slot) -> Failed {
+    fn classify(&self, error: RunError, slot: &Slot, notes: &Notes) -> Failed {
         let link = &slot.link;
-        tracing::info!(
-            builder = link.name,
-            error = crate::host::text::chain(&error),
-            "an attempt failed"
-        );
+        let words = crate::host::text::chain(&error);
+        notes.trouble(&format!("builder {}: {words}", link.name));
+        tracing::info!(builder = link.name, error = words, "an attempt failed");
         match error {
             RunError::Lost => Failed::Again("builder-lost"),
             RunError::Mute => {
@@ -388,7 +404,7 @@ impl Units {
         match trial {
             Ok(Trial::Equal) => Ok(()),
             Ok(Trial::Different) => Err(Failed::Finally(Decision::local("toolchain-untrusted"))),
-            Err(Some(error)) => Err(self.classify(error, slot)),
+            Err(Some(error)) => Err(self.classify(error, slot, &unit.notes)),
             Err(None) => Err(Failed::Finally(Decision::local("toolchain-untested"))),
         }
     }
@@ -408,7 +424,7 @@ impl Units {
         if outcome.exit != Exit::Code(0) {
             judge_failure(&prepared, &outcome, &bodies)?;
             let prepared = self.require_words(request, prepared, &bodies).await?;
-            let prepared = self.require_valid(prepared).await?;
+            let prepared = self.require_valid(&unit.notes, prepared).await?;
             return Ok(done(&prepared, outcome, bodies, &unit.traffic));
         }
         if !outcome.unexpected.is_empty() || outcome.outputs.len() != prepared.outputs.len() {
@@ -416,7 +432,11 @@ impl Units {
             if odd.len() < ODD_COMMANDS {
                 odd.insert(request.argv.clone());
             }
-            return Err(Failed::Finally(Decision::local("unexpected-output")));
+            let reason = match outcome.unexpected.first() {
+                Some(name) => LocalReason::because("unexpected-output", &String::from_utf8_lossy(name)),
+                None => "unexpected-output".into(),
+            };
+            return Err(Failed::Finally(Decision::local(reason)));
         }
         let main_missing = prepared
             .outputs
@@ -430,7 +450,7 @@ impl Units {
             return Err(Failed::Finally(Decision::local("no-output")));
         }
         let prepared = self.require_words(request, prepared, &bodies).await?;
-        let prepared = self.require_valid(prepared).await?;
+        let prepared = self.require_valid(&unit.notes, prepared).await?;
         self.remember_published(&prepared);
         self.recall.remember(unit.key, &unit.candidate, &prepared);
         Ok(done(&prepared, outcome, bodies, &unit.traffic))
@@ -458,7 +478,7 @@ impl Units {
     }
 
     /// Gives the compile back if it would still read the same files.
-    async fn require_valid(self: &Arc<Self>, prepared: Prepared) -> Result<Prepared, Failed> {
+    async fn require_valid(self: &Arc<Self>, notes: &Notes, prepared: Prepared) -> Result<Prepared, Failed> {
         if prepared.proof.is_some()
             && self.tree.refresh() == prepared.proof
             && mapped_files_hold(&self.tree, &prepared.kept)
@@ -472,7 +492,9 @@ impl Units {
         match validity {
             Validity::Unchanged { proof } => Ok(Prepared { proof, ..prepared }),
             Validity::Changed { path } => {
-                tracing::info!(path = %String::from_utf8_lossy(&path), "inputs changed since they were found");
+                let path = String::from_utf8_lossy(&path);
+                notes.trouble(&format!("{path} changed since the inputs were found"));
+                tracing::info!(%path, "inputs changed since they were found");
                 Err(Failed::Again(INPUTS_CHANGED))
             }
         }
@@ -512,7 +534,7 @@ fn speaks_for_driver(prepared: &Prepared, outcome: &Outcome, bodies: &[Vec<u8>])
 fn judge_failure(prepared: &Prepared, outcome: &Outcome, bodies: &[Vec<u8>]) -> Result<(), Failed> {
     let here = |problem: &str| {
         tracing::info!(problem, exit = ?outcome.exit, "a failed compile is done here once more");
-        Failed::Finally(Decision::local(COMPILE_FAILED))
+        Failed::Finally(Decision::local(LocalReason::because(COMPILE_FAILED, problem)))
     };
     if outcome.exit != SOURCE_ERROR {
         return Err(here("the compiler broke"));

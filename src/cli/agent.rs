@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{Flock, FlockArg};
 use quicc_certs::Role;
 use quicc_protocol::identifiers::ViewId;
+use quicc_protocol::message::Message;
 use quicc_protocol::message::wrapper::{AgentQuestion, AgentStatus, Question, VERSION};
 
 use super::report::Failure;
@@ -50,21 +51,24 @@ pub(crate) fn query(paths: &Paths) -> Result<Status, Failure> {
 }
 
 fn ask(paths: &Paths, question: Question) -> Result<Status, Failure> {
+    let asked = AgentQuestion {
+        version: VERSION,
+        question,
+    };
+    Ok(serde_json::from_str(&document(paths, &asked)?)?)
+}
+
+/// The document with which a running agent answers `question`.
+pub(super) fn document<M: Message>(paths: &Paths, question: &M) -> Result<String, Failure> {
     let mut stream = socket::connect(paths).map_err(|error| match error {
         ConnectError::Absent => Failure::new("no agent is running").with_hint("quicc agent start"),
         other => Failure::new(other.to_string()).with_hint(paths.socket.display().to_string()),
     })?;
     stream.set_read_timeout(Some(ANSWER))?;
-    channel::send(
-        &mut stream,
-        &AgentQuestion {
-            version: VERSION,
-            question,
-        },
-    )?;
+    channel::send(&mut stream, question)?;
     let answer: Option<AgentStatus> = channel::receive(&mut stream)?.open()?;
     let answer = answer.ok_or_else(|| Failure::new("the agent answers in another version"))?;
-    Ok(serde_json::from_str(&answer.json)?)
+    Ok(answer.json)
 }
 
 /// `quicc agent status`.

@@ -4,12 +4,14 @@ pub mod agent;
 mod certgen;
 mod daemon;
 mod embedded;
+mod explain;
 pub mod links;
 pub mod run;
 
 mod peer;
 mod report;
 mod serve;
+mod stats;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -48,6 +50,21 @@ enum Command {
             value_name = "CMD"
         )]
         command: Vec<OsString>,
+    },
+    /// Tell what the agent did since it started
+    Stats {
+        /// As one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell what became of the last compiles of a source, and why
+    Explain {
+        /// As one JSON document
+        #[arg(long)]
+        json: bool,
+        /// The source
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
     },
     /// Start, stop or look at the agent of this user
     Agent {
@@ -100,6 +117,8 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
     };
     let result = match arguments.command {
         Command::Run { summary, command } => run::run(&command, summary.as_deref()),
+        Command::Stats { json } => stats::stats(json),
+        Command::Explain { json, file } => explain::explain(&file, json),
         Command::Scheduler { options } => serve::scheduler(&options),
         Command::Builder { options } => serve::builder(&options),
         Command::Certgen { action } => certgen::run(action),

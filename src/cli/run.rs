@@ -205,7 +205,7 @@ fn render(summary: &Summary, seconds: f64) -> String {
 }
 
 /// Bytes as people read them, in powers of ten.
-fn bytes(count: u64) -> String {
+pub(super) fn bytes(count: u64) -> String {
     match count {
         0..1_000 => format!("{count} B"),
         1_000..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),

@@ -118,6 +118,13 @@ impl Language {
             .map(|&(language, _)| language)
     }
 
+    /// Whether either compiler takes a file of this name for a source.
+    pub fn is_source_name(path: &[u8]) -> bool {
+        [Dialect::Gcc, Dialect::Clang]
+            .into_iter()
+            .any(|dialect| Self::from_path(path, dialect).is_some())
+    }
+
     /// The same source under a driver named `g++` or `clang++`, which takes C for C++ where no `-x` says
     /// otherwise.
     pub(super) const fn under_cxx_driver(self) -> Self {

@@ -18,7 +18,8 @@ macro_rules! causes {
                 match self { $(Self::$variant => $code,)+ }
             }
 
-            const fn sentence(self) -> &'static str {
+            /// What is true of the compile, for people, without a full stop.
+            pub const fn sentence(self) -> &'static str {
                 match self { $(Self::$variant => $sentence,)+ }
             }
         }

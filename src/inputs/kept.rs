@@ -50,6 +50,39 @@ impl FromIterator<Vec<u8>> for NameSet {
     }
 }
 
+/// How much a closure is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Files, those of the compiler included.
+    pub files: u64,
+    /// Directories searched or passed through.
+    pub directories: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// Names looked up in vain.
+    pub absent: u64,
+}
+
+impl Extent {
+    fn of(items: &[Arc<Item>], absent: &[(Arc<[u8]>, NameSet)]) -> Self {
+        let mut extent = Self {
+            absent: absent.iter().map(|(_, names)| names.iter().count() as u64).sum(),
+            ..Self::default()
+        };
+        for item in items {
+            match &item.object {
+                Object::File { stat, .. } => {
+                    extent.files += 1;
+                    extent.bytes += stat.size;
+                }
+                Object::Directory { .. } => extent.directories += 1,
+                Object::Symlink { .. } => {}
+            }
+        }
+        extent
+    }
+}
+
 /// Everything one compile may read, as [`Closure`] says it.
 #[derive(Debug, Clone)]
 pub struct Kept {
@@ -63,6 +96,8 @@ pub struct Kept {
     pub computed: bool,
     /// [`Closure::computed_line`].
     pub computed_line: bool,
+    /// How much it is. Counted once, since thousands of units ask.
+    pub extent: Extent,
 }
 
 impl Kept {
@@ -80,13 +115,23 @@ impl Kept {
             .listed
             .into_iter()
             .map(|(path, listed)| (tree.share_directory(&path), listed));
+        let (items, absent): (Box<[_]>, Box<[_]>) = (items.collect(), absent.collect());
         Self {
-            items: items.collect(),
-            absent: absent.collect(),
+            extent: Extent::of(&items, &absent),
+            items,
+            absent,
             listed: listed.collect(),
             computed: closure.computed,
             computed_line: closure.computed_line,
         }
+    }
+
+    /// Puts files as they are now, by index, in the place of what was there.
+    pub fn replace(&mut self, edited: Vec<(usize, Arc<Item>)>) {
+        for (index, item) in edited {
+            self.items[index] = item;
+        }
+        self.extent = Extent::of(&self.items, &self.absent);
     }
 
     /// What is at `path`.

@@ -74,8 +74,8 @@ pub fn revise(tree: &Tree, kept: &Arc<Kept>, is_ours: &dyn Fn(&[u8], &[u8]) -> b
         Arc::clone(kept)
     } else {
         let mut revised = Kept::clone(kept);
-        for (index, item) in edited {
-            revised.items[index] = item;
+        if !edited.is_empty() {
+            revised.replace(edited);
         }
         for (index, listed) in listed {
             revised.listed[index].1 = listed;

@@ -15,8 +15,10 @@ const QUICC: &str = "quicc";
 const CANNOT_RUN: u8 = 126;
 
 /// First arguments of quicc that are commands; anything else is a compiler to wrap.
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 11] = [
     "run",
+    "stats",
+    "explain",
     "agent",
     "scheduler",
     "builder",
@@ -132,6 +134,8 @@ mod tests {
         check("gcc -c a.c", Some("gcc"), "-c a.c");
         check("/links/clang++-14 -v", Some("/links/clang++-14"), "-v");
         check("quicc run -- make", None, "run -- make");
+        check("quicc stats --json", None, "stats --json");
+        check("quicc explain a.c", None, "explain a.c");
         check("quicc --version", None, "--version");
         check("quicc", None, "");
         check("/bin/quicc-wrapper gcc -c a.c", Some("gcc"), "-c a.c");

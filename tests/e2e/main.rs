@@ -16,6 +16,7 @@ mod builds;
 mod chains;
 mod changes;
 mod diagnostics;
+mod explain;
 mod farm;
 mod faults;
 mod flags;

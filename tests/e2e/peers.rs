@@ -228,7 +228,7 @@ fn refusals() -> Vec<Misdeed> {
 async fn local_reason(scene: &Scene, what: &str) -> (String, bool) {
     let decision = tokio::time::timeout(LONG, scene.decide()).await;
     match decision.unwrap_or_else(|_| panic!("{what}: no decision")) {
-        Decision::Local { reason, fallback } => (reason, fallback),
+        Decision::Local { reason, fallback } => (reason.code.to_owned(), fallback),
         other => panic!("{what}: {other:?}"),
     }
 }
@@ -389,7 +389,7 @@ async fn a_failure_is_believed_only_where_it_is_the_sources() {
                 assert_eq!(said, (Exit::Code(1), stderr.as_bytes(), &b"partial"[..]));
             }
             (Decision::Local { reason, fallback }, Some(expected)) => {
-                assert_eq!((reason.as_str(), fallback), (expected, false), "{stderr}");
+                assert_eq!((reason.code, fallback), (expected, false), "{stderr}");
             }
             (other, _) => panic!("{stderr}: {other:?}"),
         }
@@ -406,7 +406,7 @@ async fn a_unit_nobody_wants_any_more_is_taken_back_from_a_builder_that_hangs() 
     .await;
     let (units, traffic) = (Arc::clone(&scene.units), Arc::new(Traffic::default()));
     let request = scene.request();
-    let deciding = tokio::spawn(async move { units.decide(request, &traffic).await });
+    let deciding = tokio::spawn(async move { units.decide(request, &traffic, &Arc::default()).await });
     tokio::time::timeout(LONG, scene.reached.recv())
         .await
         .unwrap()

@@ -12,8 +12,8 @@ use super::run::{
 };
 use super::table::{EntryKind, FileTime, PoisonKind, TableOpen, TableRecord, TableRecords};
 use super::wrapper::{
-    AgentDrains, AgentQuestion, AgentStatus, CompileDone, CompileRequest, OutputFile, Published, Question,
-    RunLocally, StillWorking,
+    AgentDrains, AgentQuestion, AgentStatus, CompileDone, CompileRequest, ExplainQuestion, OutputFile,
+    Published, Question, RunLocally, StillWorking,
 };
 use super::{Extensions, Message};
 use crate::BlobDigest;
@@ -273,6 +273,10 @@ fn visit_wrapper(visitor: &mut impl Visitor) {
         json: "{}".to_owned(),
     });
     visitor.visit(StillWorking {});
+    visitor.visit(ExplainQuestion {
+        version: 2,
+        source: b"/src/a.c".to_vec(),
+    });
 }
 
 fn visit_all(visitor: &mut impl Visitor) {

@@ -109,7 +109,21 @@ pub struct AgentQuestion {
 }
 message!(AgentQuestion, 65, CONTROL_PAYLOAD);
 
-/// The agent's state as a JSON document.
+/// What became of the last units that compile a source? Answered by [`AgentStatus`] with a document of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ExplainQuestion {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The source's absolute path.
+    pub source: Vec<u8>,
+}
+message!(ExplainQuestion, 68, CONTROL_PAYLOAD, source_is_absolute);
+
+fn source_is_absolute(asked: &ExplainQuestion) -> Option<&'static str> {
+    (!super::is_absolute_path(&asked.source)).then_some("a source is an absolute path")
+}
+
+/// A JSON document about the agent or about a source.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct AgentStatus {
     /// The document.

@@ -194,7 +194,9 @@ impl Scene {
     /// What becomes of the unit.
     pub(super) async fn decide(&self) -> Decision {
         let traffic = Arc::new(Traffic::default());
-        self.units.decide(Arc::clone(&self.request), &traffic).await
+        self.units
+            .decide(Arc::clone(&self.request), &traffic, &Arc::default())
+            .await
     }
 
     /// The unit.

@@ -16,7 +16,8 @@ use quicc_protocol::message::refusal::Refusal;
 use quicc_protocol::message::run::{LeasePresented, Outcome, RunRequest};
 use quicc_protocol::message::table::{TableOpen, TableRecords};
 use quicc_protocol::message::wrapper::{
-    AgentDrains, AgentQuestion, AgentStatus, CompileDone, CompileRequest, Published, RunLocally, StillWorking,
+    AgentDrains, AgentQuestion, AgentStatus, CompileDone, CompileRequest, ExplainQuestion, Published, RunLocally,
+    StillWorking,
 };
 
 /// Reads `bytes` as a stream of frames and as the payload of every message.
@@ -116,6 +117,7 @@ every_message!(
     AgentQuestion,
     AgentStatus,
     StillWorking,
+    ExplainQuestion,
 );
 
 /// A payload that decodes breaks no rule, and its message has one encoding that is as short as any.
