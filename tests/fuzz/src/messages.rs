@@ -16,8 +16,8 @@ use quicc_protocol::message::refusal::Refusal;
 use quicc_protocol::message::run::{LeasePresented, Outcome, RunRequest};
 use quicc_protocol::message::table::{TableOpen, TableRecords};
 use quicc_protocol::message::wrapper::{
-    AgentDrains, AgentQuestion, AgentStatus, CompileDone, CompileRequest, ExplainQuestion, Published, RunLocally,
-    StillWorking,
+    AgentDrains, AgentQuestion, AgentStatus, CompileDone, CompileRequest, ExplainQuestion, Published,
+    RunLocally, StillWorking,
 };
 
 /// Reads `bytes` as a stream of frames and as the payload of every message.
