@@ -515,6 +515,7 @@ mod tests {
             listed: Box::default(),
             absent: Box::default(),
             computed: false,
+            aliased_probe: false,
             computed_line: false,
             extent: Extent::default(),
         };

@@ -102,6 +102,8 @@ pub struct Closure {
     pub computed: bool,
     /// A file probes for a name only a preprocessor knows, which no `-M` of gcc tells: the compile belongs here.
     pub computed_probe: bool,
+    /// A file defines a macro that stands for `__has_include`: any edit of any file may ask for another name.
+    pub aliased_probe: bool,
     /// A file hands the assembler a name that is not a literal string.
     pub macro_incbin: bool,
     /// A `#line` takes its name from a macro: diagnostics may quote a file that is not in the closure.

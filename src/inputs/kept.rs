@@ -94,6 +94,8 @@ pub struct Kept {
     pub absent: Box<[(Arc<[u8]>, NameSet)]>,
     /// [`Closure::computed`].
     pub computed: bool,
+    /// [`Closure::aliased_probe`].
+    pub aliased_probe: bool,
     /// [`Closure::computed_line`].
     pub computed_line: bool,
     /// How much it is. Counted once, since thousands of units ask.
@@ -122,6 +124,7 @@ impl Kept {
             absent,
             listed: listed.collect(),
             computed: closure.computed,
+            aliased_probe: closure.aliased_probe,
             computed_line: closure.computed_line,
         }
     }

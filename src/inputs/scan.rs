@@ -9,6 +9,7 @@ mod assembler;
 mod bounds;
 mod directive;
 mod look_back;
+mod mention;
 mod module;
 mod name;
 mod probe;
@@ -93,6 +94,8 @@ pub struct References {
     pub computed: bool,
     /// The same of a probe like `__has_include`. gcc's `-M` does not tell which files these ask for.
     pub computed_probe: bool,
+    /// Macros that stand for `__has_include`, sorted: [`mentions`] says what a text asks for through one.
+    pub probe_aliases: Vec<Vec<u8>>,
     /// The operand of an `.incbin` or `.include` is not one literal string.
     pub macro_incbin: bool,
     /// A `#line` takes its file name from a macro: gcc opens that file to quote source lines in diagnostics.
@@ -104,6 +107,8 @@ pub struct References {
     /// `#pragma GCC pch_preprocess`, which loads a precompiled header.
     pub pch_pragma: bool,
 }
+
+pub use mention::{Mentions, mentions};
 
 /// Collects what `content` refers to.
 pub fn scan(content: &[u8]) -> References {

@@ -27,13 +27,16 @@ pub use stat::StatTuple;
 
 use super::closure::Object;
 use super::kept::Item;
-use super::scan::References;
+use super::scan::{Mentions, References};
 use crate::host::files::{FileError, PathContext};
 pub use watch::Mark;
 use watch::Watch;
 
 /// BLAKE3 of a file's bytes.
 pub type ContentDigest = [u8; 32];
+
+/// A text, and a macro it may mention.
+type Mentioning = (ContentDigest, Box<[u8]>);
 
 /// Files whose digest is remembered; beyond it everything is forgotten and learned again.
 pub const REMEMBERED_FILES: usize = 400_000;
@@ -109,6 +112,7 @@ pub struct Tree {
     granules: RwLock<HashMap<u64, i128>>,
     watch: Watch,
     items: RwLock<HashMap<Box<[u8]>, Arc<Item>>>,
+    mentions: RwLock<HashMap<Mentioning, Arc<Mentions>>>,
     directories: RwLock<HashSet<Arc<[u8]>>>,
 }
 
@@ -247,6 +251,25 @@ impl Tree {
         let shared: Arc<[u8]> = path.into();
         directories.insert(Arc::clone(&shared));
         shared
+    }
+
+    /// What the file at `path`, whose bytes had `digest`, asks for through the macro `alias`.
+    pub(super) fn mentions(
+        &self,
+        path: &[u8],
+        digest: &ContentDigest,
+        alias: &[u8],
+    ) -> Result<Arc<Mentions>, TreeError> {
+        let key = (*digest, Box::from(alias));
+        if let Some(mentions) = known(&self.mentions, &key) {
+            return Ok(mentions);
+        }
+        let bytes = self.read_verified(path, digest).ok_or_else(|| TreeError::Raced {
+            path: as_path(path).to_owned(),
+        })?;
+        let mentions = Arc::new(super::scan::mentions(&bytes, alias));
+        insert_bounded(&self.mentions, key, Arc::clone(&mentions), REMEMBERED_FILES);
+        Ok(mentions)
     }
 
     /// What a file of `digest` refers to, if one was scanned.

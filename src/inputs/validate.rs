@@ -162,7 +162,7 @@ fn compare(tree: &Tree, path: &[u8], object: &Object) -> Result<Standing, TreeEr
 /// says less than its text.
 fn reread(tree: &Tree, kept: &Kept, edited: &[usize]) -> Option<Vec<(usize, Arc<Item>)>> {
     // A computed name may depend on any byte.
-    if kept.computed && !edited.is_empty() {
+    if (kept.computed || kept.aliased_probe) && !edited.is_empty() {
         return None;
     }
     edited

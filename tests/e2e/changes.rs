@@ -140,6 +140,36 @@ fn a_computed_question_beyond_the_listed_directories_gets_the_local_answer() {
     assert_eq!(summary.remote(), 1, "{summary:?}");
 }
 
+/// `xxhash.h` has such a macro, and with it much of the world.
+#[test]
+fn what_is_asked_through_a_macro_for_the_operator_is_answered_as_locally() {
+    let world = World::new();
+    world.write("config.h", "");
+    world.write(
+        "has.h",
+        "#ifdef __has_include\n#define HAS __has_include\n#define HAS1(x) __has_include(x)\n#endif\n",
+    );
+    world.write(
+        "sub/a.c",
+        "#include \"../has.h\"\n#if HAS(\"../config.h\")\nint yes;\n#else\nint no;\n#endif\n",
+    );
+    world.write(
+        "sub/b.c",
+        "#include \"../has.h\"\n#if HAS1(<none.h>) || !HAS1(\"../config.h\")\nint no;\n#endif\n",
+    );
+    world.write(
+        "c.c",
+        "#include \"has.h\"\n#define H \"config.h\"\n#if HAS(H)\nint yes;\n#endif\n",
+    );
+    let script = "for cc in gcc clang; do for u in sub/a sub/b c; do $cc -c $u.c -o $(basename $u)-$cc.o; done; done\n\
+                  echo '#if HAS(\"../far/gen.h\")' >> has.h; echo 'int far;' >> has.h; echo '#endif' >> has.h\n\
+                  mkdir far; : > far/gen.h; gcc -c sub/a.c -o edited.o; mv edited.o 1.o; gcc -c sub/a.c -o edited.o";
+    assert!(world.local("cp has.h has.saved").status.success());
+    let summary = world.compare("rm -rf *.o far; cp has.saved has.h", script);
+    assert_eq!(summary.reason("computed-probe"), 2, "{summary:?}");
+    assert_eq!((summary.remote(), summary.fallbacks()), (6, 0), "{summary:?}");
+}
+
 #[test]
 fn lines_of_a_file_named_by_a_macro_are_quoted_as_locally() {
     let world = World::new();

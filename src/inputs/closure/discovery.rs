@@ -1,6 +1,6 @@
 //! From references to files: which directories each kind of reference is searched in, and how far.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::walk::{DirectoryId, FileId, Found, Lookups, PRECOMPILED, ROOT, Walker};
 use super::{Closure, DiscoverError, Request};
@@ -74,6 +74,7 @@ enum Reading {
 struct Summary {
     computed: bool,
     computed_probe: bool,
+    probe_aliases: BTreeSet<Vec<u8>>,
     macro_incbin: bool,
     computed_line: bool,
     modules: bool,
@@ -103,6 +104,8 @@ impl Summary {
     fn unite(&mut self, references: &References) {
         self.computed |= references.computed;
         self.computed_probe |= references.computed_probe;
+        self.probe_aliases
+            .extend(references.probe_aliases.iter().cloned());
         self.macro_incbin |= references.macro_incbin;
         self.computed_line |= references.computed_line;
         self.modules |= references.modules;
@@ -185,11 +188,39 @@ impl Discovery<'_> {
     }
 
     fn visit_all(&mut self) -> Result<(), DiscoverError> {
-        while let Some((directory, file)) = self.pending.pop() {
-            let references = self.walker.scan(file)?;
-            self.summary.unite(&references);
-            for reference in &references.includes {
-                self.follow(directory, reference)?;
+        let mut asked = HashSet::new();
+        loop {
+            while let Some((directory, file)) = self.pending.pop() {
+                let references = self.walker.scan(file)?;
+                self.summary.unite(&references);
+                for reference in &references.includes {
+                    self.follow(directory, reference)?;
+                }
+            }
+            self.ask_aliases(&mut asked)?;
+            if self.pending.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Follows what the files visited ask for through macros that stand for `__has_include`, wherever those are
+    /// defined. `asked` are the questions already put.
+    fn ask_aliases(
+        &mut self,
+        asked: &mut HashSet<(DirectoryId, FileId, Vec<u8>)>,
+    ) -> Result<(), DiscoverError> {
+        let visited: Vec<_> = self.visited.iter().copied().collect();
+        for alias in self.summary.probe_aliases.clone() {
+            for &(directory, file) in &visited {
+                if !asked.insert((directory, file, alias.clone())) {
+                    continue;
+                }
+                let mentions = self.walker.mentions(file, &alias)?;
+                self.summary.computed_probe |= mentions.computed;
+                for reference in &mentions.includes {
+                    self.follow(directory, reference)?;
+                }
             }
         }
         Ok(())
@@ -201,6 +232,7 @@ impl Discovery<'_> {
         Ok(Closure {
             computed: self.summary.computed,
             computed_probe: self.summary.computed_probe,
+            aliased_probe: !self.summary.probe_aliases.is_empty(),
             macro_incbin: self.summary.macro_incbin,
             computed_line: self.summary.computed_line,
             time_macros: self.summary.time_macros,

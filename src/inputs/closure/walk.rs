@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{CLOSURE_BYTES, CLOSURE_FILES, Closure, DiscoverError, Object, SYMLINKS_FOLLOWED};
-use crate::inputs::scan::References;
+use crate::inputs::scan::{Mentions, References};
 use crate::inputs::tree::{Content, Listed, StatTuple, Tree, as_path, join};
 
 /// A directory met in this discovery.
@@ -134,6 +134,15 @@ impl<'t> Walker<'t> {
         let (content, references) = self.tree.scanned(&entry.path, &entry.stat)?;
         entry.content = Some(content);
         Ok(references)
+    }
+
+    /// What `file`, which was scanned, asks for through the macro `alias`.
+    pub(super) fn mentions(&self, file: FileId, alias: &[u8]) -> Result<Arc<Mentions>, DiscoverError> {
+        let entry = &self.files[file.0];
+        let nothing = Arc::new(Mentions::default());
+        entry.content.as_ref().map_or(Ok(nothing), |content| {
+            Ok(self.tree.mentions(&entry.path, &content.digest, alias)?)
+        })
     }
 
     /// The physical path of `file` and its size.

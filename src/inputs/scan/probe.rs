@@ -1,7 +1,7 @@
 //! Words that begin with an underscore: `__has_include` and its kin, the time macros, `_Pragma`.
 
 use super::text::{TooMuchTrivia, starts_identifier};
-use super::{ReferenceKind, Scanner, look_back};
+use super::{ReferenceKind, Scanner, look_back, mention};
 
 impl Scanner<'_> {
     /// Reads the word whose first underscore is at `at`.
@@ -50,8 +50,21 @@ impl Scanner<'_> {
             // A macro that stands for the operator hides the operands it is used with.
             look_back::is_in_define(self.text, at) && !self.is_only_asked_for(at)
         };
-        self.references.computed |= computed;
-        self.references.computed_probe |= computed;
+        if !computed {
+            return Ok(());
+        }
+        let is_include = matches!(kind, ReferenceKind::HasInclude | ReferenceKind::HasIncludeNext);
+        match mention::alias_of(self.text, at, end).filter(|_| is_include) {
+            Some(alias) => {
+                if let Err(place) = self.references.probe_aliases.binary_search(&alias) {
+                    self.references.probe_aliases.insert(place, alias);
+                }
+            }
+            None => {
+                self.references.computed = true;
+                self.references.computed_probe = true;
+            }
+        }
         Ok(())
     }
 
