@@ -1,0 +1,57 @@
+//! What an agent holds of a large project: a made-up one, whose units cost a compiler next to nothing.
+
+use std::path::Path;
+
+use crate::account;
+use crate::client::Client;
+use crate::measure::{Compile, compile};
+use crate::report::milliseconds;
+
+const HEADERS: usize = 5000;
+const UNITS: usize = 5000;
+/// Headers a unit includes, at least and less than.
+const INCLUDES: std::ops::Range<usize> = 50..600;
+/// Units between two lines of progress.
+const REPORTED: usize = 1000;
+
+/// Compiles the project once and prints what the agent then holds.
+pub fn run(client: &Client<'_>) -> Result<(), String> {
+    let directory = client.world().at("large");
+    std::fs::create_dir(&directory).unwrap();
+    for header in 0..HEADERS {
+        let text = format!("#pragma once\nstruct s{header};\n");
+        std::fs::write(directory.join(format!("h{header}.h")), text).unwrap();
+    }
+    let units: Vec<_> = (0..UNITS).map(|unit| write_unit(&directory, unit)).collect();
+    println!("\n{HEADERS} headers, {UNITS} units that include {INCLUDES:?} of them, each compiled once:");
+    for (turn, batch) in units.chunks(REPORTED).enumerate() {
+        let cost = compile(client, batch)?;
+        let held = |field| -> Result<f64, String> {
+            let pid = client.daemon().ok_or("no daemon")?;
+            Ok(account::memory(pid, field)? as f64 / 1e6)
+        };
+        println!(
+            "{:5} units: agent {:.0} MB, at most {:.0} MB; CPU {:.2} ms a unit",
+            turn * REPORTED + batch.len(),
+            held("VmRSS")?,
+            held("VmHWM")?,
+            milliseconds(cost.cpu()) / cost.units as f64
+        );
+    }
+    Ok(())
+}
+
+/// A unit that includes neighbouring headers: how many, and from which one on, differs from unit to unit.
+fn write_unit(directory: &Path, unit: usize) -> Compile {
+    // Strides without a common divisor with what they go around in.
+    let count = INCLUDES.start + unit * 7919 % INCLUDES.len();
+    let first = unit * 4127 % HEADERS;
+    let headers = (first..first + count).map(|header| format!("#include \"h{}.h\"\n", header % HEADERS));
+    let source = directory.join(format!("u{unit}.c"));
+    std::fs::write(&source, headers.collect::<String>() + &format!("int u{unit};\n")).unwrap();
+    Compile {
+        words: ["gcc", "-O0", source.to_str().unwrap()].map(str::to_owned).into(),
+        object: source.with_extension("o"),
+        source,
+    }
+}
