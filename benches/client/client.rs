@@ -173,7 +173,9 @@ impl<'a> Client<'a> {
                 if counted.remote == units && occurrences(client, LOCALLY) == 0 {
                     return Ok(counted);
                 }
-                std::fs::read_to_string(client).unwrap_or_default()
+                let log = std::fs::read_to_string(client).unwrap_or_default();
+                let line = log.lines().find(|line| line.contains(LOCALLY));
+                line.unwrap_or("distccd logs another number").to_owned()
             }
         };
         Err(format!(

@@ -2,8 +2,8 @@
 //! with a farm on loopback that has seen the compilers before.
 //!
 //! Scheduler and builder are processes of their own and not counted. `cargo bench --bench client -- --peers
-//! distcc,pump` measures others with the same units; `-- --memory` measures the memory instead. Fails when a unit was
-//! compiled here: then the numbers would mean nothing.
+//! distcc,pump` measures others with the same units; `-- --memory`, or `-- --memory=UNITS`, measures the memory instead.
+//! Fails when a unit was compiled here: then the numbers would mean nothing.
 
 #![allow(
     missing_docs,
@@ -50,8 +50,16 @@ use sources::Sources;
 use support::{FarmFiles, World};
 
 /// Rounds of quicc. A peer does the same again and again, whatever changed: one is enough.
-const ROUNDS: Rounds = Rounds { light: 20, heavy: 3 };
-const ROUNDS_OF_PEER: Rounds = Rounds { light: 3, heavy: 1 };
+const ROUNDS: Rounds = Rounds {
+    light: 20,
+    heavy: 1,
+    cut: 50,
+};
+const ROUNDS_OF_PEER: Rounds = Rounds {
+    light: 3,
+    heavy: 1,
+    cut: 0,
+};
 /// How long nothing is asked of the agent while its upkeep is measured.
 const UPKEEP: Duration = Duration::from_secs(10);
 /// Processes started to know what starting one costs.
@@ -62,7 +70,8 @@ const STARTS: usize = 400;
 struct Options {
     is_measured: bool,
     is_listed: bool,
-    memory: bool,
+    /// Units of the project by which memory is measured, in place of all else.
+    memory: Option<usize>,
     peers: Vec<Peer>,
 }
 
@@ -74,7 +83,11 @@ impl Options {
             match argument.as_str() {
                 "--bench" => options.is_measured = true,
                 "--list" => options.is_listed = true,
-                "--memory" => options.memory = true,
+                "--memory" => options.memory = Some(memory::UNITS),
+                other if other.starts_with("--memory=") => {
+                    let number = other.trim_start_matches("--memory=").parse();
+                    options.memory = Some(number.map_err(|_| format!("{other}: no number"))?);
+                }
                 "--peers" => {
                     let list = arguments.next().ok_or("--peers LIST: distcc,pump")?;
                     options.peers = Peer::parse(&list)?;
@@ -114,8 +127,8 @@ fn measure(options: &Options) -> Result<(), String> {
         "a new agent and its first unit with each of gcc and g++: {:.1} ms of CPU in the agent",
         milliseconds(quicc.daemon_cpu()?)
     );
-    if options.memory {
-        return memory::run(&quicc);
+    if let Some(units) = options.memory {
+        return memory::run(&quicc, units);
     }
     if !options.is_measured {
         return Ok(());
@@ -130,9 +143,11 @@ fn measure(options: &Options) -> Result<(), String> {
         packed(&sources.light),
         packed(&sources.heavy)
     );
-    println!("{AT_ONCE} units at once; C at -O2, C++ at -O0");
+    println!("{AT_ONCE} units at once; C at -O2, C++ at -O0; cut: the same inputs, and nothing to compile");
     let mut table = Table::new(upkeep);
+    scenarios::run_first(&quicc, &sources, &mut table)?;
     scenarios::run(&quicc, &sources, ROUNDS, &mut table)?;
+    scenarios::run_cut(&quicc, &sources, ROUNDS, &mut table)?;
     if options.peers.is_empty() {
         return Ok(());
     }

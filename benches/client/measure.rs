@@ -30,11 +30,11 @@ impl Compile {
         words
     }
 
-    /// The same with further flags and an object of its own, named by the first of them.
-    pub fn with(&self, flags: &[&str]) -> Self {
+    /// The same with a further flag, and an object named by it.
+    pub fn with(&self, flag: &str) -> Self {
         let mut other = self.clone();
-        other.words.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        other.object = self.object.with_extension(format!("{}.o", flags.concat()));
+        other.words.push(flag.to_owned());
+        other.object = self.object.with_extension(format!("{flag}.o"));
         other
     }
 }

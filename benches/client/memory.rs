@@ -8,23 +8,24 @@ use crate::measure::{Compile, compile};
 use crate::report::milliseconds;
 
 const HEADERS: usize = 5000;
-const UNITS: usize = 5000;
+/// Units unless another number is given.
+pub const UNITS: usize = 5000;
 /// Headers a unit includes, at least and less than.
 const INCLUDES: std::ops::Range<usize> = 50..600;
 /// Units between two lines of progress.
 const REPORTED: usize = 1000;
 
-/// Compiles the project once and prints what the agent then holds.
-pub fn run(client: &Client<'_>) -> Result<(), String> {
+/// Compiles a project of so many units once and prints what the agent then holds.
+pub fn run(client: &Client<'_>, units: usize) -> Result<(), String> {
     let directory = client.world().at("large");
     std::fs::create_dir(&directory).unwrap();
     for header in 0..HEADERS {
         let text = format!("#pragma once\nstruct s{header};\n");
         std::fs::write(directory.join(format!("h{header}.h")), text).unwrap();
     }
-    let units: Vec<_> = (0..UNITS).map(|unit| write_unit(&directory, unit)).collect();
-    println!("\n{HEADERS} headers, {UNITS} units that include {INCLUDES:?} of them, each compiled once:");
-    for (turn, batch) in units.chunks(REPORTED).enumerate() {
+    let compiles: Vec<_> = (0..units).map(|unit| write_unit(&directory, unit)).collect();
+    println!("\n{HEADERS} headers, {units} units that include {INCLUDES:?} of them, each compiled once:");
+    for (turn, batch) in compiles.chunks(REPORTED).enumerate() {
         let cost = compile(client, batch)?;
         let held = |field| -> Result<f64, String> {
             let pid = client.daemon().ok_or("no daemon")?;

@@ -22,7 +22,7 @@ impl Table {
         println!("\nCPU in ms a unit (processes: wrapper, build tool; daemon: agent, include server),");
         println!("of it what quicc's agent takes meanwhile without any unit, and bytes in kB a unit:");
         println!(
-            "{:8}{:24}{:>6}{:>10}{:>8}{:>8}{:>8}{:>8}{:>8}{:>11}{:>12}",
+            "{:8}{:28}{:>6}{:>10}{:>8}{:>8}{:>8}{:>8}{:>8}{:>11}{:>12}",
             "client",
             "units",
             "number",
@@ -50,7 +50,7 @@ impl Table {
             0.0
         };
         println!(
-            "{client:8}{name:24}{:6}{:10.2}{:8.2}{:8.2}{:8.2}{:8.1}{:8.1}{:11.1}{:12.1}",
+            "{client:8}{name:28}{:6}{:10.2}{:8.2}{:8.2}{:8.2}{:8.1}{:8.1}{:11.1}{:12.1}",
             cost.units,
             a_unit(milliseconds(cost.processes)),
             a_unit(milliseconds(cost.daemon)),
@@ -71,7 +71,7 @@ impl Table {
             let is_same = |row: &&Row| row.client == "quicc" && row.name == peer.name;
             if let Some(own) = self.rows.iter().find(is_same) {
                 let ratio = cpu_of_unit(&peer.cost) / cpu_of_unit(&own.cost);
-                println!("{:8}{:24}{ratio:6.1}", peer.client, peer.name);
+                println!("{:8}{:28}{ratio:6.1}", peer.client, peer.name);
             }
         }
     }

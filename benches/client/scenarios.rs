@@ -1,4 +1,4 @@
-//! What is measured of each client, in this order: a first build leaves all that the rest needs.
+//! What is measured, in this order: a first build leaves all that the rest needs.
 
 use std::time::Duration;
 
@@ -6,41 +6,69 @@ use crate::build;
 use crate::client::Client;
 use crate::measure::{Compile, Cost, compile, compile_again, compile_edited};
 use crate::report::Table;
-use crate::sources::Sources;
+use crate::sources::{CUT, Sources};
 
 /// How often each set of units is compiled.
 #[derive(Debug, Clone, Copy)]
 pub struct Rounds {
     pub light: usize,
     pub heavy: usize,
+    /// C++ units that leave a compiler nothing to do.
+    pub cut: usize,
 }
 
-/// Measures all, and prints each row as it is there.
-pub fn run(client: &Client<'_>, sources: &Sources, rounds: Rounds, table: &mut Table) -> Result<(), String> {
-    let mut add = |name: &'static str, cost: Cost| table.add(client.name(), name, cost);
-    add("C, first build, make", build::build(client, &sources.library)?);
-    add("C++, first build, make", build::build(client, &sources.built)?);
-    let light = &sources.light;
-    // What the builds left is looked at once more before it is proven unchanged.
-    compile(client, light)?;
-    add("C, unchanged", compile_again(client, light, rounds.light)?);
-    add("C, edited", compile_edited(client, light, rounds.light)?);
-    let light = with_debug_information(light);
-    compile(client, &light)?;
-    add("C -g, unchanged", compile_again(client, &light, rounds.light)?);
-    let heavy = &sources.heavy;
-    compile(client, heavy)?;
-    add("C++, unchanged", compile_again(client, heavy, rounds.heavy)?);
-    add("C++, edited", compile_edited(client, heavy, rounds.heavy)?);
-    add("C++, first sight", compile(client, &sources.sights)?);
-    let heavy = with_debug_information(heavy);
-    compile(client, &heavy)?;
-    add("C++ -g, unchanged", compile_again(client, &heavy, rounds.heavy)?);
+/// Measures a first build of many C++ units, before anything of them was seen.
+pub fn run_first(client: &Client<'_>, sources: &Sources, table: &mut Table) -> Result<(), String> {
+    let cost = build::build(client, &with(&sources.first, CUT))?;
+    table.add(client.name(), "C++ cut, first build, make", cost);
     Ok(())
 }
 
-fn with_debug_information(compiles: &[Compile]) -> Vec<Compile> {
-    compiles.iter().map(|compile| compile.with(&["-g"])).collect()
+/// Measures what every client can be measured by, and prints each row as it is there.
+pub fn run(client: &Client<'_>, sources: &Sources, rounds: Rounds, table: &mut Table) -> Result<(), String> {
+    let mut add = |name: &'static str, cost: Cost| table.add(client.name(), name, cost);
+    add("C, first build, make", build::build(client, &sources.library)?);
+    add("C++, build, make", build::build(client, &sources.built)?);
+    for (name, units, rounds) in [
+        ("C, unchanged", &sources.light, rounds.light),
+        ("C -g, unchanged", &with(&sources.light, "-g"), rounds.light),
+        ("C++, unchanged", &sources.heavy, rounds.heavy),
+        ("C++ -g, unchanged", &with(&sources.heavy, "-g"), rounds.heavy),
+    ] {
+        if client.daemon().is_some() {
+            // What was new is looked at once more before it is proven unchanged.
+            compile(client, units)?;
+        }
+        add(name, compile_again(client, units, rounds)?);
+    }
+    Ok(())
+}
+
+/// Measures what matters to a client that remembers. A compiler has no work with the C++ units: while it works, what
+/// the agent does anyway would be more than what it does for them.
+pub fn run_cut(
+    client: &Client<'_>,
+    sources: &Sources,
+    rounds: Rounds,
+    table: &mut Table,
+) -> Result<(), String> {
+    let mut add = |name: &'static str, cost: Cost| table.add(client.name(), name, cost);
+    let light = &sources.light;
+    add("C, edited", compile_edited(client, light, rounds.light)?);
+    let heavy = with(&sources.heavy, CUT);
+    compile(client, &heavy)?;
+    compile(client, &heavy)?;
+    add("C++ cut, unchanged", compile_again(client, &heavy, rounds.cut)?);
+    add("C++ cut, edited", compile_edited(client, &heavy, rounds.cut)?);
+    add(
+        "C++ cut, first sight",
+        compile(client, &with(&sources.sights, CUT))?,
+    );
+    Ok(())
+}
+
+fn with(compiles: &[Compile], flag: &str) -> Vec<Compile> {
+    compiles.iter().map(|compile| compile.with(flag)).collect()
 }
 
 /// The daemon's CPU time while nobody asks anything of it, for each second.
