@@ -49,8 +49,13 @@ impl Table {
         } else {
             0.0
         };
+        // An object with debug information is most of what its unit costs; any other is little of it.
+        let a_megabyte = name.contains("-g").then(|| {
+            let megabytes = cost.objects as f64 / 1e6;
+            format!("{:.1}", milliseconds(cost.cpu()) / megabytes)
+        });
         println!(
-            "{client:8}{name:28}{:6}{:10.2}{:8.2}{:8.2}{:8.2}{:8.1}{:8.1}{:11.1}{:12.1}",
+            "{client:8}{name:28}{:6}{:10.2}{:8.2}{:8.2}{:8.2}{:8.1}{:8.1}{:11.1}{:>12}",
             cost.units,
             a_unit(milliseconds(cost.processes)),
             a_unit(milliseconds(cost.daemon)),
@@ -59,7 +64,7 @@ impl Table {
             bytes(cost.up),
             bytes(cost.down),
             bytes(cost.objects),
-            milliseconds(cost.cpu()) / (cost.objects as f64 / 1e6),
+            a_megabyte.unwrap_or_default(),
         );
         self.rows.push(Row { client, name, cost });
     }

@@ -68,7 +68,14 @@ impl Sources {
     pub fn copy(world: &World) -> Self {
         let parts = parts();
         let of = |package: &str| parts.iter().find(|part| part.package == package).unwrap();
-        let library = compiles(world, of("zstd-sys"), C, "gcc");
+        let mut library = compiles(world, of("zstd-sys"), C, "gcc");
+        // distcc assembles here.
+        library.retain(|compile| {
+            compile
+                .source
+                .extension()
+                .is_some_and(|extension| extension == "c")
+        });
         name_no_probe(&world.at("zstd-sys").join(PROBING.0));
         let cxx = compiles(world, of("librocksdb-sys"), CXX, "g++");
         let built = chosen(&cxx, &BUILT);
