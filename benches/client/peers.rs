@@ -1,0 +1,178 @@
+//! Other clients of the same machine: distcc and distcc-pump, with a distccd of this bench on loopback.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::client::{Client, Evidence};
+use crate::measure::AT_ONCE;
+use crate::support::{World, await_event};
+
+/// Where a [`World`]'s commands are found.
+const PATH: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
+
+/// A peer to be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    Distcc,
+    Pump,
+}
+
+impl Peer {
+    /// The peers of a list like `distcc,pump`; those that are not installed are an error.
+    pub fn parse(list: &str) -> Result<Vec<Self>, String> {
+        let peers = list.split(',').map(|name| match name {
+            "distcc" => Ok(Self::Distcc),
+            "pump" => Ok(Self::Pump),
+            other => Err(format!("no peer is called {other}: distcc, pump")),
+        });
+        let peers: Vec<_> = peers.collect::<Result<_, String>>()?;
+        for program in ["distcc", "distccd"] {
+            require(program, "distcc")?;
+        }
+        if peers.contains(&Self::Pump) {
+            require("distcc-pump", "distcc-pump")?;
+        }
+        Ok(peers)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Distcc => "distcc",
+            Self::Pump => "pump",
+        }
+    }
+}
+
+fn require(program: &str, package: &str) -> Result<(), String> {
+    let is_there = PATH
+        .iter()
+        .any(|directory| Path::new(directory).join(program).exists());
+    let problem = || format!("{program} is missing: apt-get install {package}");
+    is_there.then_some(()).ok_or_else(problem)
+}
+
+/// A distccd that runs until it is dropped.
+pub struct Distccd {
+    process: Child,
+    port: u16,
+    log: PathBuf,
+}
+
+impl Distccd {
+    pub fn start(world: &World) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        // It does not stay root.
+        let scratch = world.root().join("distccd");
+        std::fs::create_dir(&scratch).unwrap();
+        std::fs::set_permissions(&scratch, PermissionsExt::from_mode(0o1777)).unwrap();
+        let log = world.root().join("distccd.log");
+        let mut command = world.command("distccd");
+        command
+            .args(["--daemon", "--no-detach", "--log-stderr", "--log-level=notice"])
+            .args(["--listen=127.0.0.1", "--allow=127.0.0.1"])
+            .args([format!("--port={port}"), format!("--jobs={AT_ONCE}")])
+            .env("TMPDIR", &scratch)
+            .stderr(Stdio::from(File::create(&log).unwrap()))
+            .process_group(0);
+        let process = command.spawn().unwrap();
+        let started = Self { process, port, log };
+        await_event("distccd", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok());
+        started
+    }
+}
+
+impl Drop for Distccd {
+    fn drop(&mut self) {
+        let group = i32::try_from(self.process.id()).unwrap();
+        let _ = killpg(Pid::from_raw(group), Signal::SIGTERM);
+        let _ = self.process.wait();
+    }
+}
+
+/// distcc's client, and the include server of distcc-pump.
+pub struct DistccClient<'a> {
+    world: &'a World,
+    peer: Peer,
+    environment: Vec<(String, String)>,
+    server: PathBuf,
+}
+
+impl<'a> DistccClient<'a> {
+    pub fn start(world: &'a World, peer: Peer, server: &Distccd) -> Result<Self, String> {
+        let options = if peer == Peer::Pump { ",cpp,lzo" } else { ",lzo" };
+        let path = |name: &str| world.root().join(name).display().to_string();
+        let environment = [
+            (
+                "DISTCC_HOSTS",
+                format!("127.0.0.1:{}/{AT_ONCE}{options}", server.port),
+            ),
+            ("DISTCC_DIR", path(peer.name())),
+            ("DISTCC_LOG", path(&format!("{}.log", peer.name()))),
+            ("DISTCC_FALLBACK", "0".to_owned()),
+        ];
+        let mut client = Self {
+            world,
+            peer,
+            environment: environment.map(|(name, value)| (name.to_owned(), value)).into(),
+            server: server.log.clone(),
+        };
+        std::fs::create_dir(world.root().join(peer.name())).unwrap();
+        if peer == Peer::Pump {
+            client.start_pump()?;
+        }
+        Ok(client)
+    }
+
+    /// It says what its client must have in the environment.
+    fn start_pump(&mut self) -> Result<(), String> {
+        let said = self.pump("--startup")?;
+        let variables = said.lines().filter_map(|line| line.strip_prefix("export "));
+        let variables = variables.filter_map(|line| line.split_once('='));
+        let variables = variables.filter(|(name, _)| name.starts_with("INCLUDE_SERVER_"));
+        let own = variables.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()));
+        self.environment.extend(own);
+        Ok(())
+    }
+
+    fn pump(&self, what: &str) -> Result<String, String> {
+        let mut command = self.world.command("distcc-pump");
+        let variables = self.environment.iter().map(|(name, value)| (name, value));
+        let output = command.arg(what).envs(variables).output();
+        let output = output.map_err(|error| format!("distcc-pump: {error}"))?;
+        if !output.status.success() {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("distcc-pump {what}: {}: {stderr}", output.status));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// What is measured.
+    pub fn client(&self) -> Client<'a> {
+        let variable = |wanted: &str| self.environment.iter().find(|(name, _)| name == wanted);
+        let include_server = variable("INCLUDE_SERVER_PID").and_then(|(_, pid)| pid.parse().ok());
+        let log = variable("DISTCC_LOG").map(|(_, path)| PathBuf::from(path));
+        let evidence = Evidence::Distcc {
+            server: self.server.clone(),
+            client: log.unwrap_or_default(),
+        };
+        let called = ("distcc", self.environment.clone());
+        Client::peer(self.peer.name(), self.world, called, include_server, evidence)
+    }
+}
+
+impl Drop for DistccClient<'_> {
+    fn drop(&mut self) {
+        if self.peer == Peer::Pump {
+            let _ = self.pump("--shutdown");
+        }
+    }
+}
