@@ -144,7 +144,6 @@ fn measure(options: &Options) -> Result<(), String> {
         packed(&sources.heavy)
     );
     println!("{AT_ONCE} units at once; C at -O2, C++ at -O0; cut: the same inputs, and nothing to compile");
-    println!("zstd's xxhash.h is changed to ask for no file by a macro: such units are compiled here");
     let mut table = Table::new(upkeep);
     scenarios::run_first(&quicc, &sources, &mut table)?;
     scenarios::run(&quicc, &sources, ROUNDS, &mut table)?;

@@ -12,14 +12,6 @@ const C: &str = "-O2";
 /// How C++ is compiled: at `-O2` a unit takes a builder many seconds, and this client no other work.
 const CXX: &str = "-O0";
 
-/// The header of zstd that gives `__has_include` another name, and so keeps half of the units here; what it says; and
-/// what says the same to a compiler for any machine but WebAssembly.
-const PROBING: (&str, &str, &str) = (
-    "zstd/lib/common/xxhash.h",
-    "define XXH_HAS_INCLUDE __has_include",
-    "define XXH_HAS_INCLUDE(x) 0",
-);
-
 /// What of zstd includes 60 to 100 files, and is compiled in a moment.
 const LIGHT: [&str; 10] = [
     "common/entropy_common.c",
@@ -76,7 +68,6 @@ impl Sources {
                 .extension()
                 .is_some_and(|extension| extension == "c")
         });
-        name_no_probe(&world.at("zstd-sys").join(PROBING.0));
         let cxx = compiles(world, of("librocksdb-sys"), CXX, "g++");
         let built = chosen(&cxx, &BUILT);
         let directory = built[0].source.parent().unwrap();
@@ -140,12 +131,6 @@ fn make_cuttable(source: &Path) {
     let text = std::fs::read_to_string(source).unwrap();
     let name = CUT.trim_start_matches("-D");
     std::fs::write(source, format!("#ifndef {name}\n{text}\n#endif\n")).unwrap();
-}
-
-fn name_no_probe(header: &Path) {
-    let text = std::fs::read_to_string(header).unwrap();
-    assert!(text.contains(PROBING.1), "{} is another", header.display());
-    std::fs::write(header, text.replace(PROBING.1, PROBING.2)).unwrap();
 }
 
 fn chosen(compiles: &[Compile], sources: &[&str]) -> Vec<Compile> {
