@@ -26,6 +26,22 @@ pub(super) fn follows(text: Text<'_>, position: usize, word: &[u8]) -> bool {
     without_blanks(text.before(position)).ends_with(word)
 }
 
+/// Whether the word at `position` is only defined, undefined or asked for: `defined NAME`, `#ifdef NAME` and the like.
+pub(super) fn is_only_named(text: Text<'_>, position: usize) -> bool {
+    const BEFORE: [&[u8]; 9] = [
+        b"define",
+        b"undef",
+        b"ifdef",
+        b"ifndef",
+        b"elifdef",
+        b"elifndef",
+        b"defined",
+        b"defined(",
+        b"defined (",
+    ];
+    BEFORE.iter().any(|word| follows(text, position, word))
+}
+
 /// Whether `position` begins a word. A splice before it counts as a boundary.
 pub(super) fn begins_word(text: Text<'_>, position: usize) -> bool {
     !text

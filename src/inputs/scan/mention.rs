@@ -5,18 +5,6 @@ use super::{Reference, ReferenceKind, Scanner, look_back};
 
 /// What may stand for the operator: `__has_include` and `__has_include_next` are told apart by nothing here.
 const KINDS: [ReferenceKind; 2] = [ReferenceKind::HasInclude, ReferenceKind::HasIncludeNext];
-/// Words before a name that only define it, or ask whether it is defined.
-const NO_USE: [&[u8]; 9] = [
-    b"define",
-    b"undef",
-    b"ifdef",
-    b"ifndef",
-    b"elifdef",
-    b"elifndef",
-    b"defined",
-    b"defined(",
-    b"defined (",
-];
 
 /// What a text asks for through one macro.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,7 +58,7 @@ pub fn mentions(content: &[u8], alias: &[u8]) -> Mentions {
         let end = at + alias.len();
         let text = scanner.text;
         let is_word = look_back::begins_word(text, at) && !text.peek(end).is_some_and(is_word_byte);
-        let is_used = !NO_USE.iter().any(|word| look_back::follows(text, at, word));
+        let is_used = !look_back::is_only_named(text, at);
         if is_word && is_used && !is_prose(text.before(at)) {
             computed |= !asks_literally(&mut scanner, at, end);
         }

@@ -48,7 +48,7 @@ impl Scanner<'_> {
                 && !look_back::follows(self.text, at, b"define")
         } else {
             // A macro that stands for the operator hides the operands it is used with.
-            look_back::is_in_define(self.text, at) && !self.is_only_asked_for(at)
+            look_back::is_in_define(self.text, at) && !look_back::is_only_named(self.text, at)
         };
         if !computed {
             return Ok(());
@@ -66,21 +66,5 @@ impl Scanner<'_> {
             }
         }
         Ok(())
-    }
-
-    /// `defined __has_include`, `#ifdef __has_include` and the like.
-    fn is_only_asked_for(&self, at: usize) -> bool {
-        const BEFORE: [&[u8]; 9] = [
-            b"define",
-            b"undef",
-            b"ifdef",
-            b"ifndef",
-            b"elifdef",
-            b"elifndef",
-            b"defined",
-            b"defined(",
-            b"defined (",
-        ];
-        BEFORE.iter().any(|word| look_back::follows(self.text, at, word))
     }
 }
