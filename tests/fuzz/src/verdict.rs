@@ -6,13 +6,12 @@ use std::collections::BTreeSet;
 use quicc::compile::{Dialect, Invocation, Plan, Surroundings, Verdict, judge, remote_environment};
 
 /// First arguments with which no compile may leave.
-const AT_HOME: [&[u8]; 8] = [
+const AT_HOME: [&[u8]; 7] = [
     b"-E",
     b"-v",
     b"-###",
     b"-save-temps",
     b"-fplugin=x.so",
-    b"-march=native",
     b"-specs=x",
     b"-",
 ];
