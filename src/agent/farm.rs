@@ -19,8 +19,9 @@ use tokio::time::Instant;
 use super::link::Link;
 use crate::host::task::{self, Task};
 use crate::inputs::tree::Tree;
+use crate::transport::liveness::Watched;
 use crate::transport::resolve::resolve;
-use crate::transport::{Endpoint, FrameError, Peer, TransportError, frame};
+use crate::transport::{Endpoint, FrameError, Pace, Peer, TransportError, frame};
 
 /// A unit waits this long for a farm that has not answered yet, once; then units run here until it does.
 const FIRST_ANSWER: Duration = Duration::from_millis(300);
@@ -403,13 +404,18 @@ impl Farm {
     }
 
     async fn dial(&self, address: SocketAddr, role: Role, name: Name) -> Result<Peer, TransportError> {
+        let pace = if role == Role::Scheduler {
+            Pace::Leisurely
+        } else {
+            Pace::Prompt
+        };
         let expected = Identity {
             cluster: self.access.cluster.clone(),
             role,
             name,
         };
         self.endpoint
-            .connect(address, &expected, &Hello::ours(3, crate::SOFTWARE))
+            .connect(address, &expected, &Hello::ours(3, crate::SOFTWARE), pace)
             .await
     }
 
@@ -419,10 +425,7 @@ impl Farm {
             mut control,
             ..
         } = peer;
-        let watched = connection.clone();
-        let _liveness = task::spawn("liveness", async move {
-            crate::transport::liveness::watch(watched).await
-        });
+        let watched = Watched::new(connection, Pace::Leisurely);
         let mut demand = self.demand.subscribe();
         let mut returns = self.returns.lock().await;
         let telling = async {
@@ -433,6 +436,7 @@ impl Farm {
                 if !fell && told != Some(wanted) {
                     told = Some(wanted);
                     frame::send(&mut control.send, &self.demand_message(wanted)).await?;
+                    watched.expect_answer();
                 }
                 tokio::select! {
                     changed = demand.changed() => if changed.is_err() {

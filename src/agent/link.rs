@@ -27,7 +27,8 @@ use crate::config::builder::ACTION_WALL;
 use crate::host::task::{self, Task};
 use crate::inputs::tree::Tree;
 use crate::transport::frame::{self, Frame};
-use crate::transport::{FrameError, Peer, liveness};
+use crate::transport::liveness::Watched;
+use crate::transport::{FrameError, Pace, Peer};
 
 /// Encoded bytes of records gathered into one message; a record alone is at most as much again.
 const RECORD_BYTES_PER_MESSAGE: usize = 512 << 10;
@@ -173,7 +174,7 @@ pub struct Link {
     /// Digests that can no longer be read because their file changed: every action that names one is void.
     raced: broadcast::Sender<(BlobDigest, PathBuf)>,
     _uploader: Task<()>,
-    _liveness: Task<()>,
+    _liveness: Watched,
     _control: Task<()>,
 }
 
@@ -192,8 +193,7 @@ impl Link {
             mut control,
             ..
         } = peer;
-        let watched = connection.clone();
-        let liveness = task::spawn("liveness", async move { liveness::watch(watched).await });
+        let liveness = Watched::new(connection.clone(), Pace::Prompt);
         let closing = connection.clone();
         // Builders say nothing on the control stream; its end is the connection's.
         let control_watch = task::spawn("builder-control", async move {

@@ -22,7 +22,8 @@ use super::wanted::Wanted;
 use super::{action, blobs, tables};
 use crate::host::task::{self, Task};
 use crate::host::text;
-use crate::transport::{FrameError, Peer, frame, liveness, tuning};
+use crate::transport::liveness::Watched;
+use crate::transport::{FrameError, Pace, Peer, frame, tuning};
 
 /// Unidirectional streams of one client served at once; further ones wait unread. Each holds a message of at
 /// most [`limits::RUN_PAYLOAD`] and a few buffers.
@@ -172,8 +173,7 @@ pub(super) async fn serve(builder: Arc<Shared>, peer: Peer) {
         tables: Semaphore::new(TABLE_STREAMS),
         leases: Mutex::default(),
     });
-    let watched = connection.clone();
-    let _liveness = task::spawn("liveness", async move { liveness::watch(watched).await });
+    let _liveness = Watched::new(connection.clone(), Pace::Prompt);
     let (mut messages, mut runs) = (Tasks::default(), Tasks::default());
     let (code, reason) = tokio::select! {
         () = take_messages(&client, &connection, &mut messages) => (close::DONE, "the connection ended"),

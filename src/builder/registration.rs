@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep};
 
 use super::machine;
 use super::service::Shared;
-use crate::host::task;
-use crate::transport::{FrameError, Peer, TransportError, frame, liveness, resolve};
+use crate::transport::liveness::Watched;
+use crate::transport::{FrameError, Pace, Peer, TransportError, frame, resolve};
 
 /// Pauses between attempts to reach the scheduler: doubling from the first to the second.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -45,15 +45,14 @@ async fn connect(builder: &Shared) -> Result<Peer, TransportError> {
     let address = resolve::resolve(&builder.config.scheduler_address).await?;
     builder
         .endpoint
-        .connect(address, &builder.config.scheduler, &builder.hello())
+        .connect(address, &builder.config.scheduler, &builder.hello(), Pace::Prompt)
         .await
 }
 
 /// Speaks with the scheduler until the connection ends; says why it did.
 async fn converse(builder: &Shared, peer: Peer) -> String {
     let connection = peer.connection;
-    let watched = connection.clone();
-    let _liveness = task::spawn("liveness", async move { liveness::watch(watched).await });
+    let _liveness = Watched::new(connection.clone(), Pace::Prompt);
     let (mut send, mut receive) = (peer.control.send, peer.control.receive);
     let (code, reason) = match exchange(builder, &mut send, &mut receive).await {
         Ok(()) => (close::DONE, "the scheduler ended".to_owned()),

@@ -12,7 +12,8 @@ use quinn::{EndpointConfig, RecvStream, SendStream, TokioRuntime, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::certificate::{self, Shown};
-use super::{FrameError, TransportError, tuning};
+use super::tuning::{self, Pace};
+use super::{FrameError, TransportError};
 
 /// Unfinished handshakes kept; more are dropped until some finish.
 const HANDSHAKES: usize = 1024;
@@ -145,18 +146,21 @@ impl Endpoint {
         })
     }
 
-    /// Connects to the peer `expected` at `address`, within [`tuning::HANDSHAKE_TIMEOUT`].
+    /// Connects to the peer `expected` at `address`, within [`tuning::HANDSHAKE_TIMEOUT`]. Its end has to be noticed
+    /// at `pace`.
     pub async fn connect(
         &self,
         address: SocketAddr,
         expected: &Identity,
         hello: &Hello,
+        pace: Pace,
     ) -> Result<Peer, TransportError> {
         if expected.role == Role::Scheduler {
             self.renew();
         }
         let endpoint = self.for_target(address)?;
-        let client = self.client().clone();
+        let mut client = self.client().clone();
+        client.transport_config(tuning::transport(pace));
         let connect = async {
             let connecting = endpoint
                 .connect_with(client, address, &expected.server_name())
@@ -348,9 +352,7 @@ async fn exchange(
 
 fn client_config(client: rustls::ClientConfig) -> Result<quinn::ClientConfig, TransportError> {
     let client = QuicClientConfig::try_from(client).map_err(configuration)?;
-    let mut client = quinn::ClientConfig::new(Arc::new(client));
-    client.transport_config(tuning::transport());
-    Ok(client)
+    Ok(quinn::ClientConfig::new(Arc::new(client)))
 }
 
 fn server_config(server: rustls::ServerConfig) -> Result<quinn::ServerConfig, TransportError> {

@@ -11,6 +11,7 @@ pub mod tuning;
 
 pub use endpoint::{Arriving, Control, Endpoint, Peer};
 pub use frame::{Frame, FrameError};
+pub use tuning::Pace;
 
 use std::net::SocketAddr;
 

@@ -24,8 +24,11 @@ const BIDIRECTIONAL_STREAMS: u32 = 2048;
 const UNIDIRECTIONAL_STREAMS: u32 = 512;
 /// A connection without a packet for so long is lost. [`super::liveness`] notices sooner where work waits.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pings keep a connection observable; a living peer is heard at least this often.
-pub const KEEP_ALIVE: Duration = Duration::from_millis(400);
+/// How often a peer is heard at least on a connection that work waits for.
+const PROMPT_KEEP_ALIVE: Duration = Duration::from_millis(400);
+/// The same where nothing waits, or who waits says so ([`super::liveness::Watched::expect_answer`]): each ping costs
+/// both sides a tenth of a millisecond or two of processor time.
+const LEISURELY_KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Time for a connection to come about, hello included.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(2500);
 /// First estimate of the round trip, for the first retransmission.
@@ -35,9 +38,30 @@ const MTU_LIMIT: u16 = 6500;
 /// Socket buffers asked of the kernel, bytes; it may grant less.
 pub const SOCKET_BUFFER: usize = 8 << 20;
 
-/// The transport settings of connections made from here.
-pub fn transport() -> Arc<TransportConfig> {
-    Arc::new(settings(CONNECTION_WINDOW))
+/// How soon the end of a peer has to be noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Within a second: builders, whose jobs units wait for.
+    Prompt,
+    /// Within some seconds: the scheduler, seen by a client.
+    Leisurely,
+}
+
+impl Pace {
+    /// How often a living peer is heard at least.
+    pub(super) const fn keep_alive(self) -> Duration {
+        match self {
+            Self::Prompt => PROMPT_KEEP_ALIVE,
+            Self::Leisurely => LEISURELY_KEEP_ALIVE,
+        }
+    }
+}
+
+/// The transport settings of connections made from here. This side sends the pings that both are heard by.
+pub fn transport(pace: Pace) -> Arc<TransportConfig> {
+    let mut settings = settings(CONNECTION_WINDOW);
+    settings.keep_alive_interval(Some(pace.keep_alive()));
+    Arc::new(settings)
 }
 
 /// Those of connections that arrive.
@@ -60,7 +84,6 @@ fn settings(receive_window: u32) -> TransportConfig {
         .max_concurrent_bidi_streams(VarInt::from_u32(BIDIRECTIONAL_STREAMS))
         .max_concurrent_uni_streams(VarInt::from_u32(UNIDIRECTIONAL_STREAMS))
         .max_idle_timeout(IDLE_TIMEOUT.try_into().ok())
-        .keep_alive_interval(Some(KEEP_ALIVE))
         .initial_rtt(INITIAL_RTT)
         .datagram_receive_buffer_size(None)
         .congestion_controller_factory(Arc::new(congestion))

@@ -12,7 +12,7 @@ use quicc::builder::{BuilderConfig, BuilderError, prepare};
 use quicc::host::clock;
 use quicc::host::task::{self, Task};
 use quicc::sandbox::Limits;
-use quicc::transport::{Endpoint, Peer, TransportError, frame};
+use quicc::transport::{Endpoint, Pace, Peer, TransportError, frame};
 use quicc_certs::{Authority, Credentials, Identity, TicketClaims, TicketSigner};
 use quicc_protocol::limits;
 use quicc_protocol::message::offer::{BuilderOffer, LeaseEnd, SchedulerWelcome};
@@ -104,7 +104,7 @@ impl World {
         let endpoint = endpoint(&self.authority, &credentials);
         let expected: Identity = BUILDER.parse().unwrap();
         let hello = Hello::ours(3, "a test");
-        let connecting = endpoint.connect(self.address, &expected, &hello);
+        let connecting = endpoint.connect(self.address, &expected, &hello, Pace::Prompt);
         Ok((within(connecting).await?, spki))
     }
 

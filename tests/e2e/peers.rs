@@ -9,7 +9,7 @@ use std::sync::Arc;
 use quicc::agent::link::Traffic;
 use quicc::agent::unit::Decision;
 use quicc::scheduler::service::{self, SchedulerConfig};
-use quicc::transport::{Endpoint, frame};
+use quicc::transport::{Endpoint, Pace, frame};
 use quicc_certs::Credentials;
 use quicc_protocol::message::Message;
 use quicc_protocol::message::blob::{BlobsWanted, Body, Encoding};
@@ -570,7 +570,7 @@ async fn a_scheduler_hears_each_role_only_about_its_own_affairs() {
     let check = async |own: &Credentials, message: Vec<u8>, welcome: bool| {
         let client: Endpoint = endpoint(&farm, own);
         let mut peer = client
-            .connect(address, &identity, &Hello::ours(2, "test"))
+            .connect(address, &identity, &Hello::ours(2, "test"), Pace::Prompt)
             .await
             .unwrap();
         peer.control.send.write_all(&message).await.unwrap();

@@ -11,7 +11,7 @@ use quicc_protocol::version::ALPN;
 use std::net::{Ipv4Addr, SocketAddr};
 use tokio::sync::oneshot;
 
-use crate::transport::{Peer, TransportError, frame};
+use crate::transport::{Pace, Peer, TransportError, frame};
 
 const ANY_PORT: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 /// Generous: a bound on a hang, not a measurement.
@@ -77,7 +77,9 @@ impl Farm {
             name: cluster(),
         };
         let hello = Hello::ours(3, "test");
-        let peer = endpoint.connect(self.address, &scheduler, &hello).await?;
+        let peer = endpoint
+            .connect(self.address, &scheduler, &hello, Pace::Prompt)
+            .await?;
         Ok(Caller {
             peer,
             _endpoint: endpoint,

@@ -60,7 +60,7 @@ impl Farm {
     async fn meet(&self, client: &Endpoint) -> [Result<Peer, TransportError>; 2] {
         let expected: Identity = SCHEDULER.parse().unwrap();
         let hello = hello();
-        let connecting = client.connect(self.address, &expected, &hello);
+        let connecting = client.connect(self.address, &expected, &hello, Pace::Prompt);
         let accepting = async { self.server.accept().await.unwrap().finish(&hello).await };
         let (connected, accepted) = tokio::join!(connecting, accepting);
         [connected, accepted]
@@ -119,7 +119,7 @@ async fn beyond_so_many_handshakes_addresses_are_proven_first() {
             let (client, address) = (Arc::clone(&client), farm.address);
             task::spawn("connecting", async move {
                 client
-                    .connect(address, &SCHEDULER.parse().unwrap(), &hello())
+                    .connect(address, &SCHEDULER.parse().unwrap(), &hello(), Pace::Prompt)
                     .await
             })
         })
