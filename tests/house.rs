@@ -32,6 +32,7 @@ const LAYERS: [(&str, u8); 13] = [
 /// Files that decide: no waiting, no files, no sockets, no clock.
 const PURE: [&str; 13] = [
     "compile/",
+    "agent/demand.rs",
     "agent/failure.rs",
     "agent/history.rs",
     "agent/reason.rs",

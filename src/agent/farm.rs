@@ -16,6 +16,7 @@ use quicc_protocol::version::Hello;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
+use super::demand::{self, Told};
 use super::link::Link;
 use crate::host::task::{self, Task};
 use crate::inputs::tree::Tree;
@@ -34,16 +35,12 @@ const BUSY: Duration = Duration::from_secs(600);
 /// Pauses between attempts to reach the scheduler: doubled from the first to the last.
 const RECONNECT_FIRST: Duration = Duration::from_millis(500);
 const RECONNECT_LAST: Duration = Duration::from_secs(30);
-/// Demand that fell is told after this long, so that a pause between two targets costs no lease.
-const DEMAND_LINGERS: Duration = Duration::from_secs(10);
 /// A builder that failed is asked for again after this long.
 const AVOIDED: Duration = Duration::from_secs(15);
 /// A builder that refuses the slots of a lease for so long, while it takes up none, does not hold it any more.
 const REFUSED: Duration = Duration::from_secs(1);
 /// Leases whose latest grant is remembered before those that are gone are forgotten.
 const GRANTS_NUMBERED: usize = 256;
-/// Slots one agent asks for at most.
-const DEMAND_LIMIT: u32 = 4096;
 
 /// What an agent needs to know to use a farm.
 #[derive(Debug, Clone)]
@@ -245,7 +242,7 @@ impl Farm {
 
     fn update_demand(&self, state: &State) {
         let used: u32 = state.leases.values().map(|lease| lease.used).sum();
-        let wanted = used.saturating_add(state.waiting).min(DEMAND_LIMIT);
+        let wanted = used.saturating_add(state.waiting);
         self.demand
             .send_if_modified(|demand| std::mem::replace(demand, wanted) != wanted);
     }
@@ -429,27 +426,33 @@ impl Farm {
         let mut demand = self.demand.subscribe();
         let mut returns = self.returns.lock().await;
         let telling = async {
-            let mut told = None;
+            let mut told = Told::Nothing;
             loop {
-                let wanted = *demand.borrow_and_update();
-                let fell = told.is_some_and(|told| wanted < told);
-                if !fell && told != Some(wanted) {
-                    told = Some(wanted);
-                    frame::send(&mut control.send, &self.demand_message(wanted)).await?;
-                    watched.expect_answer();
-                }
+                let next = demand::next(told, *demand.borrow_and_update());
+                let after = next.map_or(Duration::MAX, |next| next.after);
+                let later = async {
+                    if !after.is_zero() {
+                        tokio::time::sleep(after).await;
+                    }
+                };
                 tokio::select! {
-                    changed = demand.changed() => if changed.is_err() {
-                        return Ok(());
+                    biased;
+                    () = later, if next.is_some() => {}
+                    changed = demand.changed() => match changed {
+                        Ok(()) => continue,
+                        Err(_) => return Ok(()),
                     },
                     Some(lease) = returns.recv() => {
                         let end = LeaseEnd { lease, extensions: Vec::new() };
                         frame::send(&mut control.send, &end).await?;
+                        continue;
                     }
-                    () = tokio::time::sleep(DEMAND_LINGERS), if fell => {
-                        told = Some(wanted);
-                        frame::send(&mut control.send, &self.demand_message(wanted)).await?;
-                    }
+                }
+                told = next.map_or(told, |next| next.told);
+                frame::send(&mut control.send, &self.demand_message(told)).await?;
+                watched.expect_answer();
+                if told == Told::Rests {
+                    self.rest();
                 }
             }
         };
@@ -477,12 +480,28 @@ impl Farm {
         }
     }
 
-    fn demand_message(&self, slots: u32) -> LeaseDemand {
+    /// Gives up what is held ahead of need, and the connections to builders that nothing runs on.
+    fn rest(&self) {
+        let mut state = self.lock();
+        let State { leases, links, .. } = &mut *state;
+        leases.retain(|_, lease| lease.used > 0);
+        links.retain(|_, link| {
+            let is_used = leases.values().any(|lease| Arc::ptr_eq(&lease.link, link));
+            if !is_used {
+                link.close();
+            }
+            is_used
+        });
+    }
+
+    fn demand_message(&self, told: Told) -> LeaseDemand {
+        let (slots, ahead) = demand::slots(told);
         let mut state = self.lock();
         state.avoided.retain(|_, until| *until > Instant::now());
         let avoid = state.avoided.keys().cloned().collect();
         LeaseDemand {
             slots,
+            ahead,
             machine: self.access.machine.clone(),
             avoid,
             extensions: Vec::new(),

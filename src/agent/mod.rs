@@ -3,6 +3,7 @@
 //! Holds no descriptor of a build tool and prints nothing; what happened is in its answers and its status.
 
 pub mod compilers;
+pub mod demand;
 pub mod failure;
 pub mod farm;
 pub mod history;

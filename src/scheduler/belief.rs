@@ -33,7 +33,7 @@ pub(super) fn broken_by_offer(offer: &BuilderOffer) -> Option<&'static str> {
 
 /// The rule a demand breaks.
 pub(super) fn broken_by_demand(demand: &LeaseDemand) -> Option<&'static str> {
-    if !is_word(&demand.machine, MACHINE_LENGTH) && demand.slots > 0 {
+    if !is_word(&demand.machine, MACHINE_LENGTH) && (demand.slots > 0 || demand.ahead > 0) {
         Some("a demand names the ELF machine it is for")
     } else if demand.avoid.len() > AVOIDED {
         Some("a demand avoids too many builders")
@@ -112,6 +112,7 @@ mod tests {
         let check = |slots: u32, machine: &str, avoided: usize, believed: bool| {
             let demand = LeaseDemand {
                 slots,
+                ahead: 0,
                 machine: machine.to_owned(),
                 avoid: vec!["b".to_owned(); avoided],
                 extensions: Vec::new(),

@@ -65,6 +65,7 @@ pub(super) struct Agent {
     /// Name in its certificate; several agents may share one, and then share its slots.
     pub(super) client: String,
     pub(super) demand: u32,
+    pub(super) ahead: u32,
     pub(super) machine: String,
     pub(super) avoid: BTreeSet<String>,
     /// Builders it gave back, until when they are not granted to it.
@@ -77,6 +78,7 @@ impl Agent {
         Self {
             client,
             demand: 0,
+            ahead: 0,
             machine: String::new(),
             avoid: BTreeSet::new(),
             barred: BTreeMap::new(),
@@ -86,6 +88,7 @@ impl Agent {
 
     pub(super) fn want(&mut self, demand: LeaseDemand) {
         self.demand = demand.slots;
+        self.ahead = demand.ahead;
         self.machine = demand.machine;
         self.avoid = demand.avoid.into_iter().collect();
     }

@@ -15,6 +15,8 @@ type Numbers = BTreeMap<AgentId, u32>;
 struct Division {
     /// Slots each agent may have while others wait.
     fair: Numbers,
+    /// Those among them that it only holds ahead of need.
+    ahead: Numbers,
     /// Whose turn it is among clients, and among the agents of each.
     client_turns: BTreeMap<(String, String), Turn>,
     agent_turns: BTreeMap<AgentId, Turn>,
@@ -41,7 +43,7 @@ impl Ledger {
         let mut usable = Numbers::new();
         loop {
             let division = self.divide_machine(machine, &usable);
-            let after = self.balance_machine(machine, &division.fair);
+            let after = self.balance_machine(machine, &division);
             let mut held: Numbers = division.fair.keys().map(|&agent| (agent, 0)).collect();
             for ((agent, _), slots) in &after {
                 *held.entry(*agent).or_insert(0) += slots;
@@ -85,6 +87,7 @@ impl Ledger {
         let shares = divide(now, self.capacity(machine), &claims);
         let mut division = Division {
             fair: Numbers::new(),
+            ahead: Numbers::new(),
             client_turns: BTreeMap::new(),
             agent_turns: BTreeMap::new(),
         };
@@ -100,7 +103,33 @@ impl Ledger {
                     .insert(id, claim.turn.after(now, own.has_odd_slot));
             }
         }
+        self.divide_rest(machine, usable, &mut division);
         division
+    }
+
+    /// Divides what nobody could use now between the agents that would hold some ahead of need, whosesoever they are.
+    fn divide_rest(&self, machine: &str, usable: &Numbers, division: &mut Division) {
+        let given: u64 = division.fair.values().map(|&slots| u64::from(slots)).sum();
+        let rest = self.capacity(machine).saturating_sub(given);
+        let claims: Vec<_> = division
+            .fair
+            .iter()
+            .map(|(id, &fair)| {
+                let usable = usable
+                    .get(id)
+                    .map_or(u32::MAX, |usable| usable.saturating_sub(fair));
+                let ahead = self.books.agents.get(id).map_or(0, |agent| agent.ahead);
+                Claim {
+                    demand: ahead.min(usable),
+                    turn: Turn::default(),
+                }
+            })
+            .collect();
+        let shares = divide(self.now, rest, &claims);
+        for ((&id, fair), share) in division.fair.iter_mut().zip(shares) {
+            *fair = fair.saturating_add(share.slots);
+            division.ahead.insert(id, share.slots);
+        }
     }
 
     fn note_turns(&mut self, machine: &str, division: Division) {
@@ -126,7 +155,7 @@ impl Ledger {
             .sum()
     }
 
-    fn balance_machine(&self, machine: &str, fair: &Numbers) -> Holdings {
+    fn balance_machine(&self, machine: &str, division: &Division) -> Holdings {
         let books = &self.books;
         let builders: BTreeMap<_, _> = books
             .builders
@@ -151,12 +180,14 @@ impl Ledger {
             .iter()
             .filter_map(|(&(agent, _), lease)| (lease.renewal <= self.now).then_some(agent))
             .collect();
-        let agents: BTreeMap<_, _> = fair
+        let agents: BTreeMap<_, _> = division
+            .fair
             .iter()
             .filter_map(|(&id, &fair)| {
                 let agent = books.agents.get(&id)?;
+                let ahead = division.ahead.get(&id).copied().unwrap_or(0);
                 let pooled = PoolAgent {
-                    demand: agent.demand,
+                    demand: agent.demand.saturating_add(ahead),
                     fair,
                     is_trimmed: renewed.contains(&id),
                     avoid: &agent.avoid,
@@ -199,7 +230,7 @@ impl Ledger {
             .offer
             .as_ref()
             .is_some_and(|offer| offer.machine == agent.machine);
-        if agent.demand == 0 || !is_matching {
+        if (agent.demand == 0 && agent.ahead == 0) || !is_matching {
             EndReason::Idle
         } else {
             EndReason::Reassigned

@@ -26,8 +26,8 @@ enum Step {
     /// A builder states slots and machine; connects first when it is not connected.
     Offer(u8, u32, usize),
     LoseBuilder(u8),
-    /// An agent states a demand; connects first when it is not connected.
-    Demand(u8, u32, usize, Option<u8>),
+    /// An agent states a demand, and what it would hold ahead; connects first when it is not connected.
+    Demand(u8, (u32, u32), usize, Option<u8>),
     LoseAgent(u8),
     ReturnLease(u8),
     /// Time passes; builders keep their heartbeat, or do not.
@@ -41,7 +41,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..BUILDERS, 0_u32..12, 0..MACHINES.len()).prop_map(|(builder, slots, machine)| Step::Offer(builder, slots, machine)),
         1 => (0..BUILDERS).prop_map(Step::LoseBuilder),
-        8 => (0..AGENTS, 0_u32..20, 0..MACHINES.len(), proptest::option::of(0..BUILDERS))
+        8 => (0..AGENTS, (0_u32..20, 0_u32..6), 0..MACHINES.len(), proptest::option::of(0..BUILDERS))
             .prop_map(|(agent, slots, machine, avoid)| Step::Demand(agent, slots, machine, avoid)),
         1 => (0..AGENTS).prop_map(Step::LoseAgent),
         1 => (0..AGENTS).prop_map(Step::ReturnLease),
@@ -61,6 +61,7 @@ struct ModelLease {
 struct ModelAgent {
     id: AgentId,
     demand: u32,
+    ahead: u32,
     machine: usize,
     /// Until when it may lack slots, since it gave a lease back.
     paused_until: Moment,
@@ -149,7 +150,7 @@ impl World {
         self.handle(Input::Offered { builder, offer });
     }
 
-    fn demand(&mut self, number: u8, slots: u32, machine: usize, avoid: Option<u8>) {
+    fn demand(&mut self, number: u8, (slots, ahead): (u32, u32), machine: usize, avoid: Option<u8>) {
         let known = self.agents.get(&number).cloned();
         let model = known.unwrap_or_else(|| {
             let id = AgentId(self.connection());
@@ -158,6 +159,7 @@ impl World {
             ModelAgent {
                 id,
                 demand: 0,
+                ahead: 0,
                 machine,
                 paused_until: Moment(0),
             }
@@ -167,12 +169,14 @@ impl World {
             number,
             ModelAgent {
                 demand: slots,
+                ahead,
                 machine,
                 ..model
             },
         );
         let demand = LeaseDemand {
             slots,
+            ahead,
             machine: MACHINES[machine].to_owned(),
             avoid: avoid.map(|number| format!("b{number}")).into_iter().collect(),
             extensions: Vec::new(),
@@ -237,6 +241,7 @@ impl World {
         self.leases_end_in_time();
         self.idle_agents_hold_nothing();
         self.nobody_starves_beside_free_slots();
+        self.need_comes_before_foresight();
         self.shares_are_max_min();
     }
 
@@ -283,7 +288,10 @@ impl World {
     }
 
     fn idle_agents_hold_nothing(&self) {
-        let idle = self.agents.values().filter(|agent| agent.demand == 0);
+        let idle = self
+            .agents
+            .values()
+            .filter(|agent| agent.demand + agent.ahead == 0);
         idle.for_each(|agent| assert_eq!(self.held(agent.id), 0));
     }
 
@@ -294,7 +302,10 @@ impl World {
     }
 
     fn nobody_starves_beside_free_slots(&self) {
-        for agent in self.waiting() {
+        let lacks = |agent: &&ModelAgent| {
+            self.held(agent.id) < agent.demand + agent.ahead && agent.paused_until <= self.now
+        };
+        for agent in self.agents.values().filter(lacks) {
             for builder in self.builders.values() {
                 if builder.machine == agent.machine {
                     assert_eq!(
@@ -303,6 +314,19 @@ impl World {
                         "{agent:?} waits beside {builder:?}"
                     );
                 }
+            }
+        }
+    }
+
+    fn need_comes_before_foresight(&self) {
+        for agent in self.waiting() {
+            for other in self
+                .agents
+                .values()
+                .filter(|other| other.machine == agent.machine)
+            {
+                let held = self.held(other.id);
+                assert!(held <= other.demand, "{agent:?} waits, {other:?} holds {held}");
             }
         }
     }
@@ -351,7 +375,7 @@ proptest! {
             world.take(Step::Offer(number, slots, 0));
         }
         for client in 0..clients {
-            world.take(Step::Demand(client, 1000, 0, None));
+            world.take(Step::Demand(client, (1000, 0), 0, None));
         }
         let total: u32 = slots.iter().sum();
         let shares: Vec<_> = world.agents.values().map(|agent| world.held(agent.id)).collect();

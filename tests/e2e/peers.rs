@@ -563,6 +563,7 @@ async fn a_scheduler_hears_each_role_only_about_its_own_affairs() {
     };
     let demand = LeaseDemand {
         slots: 64,
+        ahead: 0,
         machine: std::env::consts::ARCH.to_owned(),
         avoid: Vec::new(),
         extensions: Vec::new(),

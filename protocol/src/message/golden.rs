@@ -79,6 +79,7 @@ fn visit_farm(visitor: &mut impl Visitor) {
     let (machine, avoid) = (text("x86_64"), vec![text("b2")]);
     visitor.visit(LeaseDemand {
         slots: 16,
+        ahead: 2,
         machine,
         avoid,
         extensions: extensions(),

@@ -8,8 +8,11 @@ use crate::identifiers::LeaseId;
 /// What an agent wants; the latest replaces the one before.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct LeaseDemand {
-    /// Slots it could use now, those it holds included; 0 when it is idle.
+    /// Slots it could use now, those it holds included.
     pub slots: u32,
+    /// Slots it would hold beyond those, ahead of need: granted from what nobody could use now, and taken back first.
+    /// 0 of both when it is idle.
+    pub ahead: u32,
     /// ELF machine its toolchains run on.
     pub machine: String,
     /// Builders it could not reach or use lately, by name: granted only when nothing else is free.

@@ -57,6 +57,7 @@ impl Farm {
     fn demand(&mut self, number: u64, slots: u32, avoid: &[&str]) {
         let demand = LeaseDemand {
             slots,
+            ahead: 0,
             machine: "x86_64".to_owned(),
             avoid: avoid.iter().map(|&name| name.to_owned()).collect(),
             extensions: Vec::new(),

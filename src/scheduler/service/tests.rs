@@ -127,6 +127,7 @@ impl Caller {
     async fn demand(&mut self, slots: u32) {
         let demand = LeaseDemand {
             slots,
+            ahead: 0,
             machine: "x86_64".to_owned(),
             avoid: Vec::new(),
             extensions: Vec::new(),
@@ -302,6 +303,7 @@ async fn a_peer_whose_queue_is_full_is_dismissed_and_its_leases_end() {
     service.note(1, Event::Offered(offer(4)));
     let demand = |slots| LeaseDemand {
         slots,
+        ahead: 0,
         machine: "x86_64".to_owned(),
         avoid: Vec::new(),
         extensions: Vec::new(),
