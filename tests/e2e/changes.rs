@@ -170,6 +170,31 @@ fn what_is_asked_through_a_macro_for_the_operator_is_answered_as_locally() {
     assert_eq!((summary.remote(), summary.fallbacks()), (6, 0), "{summary:?}");
 }
 
+/// Such a macro may come from the command line as well, however deep in its response files.
+#[test]
+fn what_is_asked_through_a_macro_of_a_response_file_is_answered_as_locally() {
+    let world = World::new();
+    let far = world.root().join("far");
+    std::fs::create_dir(&far).unwrap();
+    std::fs::write(far.join("x.h"), "").unwrap();
+    world.write("inner.rsp", "'-DHAS=__has_include'\n");
+    world.write("outer.rsp", "-O1 @inner.rsp\n");
+    let question = format!(
+        "#if HAS(\"{}\")\nint yes;\n#else\nint no;\n#endif\n",
+        far.join("x.h").display()
+    );
+    world.write("a.c", &question);
+    world.write("b.c", "int b;\n");
+    let script = "for cc in gcc clang; do $cc -DHAS=__has_include -c a.c -o 1$cc.o; $cc @inner.rsp -c a.c -o 2$cc.o; \
+                  $cc @outer.rsp -c a.c -o 3$cc.o; done; gcc -c b.c -o b.o";
+    let summary = world.compare("rm -f *.o", script);
+    assert_eq!(
+        (summary.reason("computed-probe"), summary.remote()),
+        (6, 1),
+        "{summary:?}"
+    );
+}
+
 #[test]
 fn lines_of_a_file_named_by_a_macro_are_quoted_as_locally() {
     let world = World::new();
