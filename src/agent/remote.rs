@@ -215,8 +215,7 @@ pub fn prepare(
         closure::discover(tree, inputs).map_err(|error| said("inputs", &error.to_string()))
     };
     let mut closure = discover(&inputs)?;
-    let names_probe = |argument: &Vec<u8>| memchr::memmem::find(argument, b"__has_").is_some();
-    if closure.computed_probe || request.argv.iter().any(names_probe) {
+    if closure.computed_probe || plan.mentions_probe {
         return Err(COMPUTED_PROBE.into());
     }
     let mut used = Tier::Scan;

@@ -33,6 +33,8 @@ pub(super) struct CommandLine {
     pub(super) local: Option<Reason>,
     /// Whether one of `input_files` is a precompiled header.
     pub(super) loads_precompiled: bool,
+    /// Whether an argument has [`PROBE_WORD`].
+    pub(super) mentions_probe: bool,
     /// Those of [`TIME_WORDS`] that some value mentions.
     mentioned: Vec<&'static [u8]>,
     /// Those of [`TIME_WORDS`] that are defined anew.
@@ -48,6 +50,9 @@ pub(super) struct CommandLine {
 
 /// Macros that tell the time.
 const TIME_WORDS: [&[u8]; 3] = [b"__DATE__", b"__TIME__", b"__TIMESTAMP__"];
+
+/// How `__has_include`, `__has_include_next` and `__has_embed` begin.
+const PROBE_WORD: &[u8] = b"__has_";
 
 /// Whether `argument` mentions `word` otherwise than as the macro it defines or takes back.
 fn uses(argument: &[u8], word: &[u8]) -> bool {
@@ -85,6 +90,9 @@ pub(super) fn read(
             reader.line.mentioned.push(word);
         }
     }
+    reader.line.mentions_probe = arguments
+        .iter()
+        .any(|argument| memchr::memmem::find(argument, PROBE_WORD).is_some());
     let mut rest = arguments;
     while let Some((argument, following)) = rest.split_first() {
         rest = following;
@@ -139,6 +147,7 @@ impl Reader {
             asks_question: false,
             local: None,
             loads_precompiled: false,
+            mentions_probe: false,
             mentioned: Vec::new(),
             redefined: Vec::new(),
             native: None,

@@ -131,6 +131,7 @@ fn plan(
         loads_precompiled: line.loads_precompiled,
         clock_macros,
         file_time_macro,
+        mentions_probe: line.mentions_probe,
         search_arguments: line.search_arguments,
         dependency_arguments,
         native_arguments: None,

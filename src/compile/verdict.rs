@@ -37,6 +37,8 @@ pub struct Plan {
     pub clock_macros: TimeMacro,
     /// What they make of `__TIMESTAMP__`.
     pub file_time_macro: TimeMacro,
+    /// Whether an argument mentions `__has_include` or its kin: a macro of the command line may stand for the question.
+    pub mentions_probe: bool,
     /// The expanded arguments that may decide target, search list and predefined macros, for
     /// `cc <these> -v -E -x <language> /dev/null`.
     pub search_arguments: Vec<Vec<u8>>,

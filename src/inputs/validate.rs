@@ -576,6 +576,24 @@ mod tests {
         check("a neighbour", true, &neighbour, false);
     }
 
+    /// Any byte of a file that is no source text may decide what is read, a response file's say.
+    #[test]
+    fn an_edit_of_what_was_never_scanned_takes_discovery() {
+        let fixture = fixture();
+        fixture.write("flags.rsp", "");
+        fixture.settle();
+        let files = [b"flags.rsp".to_vec()];
+        let closure = fixture.discover_with(|request| request.further_files = &files);
+        assert!(
+            fixture.tree.references_of(&blake3::hash(b"").into()).is_some(),
+            "a header of the same bytes was scanned"
+        );
+        let kept = Arc::new(Kept::new(&fixture.tree, closure));
+        fixture.write("flags.rsp", "-I/elsewhere");
+        let revision = revise(&fixture.tree, &kept, &|_, _| false);
+        assert!(matches!(revision, Revision::Other), "{revision:?}");
+    }
+
     #[test]
     fn a_proof_ends_with_any_change_of_what_it_rests_on() {
         let (fixture, revision) = revised(false, |_| {});

@@ -170,6 +170,31 @@ fn what_is_asked_through_a_macro_for_the_operator_is_answered_as_locally() {
     assert_eq!((summary.remote(), summary.fallbacks()), (6, 0), "{summary:?}");
 }
 
+/// Such a macro may come from the command line as well, however deep in its response files.
+#[test]
+fn what_is_asked_through_a_macro_of_a_response_file_is_answered_as_locally() {
+    let world = World::new();
+    let far = world.root().join("far");
+    std::fs::create_dir(&far).unwrap();
+    std::fs::write(far.join("x.h"), "").unwrap();
+    world.write("inner.rsp", "'-DHAS=__has_include'\n");
+    world.write("outer.rsp", "-O1 @inner.rsp\n");
+    let question = format!(
+        "#if HAS(\"{}\")\nint yes;\n#else\nint no;\n#endif\n",
+        far.join("x.h").display()
+    );
+    world.write("a.c", &question);
+    world.write("b.c", "int b;\n");
+    let script = "for cc in gcc clang; do $cc -DHAS=__has_include -c a.c -o 1$cc.o; $cc @inner.rsp -c a.c -o 2$cc.o; \
+                  $cc @outer.rsp -c a.c -o 3$cc.o; done; gcc -c b.c -o b.o";
+    let summary = world.compare("rm -f *.o", script);
+    assert_eq!(
+        (summary.reason("computed-probe"), summary.remote()),
+        (6, 1),
+        "{summary:?}"
+    );
+}
+
 #[test]
 fn lines_of_a_file_named_by_a_macro_are_quoted_as_locally() {
     let world = World::new();
@@ -191,20 +216,25 @@ fn lines_of_a_file_named_by_a_macro_are_quoted_as_locally() {
 #[test]
 fn an_edited_response_file_makes_another_command_line() {
     let world = World::new();
-    world.write("empty.h", "");
+    // A header of the same bytes, so that what they refer to is known.
+    world.write("empty.h", "\n");
     world.write("near/x.h", "int near_one;\n");
     // Where no listing of a directory on the way would give the mistake away.
     let far = world.root().join("far");
     std::fs::create_dir(&far).unwrap();
     std::fs::write(far.join("x.h"), "int far_one;\n").unwrap();
-    world.write("flags.rsp", "");
     world.write("first.c", "#include \"empty.h\"\n");
     world.write("a.c", "#include <x.h>\n");
-    let script = "gcc -c first.c -o first.o; gcc @flags.rsp -Inear -c a.c -o 1.o; gcc @flags.rsp -Inear -c a.c -o 1.o\n\
-                  echo '-DX=2 -I../far' > flags.rsp; gcc @flags.rsp -Inear -c a.c -o 2.o\n\
-                  echo '-march=native -I../far' > flags.rsp; gcc @flags.rsp -Inear -g -c a.c -o 3.o\n\
-                  : > flags.rsp; gcc @flags.rsp -Inear -c a.c -o 4.o";
-    let summary = world.compare("rm -f *.o; : > flags.rsp", script);
+    // The same command line each time, so that what was found for it before is remembered.
+    let step = |flags: &str, number: u32| {
+        format!("echo '{flags}' > flags.rsp; gcc @flags.rsp -Inear -g -c a.c -o a.o; mv a.o {number}.o\n")
+    };
+    let mut script = "gcc -c first.c -o first.o\n".to_owned();
+    let flags = ["", "", "-DX=2 -I../far", "-march=native -I../far", ""];
+    for (number, flags) in (1..).zip(flags) {
+        script += &step(flags, number);
+    }
+    let summary = world.compare("rm -f *.o", &script);
     assert_eq!((summary.remote(), summary.fallbacks()), (6, 0), "{summary:?}");
 }
 

@@ -96,6 +96,33 @@ fn check_both(arguments: &str, expect: &str) {
 }
 
 #[test]
+fn a_question_for_headers_is_seen_in_every_argument() {
+    let check = |command: &str, expect| {
+        let mut world = World::new(&[
+            ("outer", "-O1 @inner"),
+            ("inner", "'-DHAS(x)=A && __has_include(x)'"),
+            ("plain", "-DHAS=1"),
+        ]);
+        let verdict = verdict_in(&mut world, command);
+        let Verdict::Distribute(plan) = verdict else {
+            panic!("{command}: {verdict:?}")
+        };
+        assert_eq!(plan.mentions_probe, expect, "{command}");
+    };
+    for compiler in ["gcc", "clang"] {
+        check(&format!("{compiler} -c a.c -DHAS=1 @plain"), false);
+        for arguments in [
+            "-DHAS=__has_include",
+            "-D HAS=__has_embed",
+            "-Wp,-DHAS=__has_include_next",
+            "@outer",
+        ] {
+            check(&format!("{compiler} -c a.c {arguments}"), true);
+        }
+    }
+}
+
+#[test]
 fn ordinary_compiles_are_distributed() {
     check_both("-c a.c", "c a.o");
     check_both("-c dir/a.b.c", "c a.b.o");
