@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
-use crate::farm::{Farm, milliseconds};
+use crate::farm::{Box, Farm, milliseconds};
 use crate::measure::{Compile, edit, succeed};
 use crate::queue::{Conditions, MBIT};
 use crate::sleeper::{Habit, Sleeper};
@@ -119,7 +119,7 @@ struct Column {
 /// Prints the table.
 pub fn run(wire: &Wire, is_traced: bool) -> Result<(), String> {
     wire.set(Conditions::new(RATE, Duration::ZERO));
-    let farm = Farm::start(wire, "");
+    let farm = Farm::start(wire, "", Box::Closed)?;
     let mut columns = Vec::new();
     for round_trip in ROUND_TRIPS.map(Duration::from_millis) {
         wire.set(Conditions::new(RATE, round_trip));

@@ -70,6 +70,8 @@ struct Shared {
     is_ended: AtomicBool,
     is_watched: AtomicBool,
     sightings: Mutex<Vec<Sighting>>,
+    /// Of the threads that carry.
+    threads: Mutex<Vec<i32>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -95,6 +97,7 @@ impl Wire {
             is_ended: AtomicBool::new(false),
             is_watched: AtomicBool::new(false),
             sightings: Mutex::default(),
+            threads: Mutex::default(),
         });
         let threads = [(&client, &farm, true), (&farm, &client, false)].map(|(from, to, is_up)| {
             let (from, to, shared) = (Arc::clone(from), Arc::clone(to), Arc::clone(&shared));
@@ -120,6 +123,19 @@ impl Wire {
     /// Up and down, since the link is there.
     pub fn counts(&self) -> (Count, Count) {
         (*lock(&self.shared.counts[1]), *lock(&self.shared.counts[0]))
+    }
+
+    /// What carrying took so far: the first figure of proc_pid_schedstat(5), nanoseconds.
+    pub fn processor_time(&self) -> Duration {
+        let of = |thread: &i32| {
+            let text =
+                std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).unwrap_or_default();
+            text.split(' ')
+                .next()
+                .and_then(|number| number.parse().ok())
+                .unwrap_or(0)
+        };
+        Duration::from_nanos(lock(&self.shared.threads).iter().map(of).sum())
     }
 
     /// Every packet that comes to the link while `work` is done.
@@ -154,6 +170,7 @@ fn take_precedence() {
 /// Carries packets one way until the link ends.
 fn carry(from: &Tun, to: &Tun, shared: &Shared, is_up: bool, seed: u64) {
     take_precedence();
+    lock(&shared.threads).push(gettid().as_raw());
     let mut queue = Queue::new(Instant::now(), seed);
     let mut under_way: VecDeque<(Instant, Vec<u8>)> = VecDeque::new();
     let mut spare: Vec<Vec<u8>> = Vec::new();
