@@ -57,22 +57,34 @@ pub struct Crowd {
     pub ends: Vec<Duration>,
     /// How long each took, sorted.
     pub takes: Vec<Duration>,
+    /// When the last was started.
+    pub last_start: Duration,
+}
+
+/// How many at once, and when the first of them start.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    pub at_once: usize,
+    /// The first ones start spread over this time: what is the same second of work for all would be done by all in the
+    /// same moments else, as no build does it.
+    pub spread: Duration,
 }
 
 impl Crowd {
-    /// Compiles `units` of `compiles`, which come round again, `at_once` at the same time; all on the farm.
+    /// Compiles `units` of `compiles`, which come round again; all on the farm.
     pub fn compile(
         wire: &Wire,
         farm: Option<&Farm>,
         client: &Client<'_>,
         compiles: &[Compile],
-        (units, at_once): (usize, usize),
+        units: usize,
+        pace: Pace,
     ) -> Result<Self, String> {
         let counts = client.counts()?;
         let before = Spent::now(wire, farm, client)?;
         let packets = wire.counts();
         let started = Instant::now();
-        let (ends, takes) = run(client, compiles, units, at_once)?;
+        let times = run(client, compiles, units, pace)?;
         let wall = started.elapsed();
         let spent = Spent::now(wire, farm, client)?.since(&before);
         let after = wire.counts();
@@ -83,13 +95,21 @@ impl Crowd {
             spent,
             up: after.0.since(&packets.0),
             down: after.1.since(&packets.1),
-            ends,
-            takes,
+            last_start: times.iter().map(|(start, _)| *start).max().unwrap_or_default(),
+            ends: sorted(times.iter().map(|(_, end)| *end)),
+            takes: sorted(times.iter().map(|(start, end)| *end - *start)),
         })
     }
 
     pub fn units_per_second(&self) -> f64 {
         self.units as f64 / self.wall.as_secs_f64()
+    }
+
+    /// The same from the first that ended to the last that was started.
+    pub fn steady_units_per_second(&self) -> f64 {
+        let first = self.ends.first().copied().unwrap_or_default();
+        let ended = self.ends.iter().filter(|end| **end <= self.last_start).count();
+        ended as f64 / self.last_start.saturating_sub(first).as_secs_f64()
     }
 
     /// Milliseconds of `time` for each unit.
@@ -115,35 +135,42 @@ impl Crowd {
     }
 }
 
-/// The same, whoever compiles them: when each ended since the first was started, and how long each took, sorted.
+fn sorted(times: impl Iterator<Item = Duration>) -> Vec<Duration> {
+    let mut times: Vec<_> = times.collect();
+    times.sort();
+    times
+}
+
+/// The same, whoever compiles them: when each was started and when it ended, since the first was started.
 pub fn run(
     client: &Client<'_>,
     compiles: &[Compile],
     units: usize,
-    at_once: usize,
-) -> Result<(Vec<Duration>, Vec<Duration>), String> {
-    let started = Instant::now();
+    pace: Pace,
+) -> Result<Vec<(Duration, Duration)>, String> {
+    let began = Instant::now();
     let next = AtomicUsize::new(0);
-    let one_after_another = || -> Result<Vec<(Duration, Duration)>, String> {
-        let mut ends = Vec::new();
+    let one_after_another = |delay: Duration| -> Result<Vec<_>, String> {
+        std::thread::sleep(delay);
+        let mut times = Vec::new();
         loop {
             let turn = next.fetch_add(1, Ordering::Relaxed);
             if turn >= units {
-                return Ok(ends);
+                return Ok(times);
             }
             let compile = &compiles[turn % compiles.len()];
-            let begun = Instant::now();
+            let start = began.elapsed();
             succeed(client.command(&compile.command_line()))?;
-            ends.push((started.elapsed(), begun.elapsed()));
+            times.push((start, began.elapsed()));
         }
     };
+    let one_after_another = &one_after_another;
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..at_once).map(|_| scope.spawn(one_after_another)).collect();
+        let delays = (0..pace.at_once).map(|turn| pace.spread * turn as u32 / pace.at_once as u32);
+        let threads: Vec<_> = delays
+            .map(|delay| scope.spawn(move || one_after_another(delay)))
+            .collect();
         let results: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-        let pairs = results.into_iter().collect::<Result<Vec<_>, String>>()?.concat();
-        let (mut ends, mut takes): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-        ends.sort();
-        takes.sort();
-        Ok((ends, takes))
+        Ok(results.into_iter().collect::<Result<Vec<_>, String>>()?.concat())
     })
 }

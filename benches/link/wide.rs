@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::client::Client;
-use crate::crowd::{self, Crowd};
+use crate::crowd::{self, Crowd, Pace};
 use crate::farm::{Box, Farm, milliseconds};
 use crate::measure::Compile;
 use crate::queue::{Conditions, MBIT};
@@ -74,20 +74,33 @@ pub fn run(wire: &Wire, width: Width, shut: Box) -> Result<(), String> {
         }
     );
     println!(
-        "{:6}{:>8}{:>9}{:>9}{:>9}  CPU ms a unit:{:>9}{:>9}{:>9}{:>11}{:>7}",
-        "", "units/s", "units", "up kB", "down kB", "wrapper", "agent", "builder", "scheduler", "link"
+        "{:6}{:>8}{:>9}{:>9}{:>9}{:>9}  CPU ms a unit:{:>9}{:>9}{:>9}{:>11}{:>7}",
+        "",
+        "units/s",
+        "overall",
+        "units",
+        "up kB",
+        "down kB",
+        "wrapper",
+        "agent",
+        "builder",
+        "scheduler",
+        "link"
     );
     for (name, habit, package) in [("C", C, "aws-lc-sys"), ("C++", CXX, "librocksdb-sys")] {
         let sleeper = Sleeper::make(&world, habit)?;
         let compiles = units(&world, &sleeper, package);
+        let pace = Pace {
+            at_once: width.at_once,
+            spread: NAP,
+        };
         // Twice: what was new is looked at once more before it is proven unchanged.
         for _ in 0..2 {
             let count = compiles.len();
-            crowd::run(&client, &compiles, count, width.at_once)?;
+            crowd::run(&client, &compiles, count, pace)?;
         }
-        println!("{}", world.status());
         let count = width.at_once * width.naps;
-        let crowd = Crowd::compile(wire, Some(&farm), &client, &compiles, (count, width.at_once))?;
+        let crowd = Crowd::compile(wire, Some(&farm), &client, &compiles, count, pace)?;
         print(name, &crowd, width);
     }
     Ok(())
@@ -120,10 +133,11 @@ fn units(world: &World, sleeper: &Sleeper, package: &str) -> Vec<Compile> {
 fn print(name: &str, crowd: &Crowd, width: Width) {
     let spent = &crowd.spent;
     let kilobytes = |bytes: u64| bytes as f64 / 1e3 / crowd.units as f64;
-    let rate = crowd.units_per_second();
+    let rate = crowd.steady_units_per_second();
     println!(
-        "{name:6}{rate:7.1}{}{:9}{:9.1}{:9.1}{:>16}{:9.2}{:9.2}{:9.2}{:11.2}{:7.2}",
+        "{name:6}{rate:7.1}{}{:9.1}{:9}{:9.1}{:9.1}{:>16}{:9.2}{:9.2}{:9.2}{:11.2}{:7.2}",
         if rate >= width.aim as f64 { ' ' } else { '!' },
+        crowd.units_per_second(),
         crowd.units,
         kilobytes(crowd.up.bytes),
         kilobytes(crowd.down.bytes),
