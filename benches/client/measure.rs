@@ -140,7 +140,8 @@ pub fn compile_edited(client: &Client<'_>, compiles: &[Compile], rounds: usize) 
     Ok(cost)
 }
 
-fn edit(compile: &Compile, line: &str) -> Result<(), String> {
+/// Adds a line to its source.
+pub fn edit(compile: &Compile, line: &str) -> Result<(), String> {
     let path = &compile.source;
     let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let text = [&text, line.as_bytes()].concat();

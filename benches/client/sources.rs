@@ -92,7 +92,7 @@ impl Sources {
 }
 
 /// All units of a part, in the copy of its package.
-fn compiles(world: &World, part: &Part, flags: &str, compiler: &str) -> Vec<Compile> {
+pub fn compiles(world: &World, part: &Part, flags: &str, compiler: &str) -> Vec<Compile> {
     let units = part.units(flags);
     let from = units[0].directory.to_str().unwrap();
     let to = world.at(part.package);
@@ -118,7 +118,7 @@ fn compiles(world: &World, part: &Part, flags: &str, compiler: &str) -> Vec<Comp
 fn copy(from: &Path, to: &Path) {
     let is_read = |path: &Path| {
         let extension = path.extension().and_then(|extension| extension.to_str());
-        extension.is_some_and(|extension| ["c", "cc", "h", "inc", "S"].contains(&extension))
+        extension.is_some_and(|extension| ["c", "cc", "h", "i", "inc", "S"].contains(&extension))
     };
     for file in files_below(from, &is_read) {
         let copy = to.join(file.strip_prefix(from).unwrap());

@@ -55,6 +55,11 @@ impl Role {
         Self(child)
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     pub fn kill(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -73,11 +78,11 @@ pub fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
     sockets.map(|socket| socket.local_addr().unwrap().port())
 }
 
-/// The files of a farm on loopback: certificates of `scheduler`, `b1` and `me`, and the configurations
-/// `scheduler.conf` and `builder.conf`. Nothing runs yet.
+/// The files of a farm, on loopback unless told otherwise: certificates of `scheduler`, `b1` and `me`, and the
+/// configurations `scheduler.conf` and `builder.conf`. Nothing runs yet.
 pub struct FarmFiles {
     world: World,
-    scheduler: u16,
+    scheduler: SocketAddr,
 }
 
 impl Default for FarmFiles {
@@ -88,6 +93,11 @@ impl Default for FarmFiles {
 
 impl FarmFiles {
     pub fn new() -> Self {
+        Self::at(Ipv4Addr::LOCALHOST)
+    }
+
+    /// Of a farm whose roles listen at `address`.
+    pub fn at(address: Ipv4Addr) -> Self {
         let world = World::new();
         let certgen = |arguments: &str| {
             let arguments: Vec<_> = arguments.split(' ').collect();
@@ -102,11 +112,11 @@ impl FarmFiles {
         let own = |role: &str, name: &str| {
             format!("ca = 'ca.pem'\ncertificate = '{role}-{name}.pem'\nkey = '{role}-{name}.key'\n")
         };
-        let address = format!("public_addr = '127.0.0.1:{scheduler}'\n");
-        world.write("scheduler.conf", &(address + &own("scheduler", "scheduler")));
+        let scheduler = SocketAddr::from((address, scheduler));
+        let own_address = format!("public_addr = '{scheduler}'\n");
+        world.write("scheduler.conf", &(own_address + &own("scheduler", "scheduler")));
         let text = format!(
-            "cache_dir = 'cache'\npublic_addr = '127.0.0.1:{builder}'\n\
-             scheduler_url = 'quicc://127.0.0.1:{scheduler}'\n"
+            "cache_dir = 'cache'\npublic_addr = '{address}:{builder}'\nscheduler_url = 'quicc://{scheduler}'\n"
         );
         world.write("builder.conf", &(text + &own("builder", "b1")));
         Self { world, scheduler }
@@ -119,14 +129,14 @@ impl FarmFiles {
 
     /// Where the scheduler is configured to be.
     pub fn scheduler(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.scheduler).into()
+        self.scheduler
     }
 
     /// Has the agent of `world` use this farm as the client `me`.
     pub fn join(&self, world: &World) {
         let at = |name: &str| self.world.at(name).display().to_string();
         let text = format!(
-            "[dist]\nscheduler_url = 'quicc://127.0.0.1:{}'\nca = '{}'\ncertificate = '{}'\nkey = '{}'\n",
+            "[dist]\nscheduler_url = 'quicc://{}'\nca = '{}'\ncertificate = '{}'\nkey = '{}'\n",
             self.scheduler,
             at("ca.pem"),
             at("client-me.pem"),
