@@ -8,7 +8,7 @@ use quicc_certs::{Identity, Role};
 use quicc_protocol::close;
 use quicc_protocol::version::{Hello, PREFIX};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{EndpointConfig, RecvStream, SendStream, TokioRuntime, VarInt};
+use quinn::{AsyncUdpSocket, EndpointConfig, RecvStream, SendStream, TokioRuntime, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::certificate::{self, Shown};
@@ -93,15 +93,35 @@ impl Endpoint {
         client: rustls::ClientConfig,
     ) -> Result<Self, TransportError> {
         let server = server.map(server_config).transpose()?;
-        let client = client_config(client)?;
-        let main = bind_quinn(address, server)?;
-        Ok(Self {
+        Ok(Self::of(bind_quinn(address, server)?, client_config(client)?))
+    }
+
+    /// The same over a socket of the caller's making: a simulated link, say. Reaches no other address family than the
+    /// socket's.
+    pub fn over(
+        socket: Arc<dyn AsyncUdpSocket>,
+        server: Option<rustls::ServerConfig>,
+        client: rustls::ClientConfig,
+    ) -> Result<Self, TransportError> {
+        let server = server.map(server_config).transpose()?;
+        let address = socket.local_addr();
+        let config = EndpointConfig::default();
+        let main = quinn::Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(TokioRuntime));
+        let main = main.map_err(|source| TransportError::Bind {
+            address: address.unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into()),
+            source,
+        })?;
+        Ok(Self::of(main, client_config(client)?))
+    }
+
+    fn of(main: quinn::Endpoint, client: quinn::ClientConfig) -> Self {
+        Self {
             main,
             client: Mutex::new(client),
             renewal: None,
             arriving: Arc::default(),
             other_family: Mutex::new(None),
-        })
+        }
     }
 
     /// Asks `renewal` for newer credentials before each connection to a scheduler and for each that arrives. It may

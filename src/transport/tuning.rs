@@ -32,6 +32,15 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(2500);
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// Larger packets break segmentation offload in quinn-udp 0.5 (ten segments exceed 64 kB).
 const MTU_LIMIT: u16 = 6500;
+/// Priorities of streams, higher first, on both sides: nothing is said of them on the wire. The table and a lease carry
+/// what others wait for.
+pub const TABLE_PRIORITY: i32 = 20;
+/// Requests, and answers to them.
+pub const RUN_PRIORITY: i32 = 10;
+/// Blobs that an action waits for.
+pub const BLOB_PRIORITY: i32 = 0;
+/// Blobs in bulk: toolchains and what is sent ahead of need.
+pub const BULK_PRIORITY: i32 = -10;
 /// Socket buffers asked of the kernel, bytes; it may grant less.
 pub const SOCKET_BUFFER: usize = 8 << 20;
 
