@@ -4,11 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::congestion::CubicConfig;
 use quinn::{AckFrequencyConfig, MtuDiscoveryConfig, TransportConfig, VarInt};
 
-/// Bytes in flight before the first acknowledgement. 200 kB each way take 1.4 RTT with 1 MiB, 9.7 with quinn's.
-const INITIAL_WINDOW: u64 = 1 << 20;
+use super::congestion::Congestion;
+
 /// Bytes a peer may send on one stream before we read: 64 MiB carry 1 Gbit/s over 500 ms.
 const STREAM_WINDOW: u32 = 64 << 20;
 /// Bytes a peer may send on all streams before we read.
@@ -44,19 +43,17 @@ pub const BULK_PRIORITY: i32 = -10;
 /// Socket buffers asked of the kernel, bytes; it may grant less.
 pub const SOCKET_BUFFER: usize = 8 << 20;
 
-/// The transport settings of connections made from here.
-pub fn transport() -> Arc<TransportConfig> {
-    Arc::new(settings(CONNECTION_WINDOW))
+/// The transport settings of a connection made from here.
+pub(super) fn transport(congestion: Congestion) -> Arc<TransportConfig> {
+    Arc::new(settings(CONNECTION_WINDOW, congestion))
 }
 
-/// Those of connections that arrive.
-pub fn arriving_transport() -> Arc<TransportConfig> {
-    Arc::new(settings(ARRIVING_WINDOW))
+/// Those of one that arrives.
+pub(super) fn arriving_transport(congestion: Congestion) -> Arc<TransportConfig> {
+    Arc::new(settings(ARRIVING_WINDOW, congestion))
 }
 
-fn settings(receive_window: u32) -> TransportConfig {
-    let mut congestion = CubicConfig::default();
-    congestion.initial_window(INITIAL_WINDOW);
+fn settings(receive_window: u32, congestion: Congestion) -> TransportConfig {
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(MTU_LIMIT);
     let mut acknowledgement = AckFrequencyConfig::default();

@@ -2,19 +2,23 @@
 //! them: jobs and bulk, in the product's frames and priorities.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quicc::host::clock;
 use quicc::host::task::{self, Task};
 use quicc::transport::{Endpoint, Peer, frame, tuning};
-use quicc_certs::{Authority, Credentials};
+use quicc_certs::{Authority, Credentials, Identity};
 use quicc_protocol::BlobDigest;
 use quicc_protocol::message::Message;
 use quicc_protocol::message::blob::{BlobBatch, Body, Encoding};
 use quicc_protocol::version::{ALPN, Hello};
-use quinn::{Connection, RecvStream, SendStream};
+use quinn::congestion::CubicConfig;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{
+    ClientConfig, Connection, EndpointConfig, RecvStream, SendStream, ServerConfig, TokioRuntime,
+    TransportConfig, VarInt,
+};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
@@ -32,8 +36,9 @@ pub(crate) struct World {
     pub(crate) net: Net,
     pub(crate) client: Endpoint,
     pub(crate) socket: Arc<SimulatedSocket>,
-    builder: Rc<Endpoint>,
+    builder: Endpoint,
     address: SocketAddr,
+    authority: Authority,
 }
 
 /// A connection and the task that serves its other end.
@@ -67,11 +72,44 @@ impl World {
         let near: Arc<SimulatedSocket> = Arc::clone(&socket);
         Self {
             client: Endpoint::over(near, None, outward(&client)).unwrap(),
-            builder: Rc::new(Endpoint::over(net.socket(address), Some(inward), outward(&builder)).unwrap()),
+            builder: Endpoint::over(net.socket(address), Some(inward), outward(&builder)).unwrap(),
             socket,
             net,
             address,
+            authority,
         }
+    }
+
+    /// Two more machines at the ends of the link, with quinn's own Cubic, and an upload between them.
+    pub(crate) async fn rival(&self) -> Bulk {
+        let ca = self.authority.certificate();
+        let (client, builder) = (issue(&self.authority, CLIENT), issue(&self.authority, BUILDER));
+        let inward = quicc_certs::server_config(ca, &builder, &[ALPN]).unwrap();
+        let outward = quicc_certs::client_config(ca, &client, &[ALPN]).unwrap();
+        let mut transport = TransportConfig::default();
+        transport
+            .stream_receive_window(VarInt::from_u32(64 << 20))
+            .send_window(64 << 20)
+            .congestion_controller_factory(Arc::new(CubicConfig::default()));
+        let transport = Arc::new(transport);
+        let mut server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(inward).unwrap()));
+        server.transport_config(Arc::clone(&transport));
+        let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(outward).unwrap()));
+        config.transport_config(transport);
+        let address = Site::Farm.address(2, 4433);
+        let endpoint = |address, server| {
+            let socket = self.net.socket(address);
+            let runtime = Arc::new(TokioRuntime);
+            quinn::Endpoint::new_with_abstract_socket(EndpointConfig::default(), server, socket, runtime)
+                .unwrap()
+        };
+        let far = endpoint(address, Some(server));
+        let near = endpoint(Site::Client.address(2, 5000), None);
+        let name = BUILDER.parse::<Identity>().unwrap().server_name();
+        let connecting = near.connect_with(config, address, &name).unwrap();
+        let accepting = async { far.accept().await.unwrap().await.unwrap() };
+        let (from, to) = tokio::join!(connecting, accepting);
+        Bulk::new(&from.unwrap(), &to)
     }
 
     /// A new connection whose far end answers jobs and swallows bulk.
@@ -81,6 +119,9 @@ impl World {
         let accepting = async { self.builder.accept().await.unwrap().finish(&hello).await };
         let (near, far) = tokio::join!(connecting, accepting);
         let (near, far) = (near.unwrap(), far.unwrap());
+        // As a builder does for a client that shows a lease.
+        far.connection
+            .set_receive_window(tuning::CONNECTION_WINDOW.into());
         Served {
             near: near.connection.clone(),
             far: far.connection.clone(),
@@ -107,7 +148,8 @@ impl Served {
     }
 }
 
-async fn job(connection: &Connection, up: usize, down: usize) -> Duration {
+/// A job on a connection.
+pub(crate) async fn job(connection: &Connection, up: usize, down: usize) -> Duration {
     let begun = Instant::now();
     let (mut send, mut receive) = connection.open_bi().await.unwrap();
     send.set_priority(tuning::RUN_PRIORITY).unwrap();
