@@ -28,6 +28,7 @@ use crate::host::task::{self, Task};
 use crate::inputs::tree::Tree;
 use crate::transport::frame::{self, Frame};
 use crate::transport::liveness::Watched;
+use crate::transport::tuning::{BLOB_PRIORITY, RUN_PRIORITY, TABLE_PRIORITY};
 use crate::transport::{FrameError, Pace, Peer};
 
 /// Encoded bytes of records gathered into one message; a record alone is at most as much again.
@@ -47,10 +48,6 @@ const ASKED_PER_BLOB: usize = 8;
 const ANSWER: Duration = ACTION_WALL.saturating_add(Duration::from_secs(10 * 60));
 /// Raced digests a slow action may lag behind before it counts as raced itself.
 const RACED_REMEMBERED: usize = 64;
-/// Priorities of streams, higher first: the table and the request carry what others wait for.
-const TABLE_PRIORITY: i32 = 20;
-const RUN_PRIORITY: i32 = 10;
-const BLOB_PRIORITY: i32 = 0;
 
 /// An action before a builder's table turned it into entries.
 #[derive(Debug)]

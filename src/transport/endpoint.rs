@@ -8,10 +8,12 @@ use quicc_certs::{Identity, Role};
 use quicc_protocol::close;
 use quicc_protocol::version::{Hello, PREFIX};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{EndpointConfig, RecvStream, SendStream, TokioRuntime, VarInt};
+use quinn::{AsyncUdpSocket, EndpointConfig, RecvStream, SendStream, TokioRuntime, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::certificate::{self, Shown};
+use super::congestion::Congestion;
+use super::path::Paths;
 use super::tuning::{self, Pace};
 use super::{FrameError, TransportError};
 
@@ -73,6 +75,9 @@ pub struct Endpoint {
     main: quinn::Endpoint,
     /// One for all connections until it is renewed: sessions resume only with what they were made with.
     client: Mutex<quinn::ClientConfig>,
+    server: Mutex<Option<quinn::ServerConfig>>,
+    /// What the paths to peers carried: those connected to by name, those that came by address.
+    paths: Paths,
     renewal: Option<Renewal>,
     /// Counts the [`Arriving`] of this endpoint.
     arriving: Arc<()>,
@@ -94,15 +99,39 @@ impl Endpoint {
         client: rustls::ClientConfig,
     ) -> Result<Self, TransportError> {
         let server = server.map(server_config).transpose()?;
-        let client = client_config(client)?;
-        let main = bind_quinn(address, server)?;
-        Ok(Self {
+        let main = bind_quinn(address, server.clone())?;
+        Ok(Self::of(main, server, client_config(client)?))
+    }
+
+    /// The same over a socket of the caller's making: a simulated link, say. Reaches no other address family than the
+    /// socket's.
+    pub fn over(
+        socket: Arc<dyn AsyncUdpSocket>,
+        server: Option<rustls::ServerConfig>,
+        client: rustls::ClientConfig,
+    ) -> Result<Self, TransportError> {
+        let server = server.map(server_config).transpose()?;
+        let address = socket.local_addr();
+        let config = EndpointConfig::default();
+        let main =
+            quinn::Endpoint::new_with_abstract_socket(config, server.clone(), socket, Arc::new(TokioRuntime));
+        let main = main.map_err(|source| TransportError::Bind {
+            address: address.unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into()),
+            source,
+        })?;
+        Ok(Self::of(main, server, client_config(client)?))
+    }
+
+    fn of(main: quinn::Endpoint, server: Option<quinn::ServerConfig>, client: quinn::ClientConfig) -> Self {
+        Self {
             main,
             client: Mutex::new(client),
+            server: Mutex::new(server),
+            paths: Paths::default(),
             renewal: None,
             arriving: Arc::default(),
             other_family: Mutex::new(None),
-        })
+        }
     }
 
     /// Asks `renewal` for newer credentials before each connection to a scheduler and for each that arrives. It may
@@ -120,7 +149,8 @@ impl Endpoint {
         match (server, client_config(renewed.client)) {
             (Ok(server), Ok(client)) => {
                 if server.is_some() {
-                    self.main.set_server_config(server);
+                    self.main.set_server_config(server.clone());
+                    *self.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
                 }
                 *self.client() = client;
                 tracing::info!("renewed credentials are in use");
@@ -160,7 +190,8 @@ impl Endpoint {
         }
         let endpoint = self.for_target(address)?;
         let mut client = self.client().clone();
-        client.transport_config(tuning::transport(pace));
+        let congestion = Congestion::towards(expected.to_string(), &self.paths);
+        client.transport_config(tuning::transport(pace, congestion));
         let connect = async {
             let connecting = endpoint
                 .connect_with(client, address, &expected.server_name())
@@ -226,10 +257,23 @@ impl Endpoint {
             }
             self.renew();
             return Some(Arriving {
+                server: self.server_for(incoming.remote_address()),
                 incoming,
                 counted: Arc::clone(&self.arriving),
             });
         }
+    }
+
+    /// The server's settings for a connection from `address`.
+    fn server_for(&self, address: SocketAddr) -> Option<Arc<quinn::ServerConfig>> {
+        let mut server = self
+            .server
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()?;
+        let congestion = Congestion::towards(address.ip().to_canonical().to_string(), &self.paths);
+        server.transport_config(tuning::arriving_transport(congestion));
+        Some(Arc::new(server))
     }
 
     /// Closes every connection and waits a moment for the farewells to leave.
@@ -250,6 +294,8 @@ impl Endpoint {
 #[derive(Debug)]
 pub struct Arriving {
     incoming: quinn::Incoming,
+    /// Endpoints without one have nothing arrive.
+    server: Option<Arc<quinn::ServerConfig>>,
     /// While its handshake is unfinished.
     counted: Arc<()>,
 }
@@ -265,6 +311,7 @@ impl Arriving {
     pub async fn finish(self, hello: &Hello) -> Result<Peer, TransportError> {
         let Self {
             incoming,
+            server,
             counted: _counted,
         } = self;
         let address = incoming.remote_address();
@@ -273,7 +320,11 @@ impl Arriving {
                 peer: address.to_string(),
                 source: Box::new(source),
             };
-            let connection = incoming.accept().map_err(failed)?.await.map_err(failed)?;
+            let accepted = match server {
+                Some(server) => incoming.accept_with(server),
+                None => incoming.accept(),
+            };
+            let connection = accepted.map_err(failed)?.await.map_err(failed)?;
             let Shown {
                 identity,
                 spki: certificate_spki,
@@ -359,7 +410,6 @@ fn server_config(server: rustls::ServerConfig) -> Result<quinn::ServerConfig, Tr
     let crypto = QuicServerConfig::try_from(server).map_err(configuration)?;
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     server
-        .transport_config(tuning::arriving_transport())
         .max_incoming(HANDSHAKES)
         .incoming_buffer_size(HANDSHAKE_BUFFER)
         .incoming_buffer_size_total(HANDSHAKE_BUFFERS);

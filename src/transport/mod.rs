@@ -3,9 +3,11 @@
 //! The only module that configures quinn. Knows envelopes and bodies, never what messages mean.
 
 pub mod certificate;
+mod congestion;
 pub mod endpoint;
 pub mod frame;
 pub mod liveness;
+pub mod path;
 pub mod resolve;
 pub mod tuning;
 

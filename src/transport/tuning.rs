@@ -4,11 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::congestion::CubicConfig;
 use quinn::{AckFrequencyConfig, MtuDiscoveryConfig, TransportConfig, VarInt};
 
-/// Bytes in flight before the first acknowledgement. 200 kB each way take 1.4 RTT with 1 MiB, 9.7 with quinn's.
-const INITIAL_WINDOW: u64 = 1 << 20;
+use super::congestion::Congestion;
+
 /// Bytes a peer may send on one stream before we read: 64 MiB carry 1 Gbit/s over 500 ms.
 const STREAM_WINDOW: u32 = 64 << 20;
 /// Bytes a peer may send on all streams before we read.
@@ -35,6 +34,15 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(2500);
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// Larger packets break segmentation offload in quinn-udp 0.5 (ten segments exceed 64 kB).
 const MTU_LIMIT: u16 = 6500;
+/// Priorities of streams, higher first, on both sides: nothing is said of them on the wire. The table and a lease carry
+/// what others wait for.
+pub const TABLE_PRIORITY: i32 = 20;
+/// Requests, and answers to them.
+pub const RUN_PRIORITY: i32 = 10;
+/// Blobs that an action waits for.
+pub const BLOB_PRIORITY: i32 = 0;
+/// Blobs in bulk: toolchains and what is sent ahead of need.
+pub const BULK_PRIORITY: i32 = -10;
 /// Socket buffers asked of the kernel, bytes; it may grant less.
 pub const SOCKET_BUFFER: usize = 8 << 20;
 
@@ -57,21 +65,19 @@ impl Pace {
     }
 }
 
-/// The transport settings of connections made from here. This side sends the pings that both are heard by.
-pub fn transport(pace: Pace) -> Arc<TransportConfig> {
-    let mut settings = settings(CONNECTION_WINDOW);
+/// The transport settings of a connection made from here. This side sends the pings that both are heard by.
+pub(super) fn transport(pace: Pace, congestion: Congestion) -> Arc<TransportConfig> {
+    let mut settings = settings(CONNECTION_WINDOW, congestion);
     settings.keep_alive_interval(Some(pace.keep_alive()));
     Arc::new(settings)
 }
 
-/// Those of connections that arrive.
-pub fn arriving_transport() -> Arc<TransportConfig> {
-    Arc::new(settings(ARRIVING_WINDOW))
+/// Those of one that arrives.
+pub(super) fn arriving_transport(congestion: Congestion) -> Arc<TransportConfig> {
+    Arc::new(settings(ARRIVING_WINDOW, congestion))
 }
 
-fn settings(receive_window: u32) -> TransportConfig {
-    let mut congestion = CubicConfig::default();
-    congestion.initial_window(INITIAL_WINDOW);
+fn settings(receive_window: u32, congestion: Congestion) -> TransportConfig {
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(MTU_LIMIT);
     let mut acknowledgement = AckFrequencyConfig::default();

@@ -10,6 +10,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::builder::outcome::{MayHold, Packed};
+use crate::transport::tuning::RUN_PRIORITY;
 
 /// How long an answer may wait without a byte of it leaving: the stream's window is closed only while the client
 /// does not read, and a connection that is silent was ended long before.
@@ -28,6 +29,8 @@ pub(super) struct Answer {
 /// # Errors
 /// [`io::ErrorKind::TimedOut`] when the client does not take it; others when the stream breaks.
 pub(super) async fn send(stream: &mut SendStream, answer: Result<Answer, Refusal>) -> io::Result<()> {
+    // Fails only for a stream that is closed, as what follows then tells.
+    let _ = stream.set_priority(RUN_PRIORITY);
     let sending = async {
         match answer {
             Ok(answer) => {

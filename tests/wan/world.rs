@@ -1,0 +1,246 @@
+//! A client and a builder's endpoint at the two ends of a link, made as the product makes them, and what runs between
+//! them: jobs and bulk, in the product's frames and priorities.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quicc::host::clock;
+use quicc::host::task::{self, Task};
+use quicc::transport::{Endpoint, Pace, Peer, frame, tuning};
+use quicc_certs::{Authority, Credentials, Identity};
+use quicc_protocol::BlobDigest;
+use quicc_protocol::message::Message;
+use quicc_protocol::message::blob::{BlobBatch, Body, Encoding};
+use quicc_protocol::version::{ALPN, Hello};
+use quinn::congestion::CubicConfig;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{
+    ClientConfig, Connection, EndpointConfig, RecvStream, SendStream, ServerConfig, TokioRuntime,
+    TransportConfig, VarInt,
+};
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+
+use crate::net::{Net, SimulatedSocket, Site};
+
+const CLIENT: &str = "quicc://farm/client/alice";
+const BUILDER: &str = "quicc://farm/builder/b1";
+/// Virtual time does not move the clock that certificates are judged by.
+const LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of one write of bulk.
+const CHUNK: usize = 64 << 10;
+
+/// A client and a builder. They know each other's certificates, and serve jobs.
+pub(crate) struct World {
+    pub(crate) net: Net,
+    pub(crate) client: Endpoint,
+    pub(crate) socket: Arc<SimulatedSocket>,
+    builder: Endpoint,
+    address: SocketAddr,
+    authority: Authority,
+}
+
+/// A connection and the task that serves its other end.
+pub(crate) struct Served {
+    pub(crate) near: Connection,
+    pub(crate) far: Connection,
+    _peers: [Peer; 2],
+    _serving: Task<()>,
+}
+
+fn issue(authority: &Authority, who: &str) -> Credentials {
+    let identity = who.parse().unwrap();
+    authority
+        .issue(&identity, LIFETIME, clock::unix_seconds())
+        .unwrap()
+}
+
+fn hello() -> Hello {
+    Hello::ours(3, "a test")
+}
+
+impl World {
+    pub(crate) fn new(net: Net) -> Self {
+        let authority = Authority::create(&"farm".parse().unwrap(), clock::unix_seconds()).unwrap();
+        let ca = authority.certificate();
+        let (client, builder) = (issue(&authority, CLIENT), issue(&authority, BUILDER));
+        let outward = |own: &Credentials| quicc_certs::client_config(ca, own, &[ALPN]).unwrap();
+        let inward = quicc_certs::server_config(ca, &builder, &[ALPN]).unwrap();
+        let address = Site::Farm.address(1, 4433);
+        let socket = net.socket(Site::Client.address(1, 5000));
+        let near: Arc<SimulatedSocket> = Arc::clone(&socket);
+        Self {
+            client: Endpoint::over(near, None, outward(&client)).unwrap(),
+            builder: Endpoint::over(net.socket(address), Some(inward), outward(&builder)).unwrap(),
+            socket,
+            net,
+            address,
+            authority,
+        }
+    }
+
+    /// Two more machines at the ends of the link, with quinn's own Cubic, and an upload between them.
+    pub(crate) async fn rival(&self) -> Bulk {
+        let ca = self.authority.certificate();
+        let (client, builder) = (issue(&self.authority, CLIENT), issue(&self.authority, BUILDER));
+        let inward = quicc_certs::server_config(ca, &builder, &[ALPN]).unwrap();
+        let outward = quicc_certs::client_config(ca, &client, &[ALPN]).unwrap();
+        let mut transport = TransportConfig::default();
+        transport
+            .stream_receive_window(VarInt::from_u32(64 << 20))
+            .send_window(64 << 20)
+            .congestion_controller_factory(Arc::new(CubicConfig::default()));
+        let transport = Arc::new(transport);
+        let mut server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(inward).unwrap()));
+        server.transport_config(Arc::clone(&transport));
+        let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(outward).unwrap()));
+        config.transport_config(transport);
+        let address = Site::Farm.address(2, 4433);
+        let endpoint = |address, server| {
+            let socket = self.net.socket(address);
+            let runtime = Arc::new(TokioRuntime);
+            quinn::Endpoint::new_with_abstract_socket(EndpointConfig::default(), server, socket, runtime)
+                .unwrap()
+        };
+        let far = endpoint(address, Some(server));
+        let near = endpoint(Site::Client.address(2, 5000), None);
+        let name = BUILDER.parse::<Identity>().unwrap().server_name();
+        let connecting = near.connect_with(config, address, &name).unwrap();
+        let accepting = async { far.accept().await.unwrap().await.unwrap() };
+        let (from, to) = tokio::join!(connecting, accepting);
+        Bulk::new(&from.unwrap(), &to)
+    }
+
+    /// A new connection whose far end answers jobs and swallows bulk.
+    pub(crate) async fn connect(&self) -> Served {
+        let (expected, hello) = (BUILDER.parse().unwrap(), hello());
+        let connecting = self.client.connect(self.address, &expected, &hello, Pace::Prompt);
+        let accepting = async { self.builder.accept().await.unwrap().finish(&hello).await };
+        let (near, far) = tokio::join!(connecting, accepting);
+        let (near, far) = (near.unwrap(), far.unwrap());
+        // As a builder does for a client that shows a lease.
+        far.connection
+            .set_receive_window(tuning::CONNECTION_WINDOW.into());
+        Served {
+            near: near.connection.clone(),
+            far: far.connection.clone(),
+            _serving: task::spawn("serving", serve(far.connection.clone())),
+            _peers: [near, far],
+        }
+    }
+}
+
+impl Served {
+    /// How long a job takes that sends `up` bytes and is answered with `down` at once.
+    pub(crate) async fn job(&self, up: usize, down: usize) -> Duration {
+        job(&self.near, up, down).await
+    }
+
+    /// Begins to upload without end; the bytes that arrived are counted.
+    pub(crate) fn upload(&self) -> Bulk {
+        Bulk::new(&self.near, &self.far)
+    }
+
+    /// The same the other way.
+    pub(crate) fn download(&self) -> Bulk {
+        Bulk::new(&self.far, &self.near)
+    }
+}
+
+/// A job on a connection.
+pub(crate) async fn job(connection: &Connection, up: usize, down: usize) -> Duration {
+    let begun = Instant::now();
+    let (mut send, mut receive) = connection.open_bi().await.unwrap();
+    send.set_priority(tuning::RUN_PRIORITY).unwrap();
+    send.write_u32(down as u32).await.unwrap();
+    send_body(&mut send, up).await;
+    assert_eq!(receive_body(&mut receive).await, down);
+    begun.elapsed()
+}
+
+/// Bytes that no compression makes smaller, in the product's frame.
+async fn send_body(send: &mut SendStream, size: usize) {
+    let bytes = vec![7; size];
+    let body = Body {
+        digest: BlobDigest::of(&bytes),
+        size: size as u64,
+        wire_size: size as u64,
+        encoding: Encoding::Plain,
+    };
+    let batch = BlobBatch {
+        bodies: vec![body],
+        extensions: Vec::new(),
+    };
+    let mut first = batch.to_frame();
+    first.extend(bytes);
+    send.write_all(&first).await.unwrap();
+    send.finish().unwrap();
+}
+
+async fn receive_body(receive: &mut RecvStream) -> usize {
+    let batch: BlobBatch = frame::expect(receive).await.unwrap();
+    let mut bytes = Vec::new();
+    frame::receive_body(receive, &batch.bodies[0], &mut bytes)
+        .await
+        .unwrap();
+    bytes.len()
+}
+
+/// Answers jobs until the connection ends.
+async fn serve(connection: Connection) {
+    while let Ok((mut send, mut receive)) = connection.accept_bi().await {
+        task::spawn("job", async move {
+            use tokio::io::AsyncReadExt as _;
+            let down = receive.read_u32().await.unwrap();
+            receive_body(&mut receive).await;
+            send.set_priority(tuning::RUN_PRIORITY).unwrap();
+            send_body(&mut send, down as usize).await;
+        })
+        .detach();
+    }
+}
+
+/// A stream of bytes without end.
+pub(crate) struct Bulk {
+    arrived: Arc<std::sync::atomic::AtomicU64>,
+    _tasks: [Task<()>; 2],
+}
+
+impl Bulk {
+    fn new(from: &Connection, to: &Connection) -> Self {
+        let arrived = Arc::<std::sync::atomic::AtomicU64>::default();
+        let (from, to, count) = (from.clone(), to.clone(), Arc::clone(&arrived));
+        let sending = task::spawn("bulk", async move {
+            let Ok(mut send) = from.open_uni().await else {
+                return;
+            };
+            let _ = send.set_priority(tuning::BULK_PRIORITY);
+            let chunk = vec![7; CHUNK];
+            while send.write_all(&chunk).await.is_ok() {}
+        });
+        let taking = task::spawn("sink", async move {
+            let Ok(mut receive) = to.accept_uni().await else {
+                return;
+            };
+            while let Ok(Some(chunk)) = receive.read_chunk(usize::MAX, true).await {
+                count.fetch_add(chunk.bytes.len() as u64, std::sync::atomic::Ordering::Relaxed);
+            }
+        });
+        Self {
+            arrived,
+            _tasks: [sending, taking],
+        }
+    }
+
+    pub(crate) fn arrived(&self) -> u64 {
+        self.arrived.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Megabits per second that arrive in the next `time`.
+    pub(crate) async fn goodput(&self, time: Duration) -> f64 {
+        let before = self.arrived();
+        tokio::time::sleep(time).await;
+        (self.arrived() - before) as f64 * 8.0 / time.as_secs_f64() / 1e6
+    }
+}
