@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::hmac;
 use rcgen::KeyPair;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -75,6 +76,16 @@ impl Credentials {
         self.expiry
     }
 
+    /// A secret that is the same whenever these credentials are used for `purpose`, in this process and the next, and
+    /// that tells nothing of the key.
+    pub fn lasting_secret(&self, purpose: &str) -> [u8; 32] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.key.serialize_der());
+        let tag = hmac::sign(&key, purpose.as_bytes());
+        let mut secret = [0; 32];
+        secret.copy_from_slice(tag.as_ref());
+        secret
+    }
+
     /// The certificates to present in a handshake.
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
         vec![self.certificate.clone()]
@@ -114,6 +125,16 @@ mod tests {
         authority
             .issue(&identity, Duration::from_secs(60), 1_900_000_000)
             .unwrap()
+    }
+
+    #[test]
+    fn a_lasting_secret_is_one_of_its_key_and_purpose() {
+        let (one, other) = (credentials(), credentials());
+        let key = PrivatePkcs8KeyDer::from(one.key.serialize_der());
+        let again = Credentials::from_parts(one.certificate.clone(), &key).unwrap();
+        assert_eq!(one.lasting_secret("a"), again.lasting_secret("a"));
+        assert_ne!(one.lasting_secret("a"), one.lasting_secret("b"));
+        assert_ne!(one.lasting_secret("a"), other.lasting_secret("a"));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! A compile never waits for the scheduler while a lease has a free slot, and never for long when there is none.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::demand::{self, Told};
-use super::link::Link;
+use super::link::{Link, Process};
 use crate::host::task::{self, Task};
 use crate::inputs::tree::Tree;
 use crate::transport::liveness::Watched;
@@ -41,6 +40,9 @@ const AVOIDED: Duration = Duration::from_secs(15);
 const REFUSED: Duration = Duration::from_secs(1);
 /// Leases whose latest grant is remembered before those that are gone are forgotten.
 const GRANTS_NUMBERED: usize = 256;
+
+/// Builders whose process is remembered; beyond it all are forgotten and tried anew.
+const PROCESSES: usize = 256;
 
 /// What an agent needs to know to use a farm.
 #[derive(Debug, Clone)]
@@ -79,6 +81,8 @@ struct Lease {
     slots: u32,
     used: u32,
     expires: Instant,
+    /// As it was granted last.
+    grant: LeaseGrant,
     /// Since when the builder refuses its slots without taking up one.
     refused: Option<Instant>,
 }
@@ -89,6 +93,8 @@ struct State {
     problem: Option<String>,
     leases: BTreeMap<LeaseId, Lease>,
     links: HashMap<String, Arc<Link>>,
+    /// The process that each builder was when it was met last.
+    processes: HashMap<String, Arc<Process>>,
     avoided: HashMap<String, Instant>,
     waiting: u32,
     /// Grants received, and the latest of each lease: a later one counts, whichever is dialled first.
@@ -106,6 +112,7 @@ impl State {
             problem: None,
             leases: BTreeMap::new(),
             links: HashMap::new(),
+            processes: HashMap::new(),
             avoided: HashMap::new(),
             waiting: 0,
             grants: 0,
@@ -330,12 +337,14 @@ impl Farm {
         let away = !matches!(scheduler, Scheduler::Up(_));
         // While the scheduler is away builders extend leases, so work goes on.
         state.leases.retain(|_, lease| {
-            lease.link.is_alive() && (away || lease.expires > Instant::now() || lease.used > 0)
+            (lease.link.is_alive() || lease.link.is_too_early())
+                && (away || lease.expires > Instant::now() || lease.used > 0)
         });
         let free = state
             .leases
             .iter_mut()
-            .filter(|(_, lease)| lease.used < lease.slots && (away || lease.expires > Instant::now()))
+            .filter(|(_, lease)| lease.used < lease.slots && lease.link.is_alive())
+            .filter(|(_, lease)| away || lease.expires > Instant::now())
             .max_by_key(|(_, lease)| (lease.refused.is_none(), lease.slots - lease.used));
         if let Some((id, lease)) = free {
             lease.used += 1;
@@ -396,24 +405,18 @@ impl Farm {
 
     async fn connect(&self) -> Result<Peer, TransportError> {
         let address = resolve(&self.access.scheduler).await?;
-        let name = self.access.scheduler_name.clone();
-        self.dial(address, Role::Scheduler, name).await
+        let expected = self.identity(Role::Scheduler, self.access.scheduler_name.clone());
+        self.endpoint
+            .connect(address, &expected, &hello(), Pace::Leisurely)
+            .await
     }
 
-    async fn dial(&self, address: SocketAddr, role: Role, name: Name) -> Result<Peer, TransportError> {
-        let pace = if role == Role::Scheduler {
-            Pace::Leisurely
-        } else {
-            Pace::Prompt
-        };
-        let expected = Identity {
+    fn identity(&self, role: Role, name: Name) -> Identity {
+        Identity {
             cluster: self.access.cluster.clone(),
             role,
             name,
-        };
-        self.endpoint
-            .connect(address, &expected, &Hello::ours(3, crate::SOFTWARE), pace)
-            .await
+        }
     }
 
     async fn converse(self: &Arc<Self>, peer: Peer) -> Result<(), FrameError> {
@@ -511,6 +514,10 @@ impl Farm {
     /// Makes a grant usable: a link to its builder, the lease presented there.
     async fn take(self: Arc<Self>, grant: LeaseGrant, number: u64) {
         let expires = Instant::now() + Duration::from_secs(u64::from(grant.valid_for));
+        self.hold(grant, number, expires).await;
+    }
+
+    async fn hold(self: &Arc<Self>, grant: LeaseGrant, number: u64, expires: Instant) {
         let link = match self.link(&grant).await {
             Ok(link) => link,
             Err(error) => {
@@ -549,6 +556,7 @@ impl Farm {
                 slots: grant.slots,
                 used,
                 expires,
+                grant,
                 refused: None,
             },
         );
@@ -570,7 +578,11 @@ impl Farm {
             source: std::io::Error::new(std::io::ErrorKind::InvalidInput, "no builder can have this name"),
         })?;
         let address = resolve(&grant.endpoint).await?;
-        let peer = self.dial(address, Role::Builder, name).await?;
+        let expected = self.identity(Role::Builder, name);
+        let opened = self
+            .endpoint
+            .open(address, &expected, &hello(), Pace::Prompt)
+            .await?;
         let mut state = self.lock();
         // Another grant for the same builder may have been quicker.
         if let Some(link) = state.links.get(&grant.builder).filter(|link| link.is_alive()) {
@@ -578,29 +590,64 @@ impl Farm {
         }
         // An epoch leaves room for a table to be begun anew within it.
         state.epoch += 1 << 16;
-        let link = Arc::new(Link::new(peer, self.view, state.epoch, Arc::clone(&self.tree)));
+        let former = state.processes.get(&grant.builder).cloned();
+        let (view, epoch, tree) = (self.view, state.epoch, Arc::clone(&self.tree));
+        let link = Arc::new(Link::new(opened, view, epoch, tree, former));
+        if state.processes.len() >= PROCESSES {
+            state.processes.clear();
+        }
+        let process = Arc::clone(&link.process);
+        state.processes.insert(grant.builder.clone(), process);
         state.links.insert(grant.builder.clone(), Arc::clone(&link));
         drop(state);
-        self.wake_when_closed(&link);
+        self.wake_when_closed(&link, expected);
         Ok(link)
     }
 
-    /// A unit that waits for a slot of a lost builder must look again.
-    fn wake_when_closed(self: &Arc<Self>, link: &Arc<Link>) {
+    /// A unit that waits for a slot of a lost builder must look again. A builder that was restarted is met anew, before
+    /// its leases are given up.
+    fn wake_when_closed(self: &Arc<Self>, link: &Arc<Link>, builder: Identity) {
         let (farm, link) = (Arc::downgrade(self), Arc::clone(link));
         let watch = async move {
-            link.closed().await;
-            if let Some(farm) = farm.upgrade() {
-                let mut state = farm.lock();
-                farm.drop_leases(&mut state, |lease| !lease.link.is_alive());
-                state.links.retain(|_, link| link.is_alive());
-                farm.update_demand(&state);
-                drop(state);
-                farm.changed.notify_waiters();
+            let is_ending = link.closed().await;
+            let Some(farm) = farm.upgrade() else { return };
+            if is_ending {
+                farm.endpoint.forget(&builder);
             }
+            if link.is_too_early() {
+                farm.meet_anew(&link).await;
+            }
+            let mut state = farm.lock();
+            farm.drop_leases(&mut state, |lease| Arc::ptr_eq(&lease.link, &link));
+            state.links.retain(|_, link| link.is_alive());
+            farm.update_demand(&state);
+            drop(state);
+            farm.changed.notify_waiters();
         };
         task::spawn("link-watch", watch).detach();
     }
+
+    /// Shows the leases of a link that is void on a new one.
+    async fn meet_anew(self: &Arc<Self>, link: &Arc<Link>) {
+        let leases: Vec<_> = {
+            let mut state = self.lock();
+            let on_it = |lease: &&Lease| Arc::ptr_eq(&lease.link, link);
+            let leases = state.leases.values().filter(on_it);
+            let leases: Vec<_> = leases.map(|lease| (lease.grant.clone(), lease.expires)).collect();
+            let mut number = |grant: &LeaseGrant| state.number_grant(grant.lease);
+            let numbered = leases
+                .into_iter()
+                .map(|(grant, expires)| (number(&grant), grant, expires));
+            numbered.collect()
+        };
+        for (number, grant, expires) in leases {
+            self.hold(grant, number, expires).await;
+        }
+    }
+}
+
+fn hello() -> Hello {
+    Hello::ours(3, crate::SOFTWARE)
 }
 
 enum Attempt {

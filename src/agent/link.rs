@@ -18,7 +18,7 @@ use quicc_protocol::message::run::{
 use quicc_protocol::message::table::{EntryKind, TableOpen, TableRecord, TableRecords};
 use quicc_protocol::{BlobDigest, close, limits};
 use quinn::{RecvStream, SendStream, VarInt};
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::sources::{Source, Sources};
@@ -29,7 +29,7 @@ use crate::inputs::tree::Tree;
 use crate::transport::frame::{self, Frame};
 use crate::transport::liveness::Watched;
 use crate::transport::tuning::{BLOB_PRIORITY, RUN_PRIORITY, TABLE_PRIORITY};
-use crate::transport::{FrameError, Pace, Peer};
+use crate::transport::{FrameError, Opened, Pace, TransportError};
 
 /// Encoded bytes of records gathered into one message; a record alone is at most as much again.
 const RECORD_BYTES_PER_MESSAGE: usize = 512 << 10;
@@ -98,6 +98,9 @@ pub enum RunError {
     /// The connection or stream ended.
     #[error("the connection to the builder is lost")]
     Lost,
+    /// The builder was restarted since the last connection: it knows nothing of this one.
+    #[error("the builder was restarted")]
+    TooEarly,
     /// The builder broke the protocol.
     #[error("the builder breaks the protocol")]
     Misbehaved {
@@ -160,19 +163,80 @@ struct Telling {
 pub struct Link {
     /// Tells this connection from every other of this process.
     pub number: u64,
+    /// The builder's process.
+    pub process: Arc<Process>,
     /// The builder's name in the cluster.
     pub name: String,
     connection: quinn::Connection,
+    standing: watch::Receiver<Standing>,
     view: ViewId,
     telling: Mutex<Telling>,
-    /// Digests the builder holds or is being sent. It may have evicted some: then it asks.
-    held: Mutex<HashSet<BlobDigest>>,
     uploads: mpsc::UnboundedSender<Upload>,
     /// Digests that can no longer be read because their file changed: every action that names one is void.
     raced: broadcast::Sender<(BlobDigest, PathBuf)>,
     _uploader: Task<()>,
     _liveness: Watched,
     _control: Task<()>,
+}
+
+/// One life of a builder, which may outlast a connection.
+#[derive(Debug)]
+pub struct Process {
+    /// Tells it from every other of this process, though one builder may seem to be several.
+    pub number: u64,
+    /// Digests it holds or is being sent. It may have evicted some: then it asks.
+    held: Mutex<HashSet<BlobDigest>>,
+}
+
+impl Process {
+    fn new(number: u64) -> Self {
+        Self {
+            number,
+            held: Mutex::default(),
+        }
+    }
+}
+
+/// What has become of the meeting with a builder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It has not answered yet.
+    Unmet,
+    /// It is the one that was meant.
+    Met,
+    /// It refused what was sent before its answer.
+    TooEarly,
+    /// The meeting failed otherwise; the connection is closed.
+    Failed,
+}
+
+/// How a meeting ended, once it has.
+async fn settled(mut standing: watch::Receiver<Standing>) -> Standing {
+    let met = standing.wait_for(|standing| *standing != Standing::Unmet).await;
+    met.map_or(Standing::Failed, |standing| *standing)
+}
+
+/// Meets a builder and ends the connection with its control stream, on which builders say nothing.
+async fn follow_control(opened: Opened, standing: watch::Sender<Standing>) {
+    let connection = opened.connection.clone();
+    let ended = match opened.meet().await {
+        Ok(mut peer) => {
+            standing.send_replace(Standing::Met);
+            let _ = frame::receive(&mut peer.control.receive, limits::CONTROL_PAYLOAD).await;
+            &b""[..]
+        }
+        Err(error) => {
+            let is_too_early = matches!(error, TransportError::TooEarly { .. });
+            standing.send_replace(if is_too_early {
+                Standing::TooEarly
+            } else {
+                Standing::Failed
+            });
+            tracing::info!(error = crate::host::text::chain(&error), "no builder was met");
+            b"not met"
+        }
+    };
+    connection.close(VarInt::from_u32(close::DONE), ended);
 }
 
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
@@ -183,31 +247,33 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Link {
     /// Takes over a connection to a builder. `epoch` must exceed that of any earlier table of this view there.
-    pub fn new(peer: Peer, view: ViewId, epoch: u64, tree: Arc<Tree>) -> Self {
-        let Peer {
-            identity,
-            connection,
-            mut control,
-            ..
-        } = peer;
+    /// `former` is the process that was met there last: it is the same one as long as it takes what is sent early.
+    pub fn new(
+        opened: Opened,
+        view: ViewId,
+        epoch: u64,
+        tree: Arc<Tree>,
+        former: Option<Arc<Process>>,
+    ) -> Self {
+        let connection = opened.connection.clone();
+        let name = opened.expected().name.to_string();
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        let former = former.filter(|_| opened.is_early());
+        let process = former.unwrap_or_else(|| Arc::new(Process::new(number)));
         let liveness = Watched::new(connection.clone(), Pace::Prompt);
-        let closing = connection.clone();
-        // Builders say nothing on the control stream; its end is the connection's.
-        let control_watch = task::spawn("builder-control", async move {
-            let _ = frame::receive(&mut control.receive, limits::CONTROL_PAYLOAD).await;
-            closing.close(VarInt::from_u32(close::DONE), b"");
-            drop(control.send);
-        });
-        let telling = Self::open_table(&connection, view, epoch);
+        let (standing, stands) = watch::channel(Standing::Unmet);
+        let control_watch = task::spawn("builder-control", follow_control(opened, standing));
+        let telling = Self::open_table(&connection, stands.clone(), view, epoch);
         let (uploads, queue) = mpsc::unbounded_channel();
         let uploader = task::spawn("uploader", send_uploads(connection.clone(), tree, queue));
         Self {
-            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
-            name: identity.name.to_string(),
+            number,
+            process,
+            name,
             connection,
+            standing: stands,
             view,
             telling: Mutex::new(telling),
-            held: Mutex::default(),
             uploads,
             raced: broadcast::channel(RACED_REMEMBERED).0,
             _uploader: uploader,
@@ -216,7 +282,12 @@ impl Link {
         }
     }
 
-    fn open_table(connection: &quinn::Connection, view: ViewId, epoch: u64) -> Telling {
+    fn open_table(
+        connection: &quinn::Connection,
+        standing: watch::Receiver<Standing>,
+        view: ViewId,
+        epoch: u64,
+    ) -> Telling {
         // Unbounded: it holds what the table describes, which `limits::TABLE_ENTRIES` bounds.
         let (records, mut queue) = mpsc::unbounded_channel::<Vec<TableRecord>>();
         let connection = connection.clone();
@@ -238,7 +309,7 @@ impl Link {
                 let _ = send.finish();
                 Some(())
             };
-            if told.await.is_none() {
+            if told.await.is_none() && settled(standing).await == Standing::Met {
                 connection.close(VarInt::from_u32(close::DONE), b"the table broke");
             }
         });
@@ -250,14 +321,21 @@ impl Link {
         }
     }
 
+    /// Whether the builder refused all that was sent before its answer: it was restarted.
+    pub fn is_too_early(&self) -> bool {
+        *self.standing.borrow() == Standing::TooEarly
+    }
+
     /// Whether the connection still stands.
     pub fn is_alive(&self) -> bool {
         self.connection.close_reason().is_none()
     }
 
-    /// Returns when the connection has ended.
-    pub async fn closed(&self) {
-        self.connection.closed().await;
+    /// Returns when the connection has ended: whether because the builder ends.
+    pub async fn closed(&self) -> bool {
+        let reason = self.connection.closed().await;
+        matches!(reason, quinn::ConnectionError::ApplicationClosed(closed)
+            if closed.error_code == VarInt::from_u32(close::ENDING))
     }
 
     /// Ends the connection.
@@ -288,7 +366,8 @@ impl Link {
         let mut telling = lock(&self.telling);
         let changed = match change(&mut telling.table) {
             Err(TableError::Full) => {
-                *telling = Self::open_table(&self.connection, self.view, telling.epoch + 1);
+                let standing = self.standing.clone();
+                *telling = Self::open_table(&self.connection, standing, self.view, telling.epoch + 1);
                 change(&mut telling.table)
             }
             changed => changed,
@@ -315,9 +394,13 @@ impl Link {
     ) -> Result<Returned, RunError> {
         // The opening too: a builder that grants no stream, or reads none, must not hold a unit for ever.
         let answer = self.run_at_leisure(lease, action, told, sources, traffic);
-        tokio::time::timeout(ANSWER, answer)
-            .await
-            .unwrap_or(Err(RunError::Mute))
+        let answer = tokio::time::timeout(ANSWER, answer).await;
+        match answer.unwrap_or(Err(RunError::Mute)) {
+            Err(RunError::Lost) if settled(self.standing.clone()).await == Standing::TooEarly => {
+                Err(RunError::TooEarly)
+            }
+            answer => answer,
+        }
     }
 
     async fn run_at_leisure(
@@ -434,7 +517,7 @@ impl Link {
     /// Sends what the builder is believed to lack, if that is little.
     async fn send_unasked(&self, sources: &Sources, traffic: &Arc<Traffic>) -> Result<(), RunError> {
         let lacking: Vec<_> = {
-            let mut held = lock(&self.held);
+            let mut held = lock(&self.process.held);
             let lacking: HashSet<_> = sources
                 .iter()
                 .filter(|source| !held.contains(&source.digest))
@@ -484,7 +567,7 @@ impl Link {
         }
         let mut sent = Vec::with_capacity(batches.len());
         for batch in batches {
-            lock(&self.held).extend(batch.iter().map(|(digest, _)| *digest));
+            lock(&self.process.held).extend(batch.iter().map(|(digest, _)| *digest));
             let (done, result) = oneshot::channel();
             let upload = Upload {
                 batch,
@@ -502,7 +585,7 @@ impl Link {
                     .find(|source| source.path == path)
                     .map(|source| source.digest);
                 if let Some(digest) = digest {
-                    lock(&self.held).remove(&digest);
+                    lock(&self.process.held).remove(&digest);
                     let _ = self.raced.send((digest, path.clone()));
                 }
             }

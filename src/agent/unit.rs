@@ -120,6 +120,8 @@ enum Failed {
     Again(&'static str),
     /// A slot was refused that the lease had promised: told and held differ for a moment.
     Busy,
+    /// The builder was restarted and its link is being made anew.
+    TooEarly,
     /// The same, with the compiler's own list of dependencies.
     AgainWithDependencies,
     /// It failed while something it could see changed: once more, and then here.
@@ -188,7 +190,8 @@ impl Units {
             notes: Arc::clone(notes),
         };
         let mut tier = Tier::Scan;
-        let (mut last, mut attempts, mut refusals, mut doubted) = ("farm-lost", 0, 0, false);
+        let (mut last, mut attempts, mut refusals) = ("farm-lost", 0, 0);
+        let (mut doubted, mut early) = (false, false);
         while attempts < ATTEMPTS {
             match self.try_once(&unit, tier, ready.take()).await {
                 Ok(decision) | Err(Failed::Finally(decision)) => return decision,
@@ -218,6 +221,12 @@ impl Units {
                     continue;
                 }
                 Err(Failed::Busy) => last = "builder-busy",
+                // It happens once to a link.
+                Err(Failed::TooEarly) if !early => {
+                    early = true;
+                    continue;
+                }
+                Err(Failed::TooEarly) => last = "builder-lost",
             }
             attempts += 1;
         }
@@ -326,6 +335,7 @@ impl Units {
         tracing::info!(builder = link.name, error = words, "an attempt failed");
         match error {
             RunError::Lost => Failed::Again("builder-lost"),
+            RunError::TooEarly => Failed::TooEarly,
             RunError::Mute => {
                 // So long a wait is not begun again elsewhere.
                 self.farm.spare(link);
@@ -387,7 +397,7 @@ impl Units {
         unit: &Unit,
         prepared: &Prepared,
     ) -> Result<(), Failed> {
-        let key = (slot.link.number, prepared.toolchain);
+        let key = (slot.link.process.number, prepared.toolchain);
         let trial = self
             .trust
             .get(

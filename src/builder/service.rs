@@ -169,7 +169,7 @@ impl Builder {
                     let shared = Arc::clone(&shared);
                     connections.keep(task::spawn("client", async move {
                         let address = arriving.remote_address();
-                        match arriving.finish(&shared.hello()).await {
+                        match arriving.finish_early(&shared.hello()).await {
                             Ok(peer) => connection::serve(shared, peer).await,
                             Err(error) => tracing::debug!(%address, %error, "a connection did not come about"),
                         }

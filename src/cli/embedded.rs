@@ -14,7 +14,7 @@ use crate::builder::{self, Builder, BuilderConfig, BuilderError};
 use crate::host::task::{self, Task};
 use crate::host::{clock, text};
 use crate::scheduler::service::{self as scheduler, SchedulerConfig};
-use crate::transport::Endpoint;
+use crate::transport::{Endpoint, ResetSecret};
 
 /// An agent that runs longer has its farm's certificates expire; it then works locally and is restarted.
 const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -123,5 +123,6 @@ fn endpoint(ca: &CertificateDer<'_>, credentials: &Credentials, serves: bool) ->
     let client =
         quicc_certs::client_config(&ca, credentials, &[ALPN]).map_err(|error| text::chain(&error))?;
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    Endpoint::bind(loopback, server, client).map_err(|error| text::chain(&error))
+    Endpoint::bind(loopback, server, client, ResetSecret::of(credentials))
+        .map_err(|error| text::chain(&error))
 }

@@ -12,8 +12,8 @@ use rustls::pki_types::CertificateDer;
 use super::report::Failure;
 use crate::config::CertificateFiles;
 use crate::host::clock;
-use crate::transport::Endpoint;
 use crate::transport::endpoint::Renewed;
+use crate::transport::{Endpoint, ResetSecret};
 
 /// Whom we trust and who we are.
 pub(crate) struct PeerCredentials {
@@ -83,7 +83,8 @@ pub(crate) fn endpoint(credentials: &PeerCredentials, bind: Option<SocketAddr>) 
     let Renewed { server, client } = configurations(credentials, bind.is_some())?;
     let address = bind.unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into());
     let renewal = renewal(credentials, bind.is_some());
-    Ok(Endpoint::bind(address, server, client)?.with_renewal(renewal))
+    let secret = ResetSecret::of(&credentials.own);
+    Ok(Endpoint::bind(address, server, client, secret)?.with_renewal(renewal))
 }
 
 fn configurations(credentials: &PeerCredentials, accepts: bool) -> Result<Renewed, quicc_certs::TlsError> {

@@ -22,7 +22,7 @@ pub(super) struct Shown {
     /// SHA-256 of the public key.
     pub(super) spki: [u8; 32],
     /// Last second, since the Unix epoch, in which it is valid.
-    expiry: u64,
+    pub(super) expiry: u64,
 }
 
 /// The certificate of a connection's peer, valid now. Without one the connection is closed.

@@ -8,12 +8,14 @@ use quicc_certs::{Identity, Role};
 use quicc_protocol::close;
 use quicc_protocol::version::{Hello, PREFIX};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{AsyncUdpSocket, EndpointConfig, RecvStream, SendStream, TokioRuntime, VarInt};
+use quinn::{AsyncUdpSocket, RecvStream, SendStream, TokioRuntime, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::certificate::{self, Shown};
 use super::congestion::Congestion;
+use super::opened::{Acquaintances, Opened};
 use super::path::Paths;
+use super::reset::ResetSecret;
 use super::tuning::{self, Pace};
 use super::{FrameError, TransportError};
 
@@ -52,6 +54,15 @@ pub struct Peer {
     pub control: Control,
 }
 
+/// When a connection may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// Once the peer has proven in this connection who it is.
+    Verified,
+    /// At once if it has done so before.
+    AtOnce,
+}
+
 /// What an endpoint shows from now on.
 pub struct Renewed {
     /// To who connects.
@@ -73,6 +84,7 @@ impl std::fmt::Debug for Renewal {
 #[derive(Debug)]
 pub struct Endpoint {
     main: quinn::Endpoint,
+    secret: ResetSecret,
     /// One for all connections until it is renewed: sessions resume only with what they were made with.
     client: Mutex<quinn::ClientConfig>,
     server: Mutex<Option<quinn::ServerConfig>>,
@@ -81,6 +93,7 @@ pub struct Endpoint {
     renewal: Option<Renewal>,
     /// Counts the [`Arriving`] of this endpoint.
     arriving: Arc<()>,
+    acquaintances: Arc<Acquaintances>,
     /// For targets of the other address family, made when first needed.
     other_family: Mutex<Option<quinn::Endpoint>>,
 }
@@ -92,15 +105,17 @@ fn configuration(source: impl std::error::Error + Send + Sync + 'static) -> Tran
 }
 
 impl Endpoint {
-    /// Binds `address`. Without a server configuration nothing is accepted.
+    /// Binds `address`. Without a server configuration nothing is accepted. Peers of an earlier endpoint with this
+    /// `secret` and address learn with the first packet they send that it is no more.
     pub fn bind(
         address: SocketAddr,
         server: Option<rustls::ServerConfig>,
         client: rustls::ClientConfig,
+        secret: ResetSecret,
     ) -> Result<Self, TransportError> {
         let server = server.map(server_config).transpose()?;
-        let main = bind_quinn(address, server.clone())?;
-        Ok(Self::of(main, server, client_config(client)?))
+        let main = bind_quinn(address, server.clone(), secret)?;
+        Ok(Self::of(main, server, client_config(client)?, secret))
     }
 
     /// The same over a socket of the caller's making: a simulated link, say. Reaches no other address family than the
@@ -109,27 +124,35 @@ impl Endpoint {
         socket: Arc<dyn AsyncUdpSocket>,
         server: Option<rustls::ServerConfig>,
         client: rustls::ClientConfig,
+        secret: ResetSecret,
     ) -> Result<Self, TransportError> {
         let server = server.map(server_config).transpose()?;
         let address = socket.local_addr();
-        let config = EndpointConfig::default();
+        let config = secret.endpoint_config();
         let main =
             quinn::Endpoint::new_with_abstract_socket(config, server.clone(), socket, Arc::new(TokioRuntime));
         let main = main.map_err(|source| TransportError::Bind {
             address: address.unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into()),
             source,
         })?;
-        Ok(Self::of(main, server, client_config(client)?))
+        Ok(Self::of(main, server, client_config(client)?, secret))
     }
 
-    fn of(main: quinn::Endpoint, server: Option<quinn::ServerConfig>, client: quinn::ClientConfig) -> Self {
+    fn of(
+        main: quinn::Endpoint,
+        server: Option<quinn::ServerConfig>,
+        client: quinn::ClientConfig,
+        secret: ResetSecret,
+    ) -> Self {
         Self {
             main,
+            secret,
             client: Mutex::new(client),
             server: Mutex::new(server),
             paths: Paths::default(),
             renewal: None,
             arriving: Arc::default(),
+            acquaintances: Arc::default(),
             other_family: Mutex::new(None),
         }
     }
@@ -185,6 +208,41 @@ impl Endpoint {
         hello: &Hello,
         pace: Pace,
     ) -> Result<Peer, TransportError> {
+        let meet = async {
+            let opened = self.begin(address, expected, hello, pace, When::Verified).await?;
+            opened.meet().await
+        };
+        within_handshake(&format!("{expected} at {address}"), meet).await
+    }
+
+    /// Opens a connection for requests that do no harm when they are repeated, to a peer that was met before: they
+    /// leave with the first packets if the peer's certificate is valid still and its TLS session is known here
+    /// (RFC 9001 §4.6). Otherwise waits for the handshake, but not for the peer's hello, within
+    /// [`tuning::HANDSHAKE_TIMEOUT`].
+    pub async fn open(
+        &self,
+        address: SocketAddr,
+        expected: &Identity,
+        hello: &Hello,
+        pace: Pace,
+    ) -> Result<Opened, TransportError> {
+        let begin = self.begin(address, expected, hello, pace, When::AtOnce);
+        within_handshake(&format!("{expected} at {address}"), begin).await
+    }
+
+    /// `peer` is ending: the next connection to it begins with a handshake.
+    pub fn forget(&self, peer: &Identity) {
+        self.acquaintances.forget(peer);
+    }
+
+    async fn begin(
+        &self,
+        address: SocketAddr,
+        expected: &Identity,
+        hello: &Hello,
+        pace: Pace,
+        when: When,
+    ) -> Result<Opened, TransportError> {
         if expected.role == Role::Scheduler {
             self.renew();
         }
@@ -192,40 +250,22 @@ impl Endpoint {
         let mut client = self.client().clone();
         let congestion = Congestion::towards(expected.to_string(), &self.paths);
         client.transport_config(tuning::transport(pace, congestion));
-        let connect = async {
-            let connecting = endpoint
-                .connect_with(client, address, &expected.server_name())
-                .map_err(|source| connect_error(expected, address, source))?;
-            let connection = connecting
-                .await
-                .map_err(|source| connect_error(expected, address, source))?;
-            let Shown {
-                identity: found,
-                spki: certificate_spki,
-                ..
-            } = certificate::shown(&connection)?;
-            if &found != expected {
-                connection.close(VarInt::from_u32(close::NOT_ALLOWED), b"another peer was meant");
-                return Err(TransportError::WrongPeer {
-                    expected: expected.clone(),
-                    found,
-                });
-            }
-            let (mut send, mut receive) = connection
-                .open_bi()
-                .await
-                .map_err(|source| connect_error(expected, address, source))?;
-            let peer_hello = exchange(&connection, &mut send, &mut receive, hello).await?;
-            let control = Control { send, receive };
-            Ok(Peer {
-                identity: found,
-                certificate_spki,
-                hello: peer_hello,
-                connection,
-                control,
-            })
+        let failed = |source| connect_error(expected, address, source);
+        let connecting = endpoint
+            .connect_with(client, address, &expected.server_name())
+            .map_err(|source| connect_error(expected, address, source))?;
+        let may_be_early = when == When::AtOnce && self.acquaintances.is_valid(expected);
+        let tried = if may_be_early {
+            connecting.into_0rtt()
+        } else {
+            Err(connecting)
         };
-        within_handshake(&format!("{expected} at {address}"), connect).await
+        let (connection, early) = match tried {
+            Ok((connection, accepted)) => (connection, Some(accepted)),
+            Err(connecting) => (connecting.await.map_err(failed)?, None),
+        };
+        let acquaintances = Arc::clone(&self.acquaintances);
+        Opened::new(connection, early, (expected, address), hello, acquaintances).await
     }
 
     fn for_target(&self, target: SocketAddr) -> Result<quinn::Endpoint, TransportError> {
@@ -242,7 +282,7 @@ impl Endpoint {
         } else {
             (Ipv6Addr::UNSPECIFIED, 0).into()
         };
-        Ok(other.insert(bind_quinn(any, None)?).clone())
+        Ok(other.insert(bind_quinn(any, None, self.secret)?).clone())
     }
 
     /// The next connection that asks; `None` when the endpoint is closed.
@@ -309,6 +349,17 @@ impl Arriving {
     /// Finishes the handshake and the hellos, within [`tuning::HANDSHAKE_TIMEOUT`]. To be awaited in a task of its
     /// own: a slow peer must not hold up the next.
     pub async fn finish(self, hello: &Hello) -> Result<Peer, TransportError> {
+        self.admit(hello, When::Verified).await
+    }
+
+    /// The same for a server whose every request may be made twice: who resumes a session is heard before the handshake
+    /// is over. rustls takes early data of a session once, so that nobody but the peer can make it speak twice to one
+    /// process (RFC 8446 §8.1).
+    pub async fn finish_early(self, hello: &Hello) -> Result<Peer, TransportError> {
+        self.admit(hello, When::AtOnce).await
+    }
+
+    async fn admit(self, hello: &Hello, when: When) -> Result<Peer, TransportError> {
         let Self {
             incoming,
             server,
@@ -324,14 +375,18 @@ impl Arriving {
                 Some(server) => incoming.accept_with(server),
                 None => incoming.accept(),
             };
-            let connection = accepted.map_err(failed)?.await.map_err(failed)?;
+            let connection = match (when, accepted.map_err(failed)?) {
+                (When::Verified, connecting) => connecting.await.map_err(failed)?,
+                (When::AtOnce, connecting) => begun(connecting).await.map_err(failed)?,
+            };
             let Shown {
                 identity,
                 spki: certificate_spki,
                 ..
             } = certificate::shown(&connection)?;
             let (mut send, mut receive) = connection.accept_bi().await.map_err(failed)?;
-            let peer_hello = exchange(&connection, &mut send, &mut receive, hello).await?;
+            greet(&mut send, hello).await?;
+            let peer_hello = hear(&connection, &mut receive, hello).await?;
             let control = Control { send, receive };
             Ok(Peer {
                 identity,
@@ -345,7 +400,23 @@ impl Arriving {
     }
 }
 
-async fn within_handshake<T>(
+/// A connection that arrives, as soon as its peer is known: at once where a session is resumed, whose first handshake
+/// showed the certificate.
+async fn begun(connecting: quinn::Connecting) -> Result<quinn::Connection, quinn::ConnectionError> {
+    let (connection, finished) = match connecting.into_0rtt() {
+        Ok(begun) => begun,
+        Err(connecting) => return connecting.await,
+    };
+    if connection.peer_identity().is_none() {
+        finished.await;
+        if let Some(reason) = connection.close_reason() {
+            return Err(reason);
+        }
+    }
+    Ok(connection)
+}
+
+pub(super) async fn within_handshake<T>(
     peer: &str,
     handshake: impl Future<Output = Result<T, TransportError>>,
 ) -> Result<T, TransportError> {
@@ -357,7 +428,7 @@ async fn within_handshake<T>(
     tokio::time::timeout(waited, handshake).await.map_err(silent)?
 }
 
-fn connect_error(
+pub(super) fn connect_error(
     peer: &Identity,
     address: SocketAddr,
     source: impl std::error::Error + Send + Sync + 'static,
@@ -368,17 +439,18 @@ fn connect_error(
     }
 }
 
-/// Says our hello, hears theirs and agrees on a version; without one the connection is closed.
-async fn exchange(
+pub(super) async fn greet(send: &mut SendStream, ours: &Hello) -> Result<(), TransportError> {
+    let broken = |error: quinn::WriteError| FrameError::Broken { source: error.into() };
+    Ok(send.write_all(&ours.encode()).await.map_err(broken)?)
+}
+
+/// Hears the peer's hello and agrees on a version; without one the connection is closed.
+pub(super) async fn hear(
     connection: &quinn::Connection,
-    send: &mut SendStream,
     receive: &mut RecvStream,
     ours: &Hello,
 ) -> Result<Hello, TransportError> {
     let broken = |source: std::io::Error| FrameError::Broken { source };
-    send.write_all(&ours.encode())
-        .await
-        .map_err(|error| broken(error.into()))?;
     let heard = async {
         let mut prefix = [0; PREFIX];
         receive
@@ -419,9 +491,10 @@ fn server_config(server: rustls::ServerConfig) -> Result<quinn::ServerConfig, Tr
 fn bind_quinn(
     address: SocketAddr,
     server: Option<quinn::ServerConfig>,
+    secret: ResetSecret,
 ) -> Result<quinn::Endpoint, TransportError> {
     let bound = bind_socket(address).and_then(|socket| {
-        let config = EndpointConfig::default();
+        let config = secret.endpoint_config();
         quinn::Endpoint::new(config, server, socket, Arc::new(TokioRuntime))
     });
     bound.map_err(|source| TransportError::Bind { address, source })

@@ -7,12 +7,16 @@ mod congestion;
 pub mod endpoint;
 pub mod frame;
 pub mod liveness;
+mod opened;
 pub mod path;
+mod reset;
 pub mod resolve;
 pub mod tuning;
 
 pub use endpoint::{Arriving, Control, Endpoint, Peer};
 pub use frame::{Frame, FrameError};
+pub use opened::Opened;
+pub use reset::ResetSecret;
 pub use tuning::Pace;
 
 use std::net::SocketAddr;
@@ -79,6 +83,12 @@ pub enum TransportError {
     Expired {
         /// Whose.
         peer: Identity,
+    },
+    /// The peer does not know the session that what was sent early belongs to: it was restarted.
+    #[error("{peer} was restarted: what was sent before its answer is void")]
+    TooEarly {
+        /// Whom, and where.
+        peer: String,
     },
     /// The peer speaks no common version or no quicc at all.
     #[error(transparent)]

@@ -12,7 +12,7 @@ use quicc::builder::{BuilderConfig, BuilderError, prepare};
 use quicc::host::clock;
 use quicc::host::task::{self, Task};
 use quicc::sandbox::Limits;
-use quicc::transport::{Endpoint, Pace, Peer, TransportError, frame};
+use quicc::transport::{Endpoint, Pace, Peer, ResetSecret, TransportError, frame};
 use quicc_certs::{Authority, Credentials, Identity, TicketClaims, TicketSigner};
 use quicc_protocol::limits;
 use quicc_protocol::message::offer::{BuilderOffer, LeaseEnd, SchedulerWelcome};
@@ -199,7 +199,13 @@ fn endpoint(authority: &Authority, credentials: &Credentials) -> Endpoint {
     let serves = credentials.identity().role.accepts_connections();
     let server = serves.then(|| quicc_certs::server_config(ca, credentials, &[ALPN]).unwrap());
     let client = quicc_certs::client_config(ca, credentials, &[ALPN]).unwrap();
-    Endpoint::bind((Ipv4Addr::LOCALHOST, 0).into(), server, client).unwrap()
+    Endpoint::bind(
+        (Ipv4Addr::LOCALHOST, 0).into(),
+        server,
+        client,
+        ResetSecret::of(credentials),
+    )
+    .unwrap()
 }
 
 fn config(directory: &Path, scheduler: SocketAddr, own: SocketAddr) -> BuilderConfig {

@@ -12,4 +12,5 @@
 mod bulk;
 mod jobs;
 mod net;
+mod reconnect;
 mod world;

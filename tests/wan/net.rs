@@ -118,6 +118,8 @@ struct Packet {
 struct Inbox {
     packets: VecDeque<Packet>,
     waker: Option<Waker>,
+    /// The socket it belongs to: an address may be taken over.
+    owner: u64,
 }
 
 struct State {
@@ -126,6 +128,8 @@ struct State {
     down: Direction,
     inboxes: BTreeMap<SocketAddr, Inbox>,
     random: u64,
+    /// Made so far.
+    sockets: u64,
 }
 
 impl State {
@@ -224,6 +228,7 @@ impl Net {
             down: direction(link),
             inboxes: BTreeMap::new(),
             random: seed | 1,
+            sockets: 0,
         })))
     }
 
@@ -253,10 +258,19 @@ impl Net {
         self.state().down.count
     }
 
-    /// A socket at `address`.
+    /// A socket at `address`. One that was there is deaf from now on.
     pub(crate) fn socket(&self, address: SocketAddr) -> Arc<SimulatedSocket> {
-        self.state().inboxes.insert(address, Inbox::default());
+        let mut state = self.state();
+        state.sockets += 1;
+        let number = state.sockets;
+        let inbox = Inbox {
+            owner: number,
+            ..Inbox::default()
+        };
+        state.inboxes.insert(address, inbox);
+        drop(state);
         Arc::new(SimulatedSocket {
+            number,
             address: Mutex::new(address),
             net: self.clone(),
             sleep: Mutex::new(None),
@@ -267,6 +281,7 @@ impl Net {
 /// A UDP socket of one site.
 #[derive(Debug)]
 pub(crate) struct SimulatedSocket {
+    number: u64,
     address: Mutex<SocketAddr>,
     net: Net,
     sleep: Mutex<Option<Pin<Box<Sleep>>>>,
@@ -292,8 +307,11 @@ impl SimulatedSocket {
 
 impl Drop for SimulatedSocket {
     fn drop(&mut self) {
-        let address = self.address();
-        self.net.state().inboxes.remove(&address);
+        let (address, mut state) = (self.address(), self.net.state());
+        let inbox = state.inboxes.get(&address);
+        if inbox.is_some_and(|inbox| inbox.owner == self.number) {
+            state.inboxes.remove(&address);
+        }
     }
 }
 
@@ -329,7 +347,8 @@ impl AsyncUdpSocket for SimulatedSocket {
         let address = self.address();
         loop {
             let mut state = self.net.state();
-            let Some(inbox) = state.inboxes.get_mut(&address) else {
+            let inbox = state.inboxes.get_mut(&address);
+            let Some(inbox) = inbox.filter(|inbox| inbox.owner == self.number) else {
                 return Poll::Pending;
             };
             let (now, mut count) = (Instant::now(), 0);

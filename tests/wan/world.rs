@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quicc::host::clock;
 use quicc::host::task::{self, Task};
-use quicc::transport::{Endpoint, Pace, Peer, frame, tuning};
+use quicc::transport::{Endpoint, Opened, Pace, Peer, ResetSecret, TransportError, frame, tuning};
 use quicc_certs::{Authority, Credentials, Identity};
 use quicc_protocol::BlobDigest;
 use quicc_protocol::message::Message;
@@ -36,7 +36,8 @@ pub(crate) struct World {
     pub(crate) net: Net,
     pub(crate) client: Endpoint,
     pub(crate) socket: Arc<SimulatedSocket>,
-    builder: Endpoint,
+    builder: Arc<Endpoint>,
+    own: Credentials,
     address: SocketAddr,
     authority: Authority,
 }
@@ -56,6 +57,13 @@ fn issue(authority: &Authority, who: &str) -> Credentials {
         .unwrap()
 }
 
+fn builder_at(net: &Net, address: SocketAddr, authority: &Authority, own: &Credentials) -> Endpoint {
+    let ca = authority.certificate();
+    let inward = quicc_certs::server_config(ca, own, &[ALPN]).unwrap();
+    let outward = quicc_certs::client_config(ca, own, &[ALPN]).unwrap();
+    Endpoint::over(net.socket(address), Some(inward), outward, ResetSecret::of(own)).unwrap()
+}
+
 fn hello() -> Hello {
     Hello::ours(3, "a test")
 }
@@ -66,18 +74,28 @@ impl World {
         let ca = authority.certificate();
         let (client, builder) = (issue(&authority, CLIENT), issue(&authority, BUILDER));
         let outward = |own: &Credentials| quicc_certs::client_config(ca, own, &[ALPN]).unwrap();
-        let inward = quicc_certs::server_config(ca, &builder, &[ALPN]).unwrap();
         let address = Site::Farm.address(1, 4433);
         let socket = net.socket(Site::Client.address(1, 5000));
         let near: Arc<SimulatedSocket> = Arc::clone(&socket);
         Self {
-            client: Endpoint::over(near, None, outward(&client)).unwrap(),
-            builder: Endpoint::over(net.socket(address), Some(inward), outward(&builder)).unwrap(),
+            client: Endpoint::over(near, None, outward(&client), ResetSecret::of(&client)).unwrap(),
+            builder: Arc::new(builder_at(&net, address, &authority, &builder)),
+            own: builder,
             socket,
             net,
             address,
             authority,
         }
+    }
+
+    /// The builder's process ends without a word, and another takes its place.
+    pub(crate) fn restart_builder(&mut self) {
+        self.builder = Arc::new(builder_at(&self.net, self.address, &self.authority, &self.own));
+    }
+
+    /// The client goes on from another address.
+    pub(crate) fn move_client(&self) {
+        self.socket.move_to(Site::Client.address(3, 5000));
     }
 
     /// Two more machines at the ends of the link, with quinn's own Cubic, and an upload between them.
@@ -128,6 +146,36 @@ impl World {
             _serving: task::spawn("serving", serve(far.connection.clone())),
             _peers: [near, far],
         }
+    }
+}
+
+/// A connection of which the near end may not have been answered yet.
+pub(crate) struct Begun {
+    pub(crate) opened: Opened,
+    far: Task<Option<(Peer, Task<()>)>>,
+}
+
+impl World {
+    /// A new connection for whatever may be repeated, as agents open them to builders.
+    pub(crate) async fn open(&self) -> Begun {
+        let (expected, ours) = (BUILDER.parse().unwrap(), hello());
+        let opening = self.client.open(self.address, &expected, &ours, Pace::Prompt);
+        let builder = Arc::clone(&self.builder);
+        let far = task::spawn("accepting", async move {
+            let arriving = builder.accept().await?;
+            let peer = arriving.finish_early(&hello()).await.ok()?;
+            let serving = task::spawn("serving", serve(peer.connection.clone()));
+            Some((peer, serving))
+        });
+        let opened = opening.await.unwrap();
+        Begun { opened, far }
+    }
+}
+
+impl Begun {
+    /// What becomes of the meeting: the near end, and the task of the far one.
+    pub(crate) async fn meet(self) -> Result<(Peer, impl Sized), TransportError> {
+        Ok((self.opened.meet().await?, self.far))
     }
 }
 
@@ -192,7 +240,9 @@ async fn serve(connection: Connection) {
     while let Ok((mut send, mut receive)) = connection.accept_bi().await {
         task::spawn("job", async move {
             use tokio::io::AsyncReadExt as _;
-            let down = receive.read_u32().await.unwrap();
+            let Ok(down) = receive.read_u32().await else {
+                return;
+            };
             receive_body(&mut receive).await;
             send.set_priority(tuning::RUN_PRIORITY).unwrap();
             send_body(&mut send, down as usize).await;

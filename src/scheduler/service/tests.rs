@@ -11,7 +11,7 @@ use quicc_protocol::version::ALPN;
 use std::net::{Ipv4Addr, SocketAddr};
 use tokio::sync::oneshot;
 
-use crate::transport::{Pace, Peer, TransportError, frame};
+use crate::transport::{Pace, Peer, ResetSecret, TransportError, frame};
 
 const ANY_PORT: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 /// Generous: a bound on a hang, not a measurement.
@@ -42,6 +42,7 @@ impl Farm {
             ANY_PORT.into(),
             Some(server_config(ca, scheduler, &[ALPN]).unwrap()),
             client_config(ca, scheduler, &[ALPN]).unwrap(),
+            ResetSecret::of(scheduler),
         );
         let endpoint = endpoint.unwrap();
         let address = endpoint.local_address().unwrap();
@@ -70,7 +71,7 @@ impl Farm {
 
     async fn try_connect(&self, credentials: &Credentials) -> Result<Caller, TransportError> {
         let client = client_config(&self.certificates.ca, credentials, &[ALPN]).unwrap();
-        let endpoint = Endpoint::bind(ANY_PORT.into(), None, client).unwrap();
+        let endpoint = Endpoint::bind(ANY_PORT.into(), None, client, ResetSecret::of(credentials)).unwrap();
         let scheduler = Identity {
             cluster: cluster(),
             role: Role::Scheduler,

@@ -32,6 +32,7 @@ impl Farm {
             (Ipv4Addr::LOCALHOST, 0).into(),
             Some(quicc_certs::server_config(ca, &own, &[ALPN]).unwrap()),
             quicc_certs::client_config(ca, &own, &[ALPN]).unwrap(),
+            ResetSecret::of(&own),
         )
         .unwrap();
         let address = server.local_address().unwrap();
@@ -42,18 +43,14 @@ impl Farm {
         }
     }
 
-    fn client_config(&self, lifetime: Duration) -> rustls::ClientConfig {
-        let credentials = issue(&self.authority, CLIENT, lifetime);
-        quicc_certs::client_config(self.authority.certificate(), &credentials, &[ALPN]).unwrap()
+    fn client_config(&self, credentials: &Credentials) -> rustls::ClientConfig {
+        quicc_certs::client_config(self.authority.certificate(), credentials, &[ALPN]).unwrap()
     }
 
     fn client(&self, lifetime: Duration) -> Endpoint {
-        Endpoint::bind(
-            (Ipv4Addr::LOCALHOST, 0).into(),
-            None,
-            self.client_config(lifetime),
-        )
-        .unwrap()
+        let credentials = issue(&self.authority, CLIENT, lifetime);
+        let (any, secret) = ((Ipv4Addr::LOCALHOST, 0), ResetSecret::of(&credentials));
+        Endpoint::bind(any.into(), None, self.client_config(&credentials), secret).unwrap()
     }
 
     /// What each end says of a new connection of `client`.
@@ -94,7 +91,7 @@ async fn a_connection_ends_with_its_peers_certificate_and_none_is_resumed_after(
 async fn renewed_credentials_are_shown_on_the_next_connection_to_a_scheduler() {
     let farm = Farm::new();
     let asked = AtomicUsize::new(0);
-    let renewed = farm.client_config(LONG);
+    let renewed = farm.client_config(&issue(&farm.authority, CLIENT, LONG));
     let client = farm.client(LONG).with_renewal(move || {
         let is_first = asked.fetch_add(1, Ordering::Relaxed) == 0;
         (!is_first).then(|| Renewed {

@@ -16,7 +16,7 @@ use quicc::agent::link::Traffic;
 use quicc::agent::unit::{Decision, Units};
 use quicc::host::clock;
 use quicc::inputs::tree::Tree;
-use quicc::transport::{Endpoint, Peer, frame};
+use quicc::transport::{Endpoint, Peer, ResetSecret, frame};
 use quicc_certs::{Credentials, EphemeralFarm, ephemeral_farm};
 use quicc_protocol::identifiers::ViewId;
 use quicc_protocol::message::Message;
@@ -116,7 +116,13 @@ pub(super) fn certificates() -> EphemeralFarm {
 pub(super) fn endpoint(farm: &EphemeralFarm, own: &Credentials) -> Endpoint {
     let server = quicc_certs::server_config(&farm.ca, own, &[ALPN]).unwrap();
     let client = quicc_certs::client_config(&farm.ca, own, &[ALPN]).unwrap();
-    Endpoint::bind((Ipv4Addr::LOCALHOST, 0).into(), Some(server), client).unwrap()
+    Endpoint::bind(
+        (Ipv4Addr::LOCALHOST, 0).into(),
+        Some(server),
+        client,
+        ResetSecret::of(own),
+    )
+    .unwrap()
 }
 
 /// An agent's core, its fake farm, and one source to compile. Everything ends when it is dropped.
