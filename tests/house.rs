@@ -30,7 +30,7 @@ const LAYERS: [(&str, u8); 13] = [
 ];
 
 /// Files that decide: no waiting, no files, no sockets, no clock.
-const PURE: [&str; 13] = [
+const PURE: [&str; 14] = [
     "compile/",
     "agent/failure.rs",
     "agent/history.rs",
@@ -41,6 +41,7 @@ const PURE: [&str; 13] = [
     "builder/slots.rs",
     "store/evict.rs",
     "inputs/scan",
+    "inputs/closure/expansion.rs",
     "inputs/search_list.rs",
     "inputs/tree/known.rs",
     "sandbox/plan.rs",

@@ -398,10 +398,16 @@ impl Compilers {
         self.searches.get(key, || {
             let mut arguments = plan.search_arguments.clone();
             let language = search_language(plan.language);
-            arguments.extend(["-v", "-E", "-x", language, "/dev/null"].map(|text| text.as_bytes().to_vec()));
+            let asked = ["-v", "-E", "-dM", "-x", language, "/dev/null"];
+            arguments.extend(asked.map(|text| text.as_bytes().to_vec()));
             let answer = question(compiler, arguments, cwd, env, true)
                 .and_then(|question| ask(&question).map_err(|error| crate::host::text::chain(&error)))?;
-            search_list::parse(&answer.stderr).map_err(|error| crate::host::text::chain(&error))
+            let list =
+                search_list::parse(&answer.stderr).map_err(|error| crate::host::text::chain(&error))?;
+            Ok(SearchList {
+                predefined: search_list::predefined(&answer.stdout).filter(|_| answer.success),
+                ..list
+            })
         })
     }
 

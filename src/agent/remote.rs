@@ -203,6 +203,7 @@ pub fn prepare(
         cwd: &request.cwd,
         source: &plan.source,
         search: &search,
+        definitions: (!plan.loads_precompiled).then_some(&plan.definitions),
         forced_includes: &plan.forced_includes,
         include_directories: &plan.include_directories,
         dependencies: &[],

@@ -1,7 +1,9 @@
 //! From references to files: which directories each kind of reference is searched in, and how far.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
+use super::expansion::Expansion;
 use super::walk::{DirectoryId, FileId, Found, Lookups, PRECOMPILED, ROOT, Walker};
 use super::{Closure, DiscoverError, Request};
 use crate::inputs::scan::{Form, Reference, ReferenceKind, References, TimeMacros};
@@ -30,10 +32,13 @@ pub fn discover(tree: &Tree, request: &Request<'_>) -> Result<Closure, DiscoverE
         done: HashSet::new(),
         visited: HashSet::new(),
         pending: Vec::new(),
+        scanned: Vec::new(),
+        expansion: Expansion::new(request.search.predefined.as_deref(), request.definitions),
         summary: Summary::default(),
     };
     let source = discovery.start(request)?;
     discovery.visit_all()?;
+    discovery.unite_expansion();
     discovery.list_for_computed()?;
     discovery.finish(source)
 }
@@ -97,6 +102,9 @@ struct Discovery<'t> {
     /// visited under several.
     visited: HashSet<(DirectoryId, FileId)>,
     pending: Vec<(DirectoryId, FileId)>,
+    /// The files visited.
+    scanned: Vec<(FileId, Arc<References>)>,
+    expansion: Expansion,
     summary: Summary,
 }
 
@@ -177,6 +185,21 @@ impl Discovery<'_> {
         Ok(source)
     }
 
+    /// Macros that only a preprocessor knows.
+    fn unite_expansion(&mut self) {
+        if self.expansion.is_empty() && !self.expansion.is_computed() {
+            return;
+        }
+        // These bring macros of their own.
+        if self.walker.meets_precompiled() || self.summary.pch_pragma || self.summary.modules {
+            self.expansion.fail();
+        }
+        if self.expansion.is_computed() {
+            self.summary.computed = true;
+            self.summary.computed_probe |= self.expansion.has_probe();
+        }
+    }
+
     /// Lists every directory a name only a preprocessor knows may be looked up in.
     fn list_for_computed(&mut self) -> Result<(), DiscoverError> {
         if self.summary.computed {
@@ -196,8 +219,13 @@ impl Discovery<'_> {
                 for reference in &references.includes {
                     self.follow(directory, reference)?;
                 }
+                for operand in &references.operands {
+                    self.expansion.meet(directory, operand);
+                }
+                self.scanned.push((file, references));
             }
             self.ask_aliases(&mut asked)?;
+            self.expand()?;
             if self.pending.is_empty() {
                 return Ok(());
             }
@@ -226,10 +254,32 @@ impl Discovery<'_> {
         Ok(())
     }
 
+    /// Follows the names that macros stand for by what the files visited make of them.
+    fn expand(&mut self) -> Result<(), DiscoverError> {
+        if self.expansion.is_empty() || self.expansion.is_computed() {
+            return Ok(());
+        }
+        let files = self.scanned.len();
+        while let Some((index, name, searched)) = self.expansion.to_search(files) {
+            let mut found = Vec::new();
+            for (file, references) in &self.scanned[searched..] {
+                if references.defined.may_hold(name) {
+                    found.extend_from_slice(&self.walker.definitions(*file, name)?);
+                }
+            }
+            self.expansion.learn(index, files, &found);
+        }
+        for (directory, reference) in self.expansion.lookups() {
+            self.follow(directory, &reference)?;
+        }
+        Ok(())
+    }
+
     fn finish(self, source: FileId) -> Result<Closure, DiscoverError> {
         let (path, size) = self.walker.file(source);
         let path = path.to_vec();
         Ok(Closure {
+            expanded: self.expansion.names(),
             computed: self.summary.computed,
             computed_probe: self.summary.computed_probe,
             aliased_probe: !self.summary.probe_aliases.is_empty(),

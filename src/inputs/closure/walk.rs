@@ -7,11 +7,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{CLOSURE_BYTES, CLOSURE_FILES, Closure, DiscoverError, Object, SYMLINKS_FOLLOWED};
-use crate::inputs::scan::{Mentions, References};
+use crate::inputs::scan::{Definition, Mentions, References};
 use crate::inputs::tree::{Content, Listed, StatTuple, Tree, as_path, join};
 
 /// A directory met in this discovery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct DirectoryId(usize);
 
 /// A regular file met in this discovery.
@@ -128,6 +128,11 @@ impl<'t> Walker<'t> {
         }
     }
 
+    /// Whether any such form was met.
+    pub(super) fn meets_precompiled(&self) -> bool {
+        self.precompiled || self.odd_precompiled
+    }
+
     /// What the bytes of `file` refer to.
     pub(super) fn scan(&mut self, file: FileId) -> Result<Arc<References>, DiscoverError> {
         let entry = &mut self.files[file.0];
@@ -142,6 +147,14 @@ impl<'t> Walker<'t> {
         let nothing = Arc::new(Mentions::default());
         entry.content.as_ref().map_or(Ok(nothing), |content| {
             Ok(self.tree.mentions(&entry.path, &content.digest, alias)?)
+        })
+    }
+
+    /// What `file`, which was scanned, makes of the macro `name`.
+    pub(super) fn definitions(&self, file: FileId, name: &[u8]) -> Result<Arc<[Definition]>, DiscoverError> {
+        let entry = &self.files[file.0];
+        entry.content.as_ref().map_or(Ok(Arc::default()), |content| {
+            Ok(self.tree.definitions(&entry.path, &content.digest, name)?)
         })
     }
 
