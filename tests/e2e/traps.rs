@@ -331,6 +331,7 @@ fn macros_with_several_values_are_followed_to_all_of_them() {
     );
     world.write("sub/by.c", "#include NAME\n");
     world.write("sub/one.h", "int in_sub;\n#include_next NEXT\n");
+    world.write("null.c", "//#define H \"/dev/zero\"\n#define H \"/dev/null\"\n#include H\n#if __has_include(</dev/null>)\nint yes;\n#endif\n");
     world.write("system.c", "#define H <linux.h>\n#include H\n");
     let lines = "both -Ii -c pick.c; both -Ii -DTWO -c pick.c; both -Ii '-DALIAS=<three.h>' -c pick.c\n\
         both -Ii -DALIAS=OTHER '-DOTHER=\"i/three.h\"' -c pick.c; both -Ii -c again.c; both -Ii -c user.c\n\
@@ -341,9 +342,13 @@ fn macros_with_several_values_are_followed_to_all_of_them() {
     check(&world, lines, 0);
     assert_eq!(world.status()["dependencies"], 0);
     assert!(world.local("rm -f *.o *.d").status.success());
-    // Without `-std` the name of the system is a macro: <1.h>.
-    check(&world, "both -Ii -c system.c\n", 0);
-    assert_eq!(world.status()["dependencies"], 2);
+    // Without `-std` the name of the system is a macro: <1.h>. A device that is not meant is no obstacle.
+    check(
+        &world,
+        "both -Ii -c system.c; both -include /dev/null -g -c null.c\n",
+        0,
+    );
+    assert_eq!(world.status()["dependencies"], 4);
 }
 
 #[test]

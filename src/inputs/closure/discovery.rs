@@ -13,6 +13,9 @@ use crate::inputs::tree::{Tree, as_path};
 /// predefined macros").
 const IMPLICIT_INCLUDE: &[u8] = b"stdc-predef.h";
 
+/// Empty to whoever reads it, on every machine: no input.
+pub(super) const NULL_DEVICE: &[u8] = b"/dev/null";
+
 /// Finds everything the compile of `request` may read.
 pub fn discover(tree: &Tree, request: &Request<'_>) -> Result<Closure, DiscoverError> {
     tree.refresh();
@@ -161,6 +164,9 @@ impl Discovery<'_> {
             self.include(self.cwd, name, Form::Quote, Extent::First)?;
         }
         for name in request.dependencies {
+            if self.is_null_device(name)? {
+                continue;
+            }
             // clang names a precompiled header among what it was made of.
             if request.further_files.contains(name) || PRECOMPILED.iter().any(|suffix| name.ends_with(suffix))
             {
@@ -270,7 +276,11 @@ impl Discovery<'_> {
             self.expansion.learn(index, files, &found);
         }
         for (directory, reference) in self.expansion.lookups() {
-            self.follow(directory, &reference)?;
+            match self.follow(directory, &reference) {
+                // Whether it is really meant only a preprocessor knows.
+                Err(DiscoverError::NotRegular { .. }) => self.expansion.fail(),
+                followed => followed?,
+            }
         }
         Ok(())
     }
@@ -363,7 +373,7 @@ impl Discovery<'_> {
 
     /// Absolute names list no directory, so precompiled forms are asked for by name.
     fn include_absolute(&mut self, name: &[u8]) -> Result<(), DiscoverError> {
-        if !self.begin(Scope::Absolute, name, Extent::First) {
+        if !self.begin(Scope::Absolute, name, Extent::First) || self.is_null_device(name)? {
             return Ok(());
         }
         self.look_up(ROOT, name, Reading::Scanned)?;
@@ -373,6 +383,18 @@ impl Discovery<'_> {
             self.walker.note_precompiled(header, precompiled);
         }
         Ok(())
+    }
+
+    fn is_null_device(&self, name: &[u8]) -> Result<bool, DiscoverError> {
+        if name != NULL_DEVICE || !self.walker.is_device(name)? {
+            return Ok(false);
+        }
+        for suffix in PRECOMPILED {
+            if self.walker.exists(&[name, suffix].concat())? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn search(&mut self, name: &[u8], form: Form, extent: Extent) -> Result<(), DiscoverError> {

@@ -10,9 +10,13 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::discovery::NULL_DEVICE;
 use super::walk::DirectoryId;
 use crate::inputs::scan::{Definition, Form, Operand, Reference, ReferenceKind, definitions};
 
+/// Where a machine's files are of its own making: whether one is meant is left to a preprocessor, and nothing there is
+/// looked up for being possible.
+const MACHINE_MADE: [&[u8]; 3] = [b"/dev/", b"/proc/", b"/sys/"];
 /// Names followed in one closure.
 const NAMES: usize = 512;
 /// Lookups made of them.
@@ -125,6 +129,11 @@ impl Expansion {
                 if self.asked.len() >= LOOKUPS {
                     self.has_failed = true;
                     return lookups;
+                }
+                let is_below = |directory: &&[u8]| spelling.starts_with(directory);
+                if *spelling != *NULL_DEVICE && MACHINE_MADE.iter().any(is_below) {
+                    self.has_failed = true;
+                    continue;
                 }
                 if self.asked.insert((place.clone(), (form, spelling.clone()))) {
                     let reference = Reference {

@@ -141,6 +141,29 @@ fn what_is_not_understood_is_computed() {
     check_computed(&format!("{chain}#include H0\n"), &[]);
 }
 
+/// mbed TLS shows in a comment how to define a name so.
+#[test]
+fn the_null_device_is_no_input() {
+    check(
+        "//#define H \"/dev/null\"\n#define H \"x.h\"\n#include H\n",
+        &["x.h"],
+    );
+    check("#include \"/dev/null\"\n#include </dev/null>\n", &[]);
+}
+
+#[test]
+fn a_device_that_may_be_meant_is_left_to_a_preprocessor() {
+    let text = |device: &str| format!("//#define H \"{device}\"\n#define H \"x.h\"\n#include H\n");
+    check_computed(&text("/dev/zero"), &[]);
+    let fixture = Fixture::new(&[]);
+    fixture.write("a.c", &text("fifo"));
+    fixture.write("x.h", "");
+    nix::unistd::mkfifo(&fixture.os_path("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let closure = fixture.discover();
+    assert!(closure.computed);
+    assert_eq!(closure.names(&fixture), ["a.c", "x.h"]);
+}
+
 #[test]
 fn macros_from_elsewhere_leave_all_to_a_preprocessor() {
     let fixture = Fixture::new(&["i"]);

@@ -133,6 +133,17 @@ impl<'t> Walker<'t> {
         self.precompiled || self.odd_precompiled
     }
 
+    /// Whether there is anything at `path`.
+    pub(super) fn exists(&self, path: &[u8]) -> Result<bool, DiscoverError> {
+        Ok(self.tree.stat(path)?.is_some())
+    }
+
+    /// Whether `path` is a device, FIFO or socket.
+    pub(super) fn is_device(&self, path: &[u8]) -> Result<bool, DiscoverError> {
+        let is_other = |stat: StatTuple| !(stat.is_file() || stat.is_directory() || stat.is_symlink());
+        Ok(self.tree.stat(path)?.is_some_and(is_other))
+    }
+
     /// What the bytes of `file` refer to.
     pub(super) fn scan(&mut self, file: FileId) -> Result<Arc<References>, DiscoverError> {
         let entry = &mut self.files[file.0];
