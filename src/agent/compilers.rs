@@ -223,7 +223,7 @@ pub struct KnownToolchain {
     pub files: Vec<Vec<u8>>,
     /// The same files behind all links, in the same order.
     pub real_files: Vec<Vec<u8>>,
-    /// Its directories.
+    /// Its directories, those that do not exist yet among them.
     pub directories: Vec<Vec<u8>>,
     /// The same when they were searched: a tool or a specs file that appears in one would be used.
     stamps: Vec<Fingerprint>,
@@ -236,7 +236,7 @@ const NATIVE_VALUE: &[u8] = b"=native";
 impl KnownToolchain {
     /// Whether nothing came or went in its directories since it was discovered.
     fn directories_hold(&self) -> bool {
-        let now = self.toolchain.directories.iter().map(|path| fingerprint(path));
+        let now = searched(&self.toolchain).map(|path| fingerprint(path));
         now.eq(self.stamps.iter().copied())
     }
 
@@ -254,6 +254,11 @@ impl KnownToolchain {
     }
 }
 
+/// Every directory in which a tool that appears would be used.
+fn searched(toolchain: &Toolchain) -> impl Iterator<Item = &PathBuf> {
+    toolchain.directories.iter().chain(&toolchain.missing_directories)
+}
+
 impl From<Toolchain> for KnownToolchain {
     fn from(toolchain: Toolchain) -> Self {
         let bytes = |path: &PathBuf| path.as_os_str().as_bytes().to_vec();
@@ -264,12 +269,8 @@ impl From<Toolchain> for KnownToolchain {
         Self {
             files: toolchain.paths.iter().map(bytes).collect(),
             real_files: toolchain.paths.iter().map(real).collect(),
-            directories: toolchain.directories.iter().map(bytes).collect(),
-            stamps: toolchain
-                .directories
-                .iter()
-                .map(|path| fingerprint(path))
-                .collect(),
+            directories: searched(&toolchain).map(bytes).collect(),
+            stamps: searched(&toolchain).map(|path| fingerprint(path)).collect(),
             toolchain,
         }
     }
@@ -560,6 +561,7 @@ mod tests {
             version: String::new(),
             paths,
             directories,
+            missing_directories: Vec::new(),
             catalogues: Vec::new(),
             machine: String::new(),
         })
@@ -574,6 +576,16 @@ mod tests {
         let known = toolchain(vec![program], vec![tools.clone()]);
         assert!(known.directories_hold());
         std::fs::write(tools.join("as"), "").unwrap();
+        assert!(!known.directories_hold());
+        let (program, later) = (scratch.path().join("gcc"), scratch.path().join("later/bin"));
+        let known = KnownToolchain::from(Toolchain {
+            missing_directories: vec![later.clone()],
+            ..toolchain(vec![program], Vec::new()).toolchain
+        });
+        let spelled = later.as_os_str().as_bytes().to_vec();
+        assert!(known.directories.contains(&spelled), "every closure looks for it");
+        assert!(known.directories_hold());
+        std::fs::create_dir_all(later).unwrap();
         assert!(!known.directories_hold());
     }
 
