@@ -136,6 +136,7 @@ struct ToolchainKey {
 struct SearchKey {
     compiler: PathBuf,
     stamp: Fingerprint,
+    configurations: Vec<Fingerprint>,
     arguments: Vec<Vec<u8>>,
     language: &'static str,
     cwd: Vec<u8>,
@@ -225,12 +226,16 @@ pub struct KnownToolchain {
     pub real_files: Vec<Vec<u8>>,
     /// Its directories, those that do not exist yet among them.
     pub directories: Vec<Vec<u8>>,
-    /// The same when they were searched: a tool or a specs file that appears in one would be used.
+    /// Those of its files that stand in front of every command line: they may name directories and define macros.
+    configurations: Vec<PathBuf>,
+    /// Its directories when they were searched: a tool or a specs file that appears in one would be used.
     stamps: Vec<Fingerprint>,
 }
 
 /// The end of the name of clang's configuration files, whose content stands in front of every command line.
 const CONFIGURATION_SUFFIX: &[u8] = b".cfg";
+/// The end of the name of gcc's.
+const SPECS_SUFFIX: &[u8] = b"specs";
 const NATIVE_VALUE: &[u8] = b"=native";
 
 impl KnownToolchain {
@@ -254,6 +259,11 @@ impl KnownToolchain {
     }
 }
 
+fn configures(path: &Path) -> bool {
+    let path = path.as_os_str().as_bytes();
+    path.ends_with(CONFIGURATION_SUFFIX) || path.ends_with(SPECS_SUFFIX)
+}
+
 /// Every directory in which a tool that appears would be used.
 fn searched(toolchain: &Toolchain) -> impl Iterator<Item = &PathBuf> {
     toolchain.directories.iter().chain(&toolchain.missing_directories)
@@ -270,6 +280,12 @@ impl From<Toolchain> for KnownToolchain {
             files: toolchain.paths.iter().map(bytes).collect(),
             real_files: toolchain.paths.iter().map(real).collect(),
             directories: searched(&toolchain).map(bytes).collect(),
+            configurations: toolchain
+                .paths
+                .iter()
+                .filter(|path| configures(path))
+                .cloned()
+                .collect(),
             stamps: searched(&toolchain).map(|path| fingerprint(path)).collect(),
             toolchain,
         }
@@ -348,15 +364,15 @@ impl Compilers {
         self.toolchains.get(key, discover)
     }
 
-    /// Where the compiler searches under the arguments of `plan`.
+    /// Where the compiler of `toolchain` searches under the arguments of `plan`.
     pub fn search_list(
         &self,
-        compiler: &Path,
+        toolchain: &KnownToolchain,
         plan: &Plan,
         cwd: &[u8],
         env: &Environment,
     ) -> Result<Arc<SearchList>, String> {
-        let found = self.ask_search_list(compiler, plan, cwd, env, Vec::new())?;
+        let found = self.ask_search_list(toolchain, plan, cwd, env, Vec::new())?;
         // A directory that was left out because it did not exist is searched once it does.
         let at = Path::new(OsStr::from_bytes(cwd));
         let exists = |path: &&Vec<u8>| at.join(OsStr::from_bytes(path)).exists();
@@ -364,18 +380,19 @@ impl Compilers {
         if appeared.is_empty() {
             Ok(found)
         } else {
-            self.ask_search_list(compiler, plan, cwd, env, appeared)
+            self.ask_search_list(toolchain, plan, cwd, env, appeared)
         }
     }
 
     fn ask_search_list(
         &self,
-        compiler: &Path,
+        toolchain: &KnownToolchain,
         plan: &Plan,
         cwd: &[u8],
         env: &Environment,
         appeared: Vec<Vec<u8>>,
     ) -> Result<Arc<SearchList>, String> {
+        let compiler = &toolchain.toolchain.compiler;
         let mut variables = pick(env, &TOOL_VARIABLES);
         variables.extend(pick(env, &SEARCH_VARIABLES));
         let at = Path::new(OsStr::from_bytes(cwd));
@@ -386,6 +403,11 @@ impl Compilers {
         let key = SearchKey {
             compiler: compiler.to_owned(),
             stamp: fingerprint(compiler),
+            configurations: toolchain
+                .configurations
+                .iter()
+                .map(|path| fingerprint(path))
+                .collect(),
             arguments: plan.search_arguments.clone(),
             language: plan.language.name(),
             cwd: cwd.to_owned(),
@@ -599,6 +621,54 @@ mod tests {
         assert!(!known.is_configured_native());
         std::fs::write(&configuration, "-O1\n-march=native\n").unwrap();
         assert!(known.is_configured_native());
+    }
+
+    /// No file but a source is ever asked for.
+    struct Nothing;
+
+    impl compile::Surroundings for Nothing {
+        fn read_response_file(&mut self, _: &[u8]) -> Option<Vec<u8>> {
+            None
+        }
+
+        fn exists(&mut self, _: &[u8]) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn an_edited_specs_file_makes_another_search_list() {
+        let scratch = tempfile::tempdir().unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        shell(
+            scratch.path(),
+            "echo /one >specs; echo '#define linux 1' >macros\n\
+             printf '%s\\n' '#!/bin/sh' 'echo \"#include \\\"...\\\" search starts here:\" >&2' \
+             'echo \"#include <...> search starts here:\" >&2' 'sed s/^/\\ / specs >&2' \
+             'echo \"End of search list.\" >&2' 'cat macros' >driver; chmod +x driver",
+        );
+        let known = toolchain(vec![at("driver"), at("specs")], Vec::new());
+        let compilers = Compilers::new(scratch.path().to_owned());
+        let cwd = scratch.path().as_os_str().as_bytes();
+        let env = [(b"PATH".to_vec(), b"/usr/bin:/bin".to_vec())];
+        let invocation = compile::Invocation {
+            argv: ["gcc", "-c", "a.c"].map(|word| word.as_bytes().to_vec()).to_vec(),
+            cwd: cwd.to_vec(),
+            env: env.to_vec(),
+        };
+        let compile::Verdict::Distribute(plan) = compile::judge(&invocation, Dialect::Gcc, &mut Nothing)
+        else {
+            panic!("an ordinary compile")
+        };
+        let check = |expected: &str| {
+            let list = compilers.search_list(&known, &plan, cwd, &env).unwrap();
+            assert_eq!(list.angle, [expected.as_bytes()]);
+            assert_eq!(list.predefined.as_deref(), Some(&b"#define linux 1\n"[..]));
+        };
+        check("/one");
+        // In place, so that no directory's times change.
+        shell(scratch.path(), "echo /two >specs");
+        check("/two");
     }
 
     #[test]

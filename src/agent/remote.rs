@@ -189,7 +189,7 @@ pub fn prepare(
     let compiler = compiler_of(request);
     let outputs = outputs::locate(&request.cwd, &plan.outputs).map_err(|odd| odd.code())?;
     let search = compilers
-        .search_list(compiler, plan, &request.cwd, &request.env)
+        .search_list(toolchain, plan, &request.cwd, &request.env)
         .map_err(|problem| said("search-list", &problem))?;
     if search.frameworks {
         return Err("frameworks".into());
