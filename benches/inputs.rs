@@ -61,6 +61,7 @@ impl Unit {
             cwd: self.directory.path().as_os_str().as_bytes(),
             source: b"a.cc",
             search: &self.search,
+            definitions: Some(&[]),
             forced_includes: &[],
             include_directories: &[],
             dependencies: &[],

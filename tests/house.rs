@@ -42,6 +42,7 @@ const PURE: [&str; 14] = [
     "builder/slots.rs",
     "store/evict.rs",
     "inputs/scan",
+    "inputs/closure/expansion.rs",
     "inputs/search_list.rs",
     "inputs/tree/known.rs",
     "sandbox/plan.rs",

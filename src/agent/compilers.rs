@@ -136,6 +136,7 @@ struct ToolchainKey {
 struct SearchKey {
     compiler: PathBuf,
     stamp: Fingerprint,
+    configurations: Vec<Fingerprint>,
     arguments: Vec<Vec<u8>>,
     language: &'static str,
     cwd: Vec<u8>,
@@ -223,20 +224,24 @@ pub struct KnownToolchain {
     pub files: Vec<Vec<u8>>,
     /// The same files behind all links, in the same order.
     pub real_files: Vec<Vec<u8>>,
-    /// Its directories.
+    /// Its directories, those that do not exist yet among them.
     pub directories: Vec<Vec<u8>>,
-    /// The same when they were searched: a tool or a specs file that appears in one would be used.
+    /// Those of its files that stand in front of every command line: they may name directories and define macros.
+    configurations: Vec<PathBuf>,
+    /// Its directories when they were searched: a tool or a specs file that appears in one would be used.
     stamps: Vec<Fingerprint>,
 }
 
 /// The end of the name of clang's configuration files, whose content stands in front of every command line.
 const CONFIGURATION_SUFFIX: &[u8] = b".cfg";
+/// The end of the name of gcc's.
+const SPECS_SUFFIX: &[u8] = b"specs";
 const NATIVE_VALUE: &[u8] = b"=native";
 
 impl KnownToolchain {
     /// Whether nothing came or went in its directories since it was discovered.
     fn directories_hold(&self) -> bool {
-        let now = self.toolchain.directories.iter().map(|path| fingerprint(path));
+        let now = searched(&self.toolchain).map(|path| fingerprint(path));
         now.eq(self.stamps.iter().copied())
     }
 
@@ -254,6 +259,16 @@ impl KnownToolchain {
     }
 }
 
+fn configures(path: &Path) -> bool {
+    let path = path.as_os_str().as_bytes();
+    path.ends_with(CONFIGURATION_SUFFIX) || path.ends_with(SPECS_SUFFIX)
+}
+
+/// Every directory in which a tool that appears would be used.
+fn searched(toolchain: &Toolchain) -> impl Iterator<Item = &PathBuf> {
+    toolchain.directories.iter().chain(&toolchain.missing_directories)
+}
+
 impl From<Toolchain> for KnownToolchain {
     fn from(toolchain: Toolchain) -> Self {
         let bytes = |path: &PathBuf| path.as_os_str().as_bytes().to_vec();
@@ -264,12 +279,14 @@ impl From<Toolchain> for KnownToolchain {
         Self {
             files: toolchain.paths.iter().map(bytes).collect(),
             real_files: toolchain.paths.iter().map(real).collect(),
-            directories: toolchain.directories.iter().map(bytes).collect(),
-            stamps: toolchain
-                .directories
+            directories: searched(&toolchain).map(bytes).collect(),
+            configurations: toolchain
+                .paths
                 .iter()
-                .map(|path| fingerprint(path))
+                .filter(|path| configures(path))
+                .cloned()
                 .collect(),
+            stamps: searched(&toolchain).map(|path| fingerprint(path)).collect(),
             toolchain,
         }
     }
@@ -347,15 +364,15 @@ impl Compilers {
         self.toolchains.get(key, discover)
     }
 
-    /// Where the compiler searches under the arguments of `plan`.
+    /// Where the compiler of `toolchain` searches under the arguments of `plan`.
     pub fn search_list(
         &self,
-        compiler: &Path,
+        toolchain: &KnownToolchain,
         plan: &Plan,
         cwd: &[u8],
         env: &Environment,
     ) -> Result<Arc<SearchList>, String> {
-        let found = self.ask_search_list(compiler, plan, cwd, env, Vec::new())?;
+        let found = self.ask_search_list(toolchain, plan, cwd, env, Vec::new())?;
         // A directory that was left out because it did not exist is searched once it does.
         let at = Path::new(OsStr::from_bytes(cwd));
         let exists = |path: &&Vec<u8>| at.join(OsStr::from_bytes(path)).exists();
@@ -363,18 +380,19 @@ impl Compilers {
         if appeared.is_empty() {
             Ok(found)
         } else {
-            self.ask_search_list(compiler, plan, cwd, env, appeared)
+            self.ask_search_list(toolchain, plan, cwd, env, appeared)
         }
     }
 
     fn ask_search_list(
         &self,
-        compiler: &Path,
+        toolchain: &KnownToolchain,
         plan: &Plan,
         cwd: &[u8],
         env: &Environment,
         appeared: Vec<Vec<u8>>,
     ) -> Result<Arc<SearchList>, String> {
+        let compiler = &toolchain.toolchain.compiler;
         let mut variables = pick(env, &TOOL_VARIABLES);
         variables.extend(pick(env, &SEARCH_VARIABLES));
         let at = Path::new(OsStr::from_bytes(cwd));
@@ -385,6 +403,11 @@ impl Compilers {
         let key = SearchKey {
             compiler: compiler.to_owned(),
             stamp: fingerprint(compiler),
+            configurations: toolchain
+                .configurations
+                .iter()
+                .map(|path| fingerprint(path))
+                .collect(),
             arguments: plan.search_arguments.clone(),
             language: plan.language.name(),
             cwd: cwd.to_owned(),
@@ -398,10 +421,16 @@ impl Compilers {
         self.searches.get(key, || {
             let mut arguments = plan.search_arguments.clone();
             let language = search_language(plan.language);
-            arguments.extend(["-v", "-E", "-x", language, "/dev/null"].map(|text| text.as_bytes().to_vec()));
+            let asked = ["-v", "-E", "-dM", "-x", language, "/dev/null"];
+            arguments.extend(asked.map(|text| text.as_bytes().to_vec()));
             let answer = question(compiler, arguments, cwd, env, true)
                 .and_then(|question| ask(&question).map_err(|error| crate::host::text::chain(&error)))?;
-            search_list::parse(&answer.stderr).map_err(|error| crate::host::text::chain(&error))
+            let list =
+                search_list::parse(&answer.stderr).map_err(|error| crate::host::text::chain(&error))?;
+            Ok(SearchList {
+                predefined: search_list::predefined(&answer.stdout).filter(|_| answer.success),
+                ..list
+            })
         })
     }
 
@@ -554,6 +583,7 @@ mod tests {
             version: String::new(),
             paths,
             directories,
+            missing_directories: Vec::new(),
             catalogues: Vec::new(),
             machine: String::new(),
         })
@@ -569,6 +599,16 @@ mod tests {
         assert!(known.directories_hold());
         std::fs::write(tools.join("as"), "").unwrap();
         assert!(!known.directories_hold());
+        let (program, later) = (scratch.path().join("gcc"), scratch.path().join("later/bin"));
+        let known = KnownToolchain::from(Toolchain {
+            missing_directories: vec![later.clone()],
+            ..toolchain(vec![program], Vec::new()).toolchain
+        });
+        let spelled = later.as_os_str().as_bytes().to_vec();
+        assert!(known.directories.contains(&spelled), "every closure looks for it");
+        assert!(known.directories_hold());
+        std::fs::create_dir_all(later).unwrap();
+        assert!(!known.directories_hold());
     }
 
     #[test]
@@ -581,6 +621,54 @@ mod tests {
         assert!(!known.is_configured_native());
         std::fs::write(&configuration, "-O1\n-march=native\n").unwrap();
         assert!(known.is_configured_native());
+    }
+
+    /// No file but a source is ever asked for.
+    struct Nothing;
+
+    impl compile::Surroundings for Nothing {
+        fn read_response_file(&mut self, _: &[u8]) -> Option<Vec<u8>> {
+            None
+        }
+
+        fn exists(&mut self, _: &[u8]) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn an_edited_specs_file_makes_another_search_list() {
+        let scratch = tempfile::tempdir().unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        shell(
+            scratch.path(),
+            "echo /one >specs; echo '#define linux 1' >macros\n\
+             printf '%s\\n' '#!/bin/sh' 'echo \"#include \\\"...\\\" search starts here:\" >&2' \
+             'echo \"#include <...> search starts here:\" >&2' 'sed s/^/\\ / specs >&2' \
+             'echo \"End of search list.\" >&2' 'cat macros' >driver; chmod +x driver",
+        );
+        let known = toolchain(vec![at("driver"), at("specs")], Vec::new());
+        let compilers = Compilers::new(scratch.path().to_owned());
+        let cwd = scratch.path().as_os_str().as_bytes();
+        let env = [(b"PATH".to_vec(), b"/usr/bin:/bin".to_vec())];
+        let invocation = compile::Invocation {
+            argv: ["gcc", "-c", "a.c"].map(|word| word.as_bytes().to_vec()).to_vec(),
+            cwd: cwd.to_vec(),
+            env: env.to_vec(),
+        };
+        let compile::Verdict::Distribute(plan) = compile::judge(&invocation, Dialect::Gcc, &mut Nothing)
+        else {
+            panic!("an ordinary compile")
+        };
+        let check = |expected: &str| {
+            let list = compilers.search_list(&known, &plan, cwd, &env).unwrap();
+            assert_eq!(list.angle, [expected.as_bytes()]);
+            assert_eq!(list.predefined.as_deref(), Some(&b"#define linux 1\n"[..]));
+        };
+        check("/one");
+        // In place, so that no directory's times change.
+        shell(scratch.path(), "echo /two >specs");
+        check("/two");
     }
 
     #[test]

@@ -385,7 +385,7 @@ fn cut(mut line: String) -> String {
 mod tests {
     use super::*;
     use crate::inputs::closure::Object;
-    use crate::inputs::kept::{Extent, Item};
+    use crate::inputs::kept::{Extent, Item, NameSet};
     use crate::inputs::tree::StatTuple;
     use quicc_protocol::message::run::StandardStreams;
     use quicc_protocol::message::wrapper::VERSION;
@@ -514,6 +514,7 @@ mod tests {
                 .collect(),
             listed: Box::default(),
             absent: Box::default(),
+            expanded: NameSet::default(),
             computed: false,
             aliased_probe: false,
             computed_line: false,

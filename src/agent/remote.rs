@@ -189,7 +189,7 @@ pub fn prepare(
     let compiler = compiler_of(request);
     let outputs = outputs::locate(&request.cwd, &plan.outputs).map_err(|odd| odd.code())?;
     let search = compilers
-        .search_list(compiler, plan, &request.cwd, &request.env)
+        .search_list(toolchain, plan, &request.cwd, &request.env)
         .map_err(|problem| said("search-list", &problem))?;
     if search.frameworks {
         return Err("frameworks".into());
@@ -203,6 +203,7 @@ pub fn prepare(
         cwd: &request.cwd,
         source: &plan.source,
         search: &search,
+        definitions: (!plan.loads_precompiled).then_some(&plan.definitions),
         forced_includes: &plan.forced_includes,
         include_directories: &plan.include_directories,
         dependencies: &[],

@@ -41,6 +41,7 @@ pub(super) struct CommandLine {
     redefined: Vec<&'static [u8]>,
     /// The first flag that names this machine's own processor.
     pub(super) native: Option<Vec<u8>>,
+    pub(super) definitions: Vec<Vec<u8>>,
     pub(super) forced_includes: Vec<Vec<u8>>,
     pub(super) input_files: Vec<Vec<u8>>,
     pub(super) include_directories: Vec<Vec<u8>>,
@@ -151,6 +152,7 @@ impl Reader {
             mentioned: Vec::new(),
             redefined: Vec::new(),
             native: None,
+            definitions: Vec::new(),
             forced_includes: Vec::new(),
             input_files: Vec::new(),
             include_directories: Vec::new(),
@@ -276,6 +278,7 @@ impl Reader {
         let name = definition.split(|&byte| byte == b'=').next();
         let word = TIME_WORDS.into_iter().find(|word| Some(*word) == name);
         self.line.redefined.extend(word);
+        self.line.definitions.push(definition.to_vec());
     }
 
     fn load_precompiled(&mut self, operand: &[u8]) {
@@ -441,6 +444,7 @@ impl Reader {
             Meaning::Dependency(_) => return,
             Meaning::Directory => self.line.include_directories.push(piece.operand.to_vec()),
             Meaning::ForcedInclude => self.force_include(piece.operand),
+            Meaning::Defines => self.line.definitions.push(piece.operand.to_vec()),
             _ => {}
         }
         let selects = matches!(piece.meaning, Meaning::Directory | Meaning::Selects);

@@ -2,7 +2,7 @@
 //! Known ones are read, any other keeps the compile local: a forwarded flag may always name a file.
 
 use super::dialect::Meaning::{
-    Dependency, Directory, ForcedInclude, Forwards, Passes, Precompiled, Processor, Selects, Steers,
+    Defines, Dependency, Directory, ForcedInclude, Forwards, Passes, Precompiled, Processor, Selects, Steers,
 };
 use super::dialect::Shape::{Exact, Joined, JoinedOrSeparate, Separate};
 use super::dialect::{DependencyFlag, Flag, Meaning, Operand, Tool, find, flag};
@@ -12,7 +12,7 @@ use super::{Cause, Reason};
 /// Options", on `-Wp,-MMD,file`), unlike the driver's.
 pub(super) const PREPROCESSOR: &[Flag] = &[
     flag("-C", Exact, Passes),
-    flag("-D", JoinedOrSeparate, Passes),
+    flag("-D", JoinedOrSeparate, Defines),
     flag("-I", JoinedOrSeparate, Directory),
     flag("-MD", Separate, Dependency(DependencyFlag::File)),
     flag("-MMD", Separate, Dependency(DependencyFlag::File)),

@@ -126,6 +126,7 @@ fn plan(
         language,
         source,
         outputs,
+        definitions: line.definitions,
         forced_includes: line.forced_includes,
         input_files: line.input_files,
         loads_precompiled: line.loads_precompiled,

@@ -26,6 +26,8 @@ pub struct Plan {
     pub source: Vec<u8>,
     /// The files the compiler may write, the main one first; paths are distinct.
     pub outputs: Vec<Output>,
+    /// Operands of `-D` and its like, in order, as spelled.
+    pub definitions: Vec<Vec<u8>>,
     /// Operands of `-include` and `-imacros`, in order, as spelled.
     pub forced_includes: Vec<Vec<u8>>,
     /// Further files the compile reads: all response files with the nested ones, then sanitizer lists and

@@ -7,6 +7,9 @@
 #[cfg(test)]
 mod compiler_tests;
 mod discovery;
+mod expansion;
+#[cfg(test)]
+mod expansion_tests;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
@@ -41,6 +44,9 @@ pub struct Request<'a> {
     pub source: &'a [u8],
     /// Where includes are searched.
     pub search: &'a SearchList,
+    /// Operands of `-D`; `None` where macros may also come from elsewhere than the text of files, from a precompiled
+    /// header say.
+    pub definitions: Option<&'a [Vec<u8>]>,
     /// Operands of `-include` and `-imacros`.
     pub forced_includes: &'a [Vec<u8>],
     /// Operands of `-I`, `--embed-dir` and their kin, in the closure even if empty, missing or no
@@ -96,6 +102,9 @@ pub struct Closure {
     pub listed: BTreeMap<Vec<u8>, Listed>,
     /// By directory, the names looked up and not found.
     pub absent: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
+    /// The macros by which names were found that a file includes or asks for: what defines one of them may change what
+    /// is read.
+    pub expanded: BTreeSet<Vec<u8>>,
     /// A file includes a name only a preprocessor knows. The closure is then complete only together with
     /// [`Request::dependencies`], and [`super::validate`] cannot see a new file that would shadow one of
     /// them.

@@ -17,8 +17,8 @@ pub struct Item {
     pub object: Object,
 }
 
-/// Names in one directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Names, in one directory say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NameSet(
     /// Each name and a NUL, which no name holds; ascending.
     Box<[u8]>,
@@ -92,6 +92,8 @@ pub struct Kept {
     pub listed: Box<[(Arc<[u8]>, Listed)]>,
     /// By directory, the names looked up and not found.
     pub absent: Box<[(Arc<[u8]>, NameSet)]>,
+    /// [`Closure::expanded`].
+    pub expanded: NameSet,
     /// [`Closure::computed`].
     pub computed: bool,
     /// [`Closure::aliased_probe`].
@@ -123,6 +125,7 @@ impl Kept {
             items,
             absent,
             listed: listed.collect(),
+            expanded: closure.expanded.into_iter().collect(),
             computed: closure.computed,
             aliased_probe: closure.aliased_probe,
             computed_line: closure.computed_line,

@@ -2,8 +2,8 @@
 //!
 //! The closure is a *superset*: a tree that is part of the client's and holds all the compiler would find
 //! gives the same compile, so a file too many costs bytes and a file too few is a defect. No `#if` is
-//! evaluated and no macro expanded; what cannot be known that way is reported ([`scan::References::computed`]
-//! and its neighbours) and decided by the caller.
+//! evaluated, and a macro that stands for a header's name stands for every one it may be given anywhere; what cannot be
+//! known that way is reported ([`closure::Closure::computed`] and its neighbours) and decided by the caller.
 //!
 //! Never runs a compiler, never talks to a peer, never decides whether a compile is distributed.
 

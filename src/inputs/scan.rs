@@ -7,6 +7,7 @@
 
 mod assembler;
 mod bounds;
+mod definition;
 mod directive;
 mod look_back;
 mod mention;
@@ -67,6 +68,15 @@ pub struct Reference {
     pub kind: ReferenceKind,
 }
 
+/// A macro that stands for the name in an include or a question for one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Operand {
+    /// What it is an operand of.
+    pub kind: ReferenceKind,
+    /// Letters, digits and underscores.
+    pub name: Box<[u8]>,
+}
+
 /// Which macros that read a clock or a file time occur in the text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TimeMacros {
@@ -89,8 +99,12 @@ impl TimeMacros {
 pub struct References {
     /// The literal names, sorted, each once.
     pub includes: Vec<Reference>,
-    /// An operand of an include, embed or their probes is not a literal, or could not be read within the
-    /// scanner's bounds: only a preprocessor knows the name.
+    /// Operands of includes, embeds and their probes that are one macro without parameters, sorted, each once.
+    pub operands: Vec<Operand>,
+    /// The macros defined, by names that may be such operands.
+    pub defined: DefinedNames,
+    /// An operand of an include, embed or their probes is neither a literal nor one of `operands`, or could not be
+    /// read within the scanner's bounds: only a preprocessor knows the name.
     pub computed: bool,
     /// The same of a probe like `__has_include`. gcc's `-M` does not tell which files these ask for.
     pub computed_probe: bool,
@@ -108,6 +122,33 @@ pub struct References {
     pub pch_pragma: bool,
 }
 
+impl References {
+    /// Whether two texts refer to the same, whatever macros they define.
+    pub fn refers_as(&self, other: &Self) -> bool {
+        let Self {
+            includes,
+            operands,
+            defined: _,
+            computed,
+            computed_probe,
+            probe_aliases,
+            macro_incbin,
+            computed_line,
+            time_macros,
+            modules,
+            pch_pragma,
+        } = self;
+        *includes == other.includes
+            && *operands == other.operands
+            && *probe_aliases == other.probe_aliases
+            && *time_macros == other.time_macros
+            && (*computed, *computed_probe, *computed_line)
+                == (other.computed, other.computed_probe, other.computed_line)
+            && (*macro_incbin, *modules, *pch_pragma) == (other.macro_incbin, other.modules, other.pch_pragma)
+    }
+}
+
+pub use definition::{DefinedNames, Definition, definitions};
 pub use mention::{Mentions, mentions};
 
 /// Collects what `content` refers to.
@@ -175,6 +216,9 @@ struct Scanner<'a> {
     text: Text<'a>,
     comment_ends: CommentEnds,
     names: BTreeSet<Reference>,
+    operands: BTreeSet<Operand>,
+    /// Hashes of the macros defined.
+    defined: Vec<u32>,
     /// The `import` of an `#import` just read, which imports no module.
     directive_word: Option<usize>,
     references: References,
@@ -186,6 +230,8 @@ impl<'a> Scanner<'a> {
             text: Text::new(content),
             comment_ends: CommentEnds::default(),
             names: BTreeSet::new(),
+            operands: BTreeSet::new(),
+            defined: Vec::new(),
             directive_word: None,
             references: References::default(),
         }
@@ -237,6 +283,8 @@ impl<'a> Scanner<'a> {
     fn finish(self) -> References {
         References {
             includes: self.names.into_iter().collect(),
+            operands: self.operands.into_iter().collect(),
+            defined: DefinedNames::new(self.defined),
             ..self.references
         }
     }

@@ -1,6 +1,6 @@
 //! The include search list, as the compiler itself prints it.
 //!
-//! Pure: parses the standard error of `LC_ALL=C cc <flags> -v -E -x LANG /dev/null`. Never runs it, and
+//! Pure: parses what `LC_ALL=C cc <flags> -v -E -dM -x LANG /dev/null` prints. Never runs it, and
 //! never re-implements the order of `-I`, `-isystem`, `CPATH` or the removal of duplicates.
 
 /// Where a compiler looks for includes, in its order and its spelling (which lands in dep files,
@@ -14,6 +14,9 @@ pub struct SearchList {
     /// Directories left out because they do not exist: creating one changes the list. Directories left out
     /// as duplicates are not here.
     pub ignored: Vec<Vec<u8>>,
+    /// The macros its compiler predefines, as directives, but for those whose names begin with two underscores. `None`
+    /// where nobody asked.
+    pub predefined: Option<Vec<u8>>,
     /// The list holds framework directories or header maps, which are not searched by name alone.
     pub frameworks: bool,
 }
@@ -33,6 +36,22 @@ const QUOTE: &str = "#include \"...\" search starts here:";
 const ANGLE: &str = "#include <...> search starts here:";
 const END: &str = "End of search list.";
 const NONEXISTENT: &[u8] = b"ignoring nonexistent directory \"";
+
+/// The predefined macros among what `-dM` prints on standard output, in the form of [`SearchList::predefined`].
+pub fn predefined(stdout: &[u8]) -> Option<Vec<u8>> {
+    const DEFINE: &[u8] = b"#define ";
+    let lines = stdout.split_inclusive(|byte| *byte == b'\n');
+    let mut definitions = lines.clone().filter(|line| line.starts_with(DEFINE)).peekable();
+    definitions.peek()?;
+    let is_reserved = |line: &&[u8]| line[DEFINE.len()..].starts_with(b"__");
+    Some(
+        definitions
+            .filter(|line| !is_reserved(line))
+            .flatten()
+            .copied()
+            .collect(),
+    )
+}
 
 /// Parses the compiler's answer.
 pub fn parse(stderr: &[u8]) -> Result<SearchList, SearchListError> {
@@ -82,6 +101,21 @@ mod tests {
 
     fn names(list: &[&str]) -> Vec<Vec<u8>> {
         list.iter().map(|name| name.as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn predefined_macros_are_those_a_file_may_use_as_a_name() {
+        let check = |stdout: &str, expected: Option<&str>| {
+            let found = predefined(stdout.as_bytes());
+            assert_eq!(found, expected.map(|text| text.as_bytes().to_vec()), "{stdout:?}");
+        };
+        check(
+            "#define __linux__ 1\n#define linux 1\n#define _LP64 1\n#define H \"x.h\"\n",
+            Some("#define linux 1\n#define _LP64 1\n#define H \"x.h\"\n"),
+        );
+        check("#define __STDC__ 1\n", Some(""));
+        check("", None);
+        check("usage\n", None);
     }
 
     #[test]

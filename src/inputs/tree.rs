@@ -27,7 +27,7 @@ pub use stat::StatTuple;
 
 use super::closure::Object;
 use super::kept::Item;
-use super::scan::{Mentions, References};
+use super::scan::{Definition, Mentions, References};
 use crate::host::files::{FileError, PathContext};
 pub use watch::Mark;
 use watch::Watch;
@@ -35,7 +35,7 @@ use watch::Watch;
 /// BLAKE3 of a file's bytes.
 pub type ContentDigest = [u8; 32];
 
-/// A text, and a macro it may mention.
+/// A text, and a macro it may mention or define.
 type Mentioning = (ContentDigest, Box<[u8]>);
 
 /// Files whose digest is remembered; beyond it everything is forgotten and learned again.
@@ -113,6 +113,7 @@ pub struct Tree {
     watch: Watch,
     items: RwLock<HashMap<Box<[u8]>, Arc<Item>>>,
     mentions: RwLock<HashMap<Mentioning, Arc<Mentions>>>,
+    definitions: RwLock<HashMap<Mentioning, Arc<[Definition]>>>,
     directories: RwLock<HashSet<Arc<[u8]>>>,
 }
 
@@ -270,6 +271,25 @@ impl Tree {
         let mentions = Arc::new(super::scan::mentions(&bytes, alias));
         insert_bounded(&self.mentions, key, Arc::clone(&mentions), REMEMBERED_FILES);
         Ok(mentions)
+    }
+
+    /// What the file at `path`, whose bytes had `digest`, makes of the macro `name`.
+    pub(super) fn definitions(
+        &self,
+        path: &[u8],
+        digest: &ContentDigest,
+        name: &[u8],
+    ) -> Result<Arc<[Definition]>, TreeError> {
+        let key = (*digest, Box::from(name));
+        if let Some(definitions) = known(&self.definitions, &key) {
+            return Ok(definitions);
+        }
+        let bytes = self.read_verified(path, digest).ok_or_else(|| TreeError::Raced {
+            path: as_path(path).to_owned(),
+        })?;
+        let definitions: Arc<[Definition]> = super::scan::definitions(&bytes, name).into();
+        insert_bounded(&self.definitions, key, Arc::clone(&definitions), REMEMBERED_FILES);
+        Ok(definitions)
     }
 
     /// What a file of `digest` refers to, if one was scanned.

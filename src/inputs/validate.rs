@@ -159,7 +159,7 @@ fn compare(tree: &Tree, path: &[u8], object: &Object) -> Result<Standing, TreeEr
 }
 
 /// The edited files as they are now; `None` if one refers to other names than before, or if what it refers to
-/// says less than its text.
+/// says less than its text: if a macro may decide what is read that one defines or defined.
 fn reread(tree: &Tree, kept: &Kept, edited: &[usize]) -> Option<Vec<(usize, Arc<Item>)>> {
     // A computed name may depend on any byte.
     if (kept.computed || kept.aliased_probe) && !edited.is_empty() {
@@ -182,7 +182,9 @@ fn reread(tree: &Tree, kept: &Kept, edited: &[usize]) -> Option<Vec<(usize, Arc<
                 settled: content.settled,
                 scanned: true,
             };
-            (references == before).then(|| (index, tree.share(item.path.to_vec(), object)))
+            let defines = |name: &[u8]| before.defined.may_hold(name) || references.defined.may_hold(name);
+            let refers_alike = references.refers_as(&before) && !kept.expanded.iter().any(defines);
+            refers_alike.then(|| (index, tree.share(item.path.to_vec(), object)))
         })
         .collect()
 }
@@ -574,6 +576,35 @@ mod tests {
         check("a body", true, &body, false);
         check("an object of ours", true, &object, true);
         check("a neighbour", true, &neighbour, false);
+    }
+
+    #[test]
+    fn an_edit_of_a_definition_takes_discovery_where_it_may_decide() {
+        let check = |source: &str, before: &str, after: &str, expected: bool| {
+            let fixture = Fixture::new(&[]);
+            fixture.write("a.c", &format!("#include \"own.h\"\n{source}"));
+            fixture.write("own.h", before);
+            fixture.write("x.h", "");
+            fixture.settle();
+            let kept = Arc::new(Kept::new(&fixture.tree, fixture.discover()));
+            fixture.write("own.h", after);
+            let holds = matches!(
+                revise(&fixture.tree, &kept, &|_, _| false),
+                Revision::Holds { .. }
+            );
+            assert_eq!(holds, expected, "{source:?}: {before:?} to {after:?}");
+        };
+        let define = "#define H \"x.h\"\n";
+        check("#include H\n", "", define, false);
+        check("#include H\n", define, "", false);
+        check("#include H\n", define, "#define H \"y.h\"\n", false);
+        check("#if __has_include(H)\n#endif\n", "", define, false);
+        check("#include I\n#define I H\n", "", define, false);
+        // A word of the name becomes a macro.
+        check("#include I\n#define I <x.h>\n", "", "#define x y\n", false);
+        check("#include H\n", "", "#define OTHER 1\n", true);
+        check("#include H\n", "int before;\n", "int after;\n", true);
+        check("", "", define, true);
     }
 
     /// Any byte of a file that is no source text may decide what is read, a response file's say.

@@ -150,7 +150,7 @@ impl<'a> Driver<'a> {
         Ok(if answer.success { answer.stderr } else { Vec::new() })
     }
 
-    /// The existing directories of `-print-search-dirs` (gcc and clang: `install`, `programs`, `libraries`).
+    /// The directories of `-print-search-dirs` (gcc and clang: `install`, `programs`, `libraries`).
     pub(super) fn search_directories(&self) -> Result<Vec<PathBuf>, RunError> {
         Ok(search_directories(&self.ask(&["-print-search-dirs"])?.stdout))
     }
@@ -212,7 +212,7 @@ fn search_directories(answer: &[u8]) -> Vec<PathBuf> {
         let directories = list
             .into_iter()
             .flat_map(|list| std::env::split_paths(OsStr::from_bytes(list)));
-        found.extend(directories.filter(|directory| directory.is_absolute() && directory.is_dir()));
+        found.extend(directories.filter(|directory| directory.is_absolute()));
     }
     found
 }
@@ -249,12 +249,12 @@ mod tests {
     }
 
     #[test]
-    fn search_directories_are_those_that_exist() {
+    fn search_directories_are_absolute() {
         let answer =
             b"install: /usr/lib/../lib/\nprograms: =/usr/bin/:/absent/bin/\nlibraries: =relative:/usr\n";
         assert_eq!(
             search_directories(answer),
-            ["/usr/lib/../lib/", "/usr/bin/", "/usr"].map(PathBuf::from)
+            ["/usr/lib/../lib/", "/usr/bin/", "/absent/bin/", "/usr"].map(PathBuf::from)
         );
     }
 

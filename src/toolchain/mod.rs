@@ -56,6 +56,8 @@ pub struct Toolchain {
     /// Directories the tools look at or list and that must exist, even if empty; sorted, as spelled. Where
     /// clang lists one, the names that mean something to it lead to an entry of `paths` or of this list.
     pub directories: Vec<PathBuf>,
+    /// Directories the tools would look at if they existed: what appears there may be used. Sorted, as spelled.
+    pub missing_directories: Vec<PathBuf>,
     /// Directories with message catalogues of this compiler, beside the system's; for
     /// [`locale::LocaleRoots::with_catalogues`].
     pub catalogues: Vec<PathBuf>,
@@ -129,7 +131,7 @@ struct Parts {
     programs: Vec<PathBuf>,
     /// Other files; those that do not exist are dropped.
     files: Vec<PathBuf>,
-    /// Directories; those that do not exist are dropped.
+    /// Directories, whether they exist or not.
     directories: Vec<PathBuf>,
     /// Directories with message catalogues; those that do not exist are dropped.
     catalogues: Vec<PathBuf>,
@@ -162,11 +164,13 @@ pub fn discover(
         paths.extend(loader::closure(&program, run)?);
         paths.push(program);
     }
+    let is_missing = |path: &Path| !path.is_dir();
     Ok(Toolchain {
         compiler: compiler.to_owned(),
         dialect,
         version: driver.version()?,
         paths: sorted(paths, Path::is_file),
+        missing_directories: sorted(parts.directories.clone(), is_missing),
         directories: sorted(parts.directories, Path::is_dir),
         catalogues: sorted(parts.catalogues, Path::is_dir),
         machine,

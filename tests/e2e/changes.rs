@@ -120,24 +120,67 @@ fn a_computed_question_beyond_the_listed_directories_gets_the_local_answer() {
     let world = World::new();
     world.write("config.h", "");
     world.write("obj/gen.h", "");
-    let question = |operand: &str| {
-        format!("#define H {operand}\n#if __has_include(H)\nint yes;\n#else\nint no;\n#endif\n")
-    };
     let absolute = world.at("config.h");
-    world.write("sub/above.c", &question("\"../config.h\""));
-    world.write(
-        "sub/absolute.c",
-        &question(&format!("\"{}\"", absolute.display())),
-    );
-    world.write("below.c", &question("\"obj/gen.h\""));
-    world.write("made.c", &question("\"gen.inc\""));
+    let absolute = format!("\"{}\"", absolute.display());
+    for (name, operand) in [
+        ("sub/above", "\"../config.h\""),
+        ("sub/absolute", &absolute),
+        ("below", "\"obj/gen.h\""),
+        ("made", "\"gen.inc\""),
+    ] {
+        let question = |definition: &str, asked: &str| {
+            format!(
+                "#define {definition} {operand}\n#if __has_include({asked})\nint yes;\n#else\nint no;\n#endif\n"
+            )
+        };
+        world.write(&format!("{name}.c"), &question("H(x)", "H(1)"));
+        // All that such a macro may stand for is known.
+        world.write(&format!("{name}-plain.c"), &question("H", "H"));
+    }
     world.write("gen.c", "int gen;\n");
-    let script = "for cc in gcc clang; do for u in sub/above sub/absolute below; do \
-                  $cc -c $u.c -o obj/$(basename $u)-$cc.o; done; done; \
-                  gcc -S gen.c -o gen.inc; gcc -c made.c -o made.o";
+    let script = "for cc in gcc clang; do for u in sub/above sub/absolute below; do for v in $u $u-plain; do \
+                  $cc -c $v.c -o obj/$(basename $v)-$cc.o; done; done; done; gcc -c made-plain.c -o none.o; \
+                  gcc -S gen.c -o gen.inc; for u in made made-plain; do gcc -c $u.c -o $u.o; done";
     let summary = world.compare("rm -f obj/*.o gen.inc *.o", script);
     assert_eq!(summary.reason("computed-probe"), 7, "{summary:?}");
-    assert_eq!(summary.remote(), 1, "{summary:?}");
+    assert_eq!(summary.remote(), 9, "{summary:?}");
+}
+
+/// What a macro stands for may change with any file that defines it.
+#[test]
+fn an_edited_definition_includes_another_file() {
+    let world = World::new();
+    for name in ["one", "two"] {
+        world.write(&format!("{name}.h"), &format!("int in_{name};\n"));
+    }
+    world.write("a.c", "#include \"config.h\"\n#ifdef H\n#include H\n#endif\n");
+    world.write(
+        "b.c",
+        "#include \"config.h\"\n#ifdef H\n#if __has_include(H)\nint yes;\n#endif\n#endif\n",
+    );
+    let far = world.root().join("far.h");
+    std::fs::write(&far, "int far;\n").unwrap();
+    let far = format!("#define H \"{}\"", far.display());
+    let mut script = String::new();
+    let configs = [
+        "",
+        "#define H \"one.h\"",
+        "#define H \"two.h\"",
+        "#define H I",
+        "#define H I\n#define I <two.h>",
+        &far,
+        "#define H \"none.h\"",
+        "#undef H",
+    ];
+    for (number, config) in configs.iter().enumerate() {
+        script += &format!("printf '%s\\n' '{config}' > config.h\n");
+        for unit in ["a", "b"] {
+            script +=
+                &format!("gcc -I. -c {unit}.c -o {unit}.o && mv {unit}.o {unit}{number}.o || echo failed\n");
+        }
+    }
+    let summary = world.compare("rm -f *.o", &script);
+    assert_eq!((summary.local(), summary.fallbacks()), (0, 0), "{summary:?}");
 }
 
 /// `xxhash.h` has such a macro, and with it much of the world.

@@ -27,7 +27,7 @@ fn world() -> World {
     let world = World::new();
     world.write("a.h", "#define A 7\n");
     world.write("lib/a.c", "#include \"../a.h\"\nint a = A;\n");
-    world.write("b.c", "#define HEADER \"a.h\"\n#include HEADER\nint b = A;\n");
+    world.write("b.c", "#define HEADER() \"a.h\"\n#include HEADER()\nint b = A;\n");
     world.write("wrong.c", "#include \"a.h\"\nint wrong = B;\n");
     world
 }

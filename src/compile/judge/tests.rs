@@ -123,6 +123,27 @@ fn a_question_for_headers_is_seen_in_every_argument() {
 }
 
 #[test]
+fn definitions_are_collected_however_they_are_given() {
+    for compiler in ["gcc", "clang"] {
+        let command = format!(
+            "{compiler} -c a.c -DA -D B=\"b.h\" @rsp -Wp,-DD=1,-D,E --define-macro=F --define-macro G \
+             -Xpreprocessor -DH=h -UA"
+        );
+        let verdict = verdict_in(&mut World::new(&[("rsp", "'-DC=<c d>'")]), &command);
+        let Verdict::Distribute(plan) = verdict else {
+            panic!("{command}: {verdict:?}")
+        };
+        let mut definitions: Vec<_> = plan.definitions.iter().map(|operand| text(operand)).collect();
+        definitions.sort_unstable();
+        assert_eq!(
+            definitions,
+            ["A", "B=\"b.h\"", "C=<c d>", "D=1", "E", "F", "G", "H=h"],
+            "{command}"
+        );
+    }
+}
+
+#[test]
 fn ordinary_compiles_are_distributed() {
     check_both("-c a.c", "c a.o");
     check_both("-c dir/a.b.c", "c a.b.o");

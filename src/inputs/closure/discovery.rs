@@ -1,7 +1,9 @@
 //! From references to files: which directories each kind of reference is searched in, and how far.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
+use super::expansion::Expansion;
 use super::walk::{DirectoryId, FileId, Found, Lookups, PRECOMPILED, ROOT, Walker};
 use super::{Closure, DiscoverError, Request};
 use crate::inputs::scan::{Form, Reference, ReferenceKind, References, TimeMacros};
@@ -10,6 +12,9 @@ use crate::inputs::tree::{Tree, as_path};
 /// Included by gcc before the first line of every hosted compile, named nowhere (GCC manual, "Standard
 /// predefined macros").
 const IMPLICIT_INCLUDE: &[u8] = b"stdc-predef.h";
+
+/// Empty to whoever reads it, on every machine: no input.
+pub(super) const NULL_DEVICE: &[u8] = b"/dev/null";
 
 /// Finds everything the compile of `request` may read.
 pub fn discover(tree: &Tree, request: &Request<'_>) -> Result<Closure, DiscoverError> {
@@ -30,10 +35,13 @@ pub fn discover(tree: &Tree, request: &Request<'_>) -> Result<Closure, DiscoverE
         done: HashSet::new(),
         visited: HashSet::new(),
         pending: Vec::new(),
+        scanned: Vec::new(),
+        expansion: Expansion::new(request.search.predefined.as_deref(), request.definitions),
         summary: Summary::default(),
     };
     let source = discovery.start(request)?;
     discovery.visit_all()?;
+    discovery.unite_expansion();
     discovery.list_for_computed()?;
     discovery.finish(source)
 }
@@ -97,6 +105,9 @@ struct Discovery<'t> {
     /// visited under several.
     visited: HashSet<(DirectoryId, FileId)>,
     pending: Vec<(DirectoryId, FileId)>,
+    /// The files visited.
+    scanned: Vec<(FileId, Arc<References>)>,
+    expansion: Expansion,
     summary: Summary,
 }
 
@@ -153,6 +164,9 @@ impl Discovery<'_> {
             self.include(self.cwd, name, Form::Quote, Extent::First)?;
         }
         for name in request.dependencies {
+            if self.is_null_device(name)? {
+                continue;
+            }
             // clang names a precompiled header among what it was made of.
             if request.further_files.contains(name) || PRECOMPILED.iter().any(|suffix| name.ends_with(suffix))
             {
@@ -177,6 +191,21 @@ impl Discovery<'_> {
         Ok(source)
     }
 
+    /// Macros that only a preprocessor knows.
+    fn unite_expansion(&mut self) {
+        if self.expansion.is_empty() && !self.expansion.is_computed() {
+            return;
+        }
+        // These bring macros of their own.
+        if self.walker.meets_precompiled() || self.summary.pch_pragma || self.summary.modules {
+            self.expansion.fail();
+        }
+        if self.expansion.is_computed() {
+            self.summary.computed = true;
+            self.summary.computed_probe |= self.expansion.has_probe();
+        }
+    }
+
     /// Lists every directory a name only a preprocessor knows may be looked up in.
     fn list_for_computed(&mut self) -> Result<(), DiscoverError> {
         if self.summary.computed {
@@ -196,8 +225,13 @@ impl Discovery<'_> {
                 for reference in &references.includes {
                     self.follow(directory, reference)?;
                 }
+                for operand in &references.operands {
+                    self.expansion.meet(directory, operand);
+                }
+                self.scanned.push((file, references));
             }
             self.ask_aliases(&mut asked)?;
+            self.expand()?;
             if self.pending.is_empty() {
                 return Ok(());
             }
@@ -226,10 +260,36 @@ impl Discovery<'_> {
         Ok(())
     }
 
+    /// Follows the names that macros stand for by what the files visited make of them.
+    fn expand(&mut self) -> Result<(), DiscoverError> {
+        if self.expansion.is_empty() || self.expansion.is_computed() {
+            return Ok(());
+        }
+        let files = self.scanned.len();
+        while let Some((index, name, searched)) = self.expansion.to_search(files) {
+            let mut found = Vec::new();
+            for (file, references) in &self.scanned[searched..] {
+                if references.defined.may_hold(name) {
+                    found.extend_from_slice(&self.walker.definitions(*file, name)?);
+                }
+            }
+            self.expansion.learn(index, files, &found);
+        }
+        for (directory, reference) in self.expansion.lookups() {
+            match self.follow(directory, &reference) {
+                // Whether it is really meant only a preprocessor knows.
+                Err(DiscoverError::NotRegular { .. }) => self.expansion.fail(),
+                followed => followed?,
+            }
+        }
+        Ok(())
+    }
+
     fn finish(self, source: FileId) -> Result<Closure, DiscoverError> {
         let (path, size) = self.walker.file(source);
         let path = path.to_vec();
         Ok(Closure {
+            expanded: self.expansion.names(),
             computed: self.summary.computed,
             computed_probe: self.summary.computed_probe,
             aliased_probe: !self.summary.probe_aliases.is_empty(),
@@ -313,7 +373,7 @@ impl Discovery<'_> {
 
     /// Absolute names list no directory, so precompiled forms are asked for by name.
     fn include_absolute(&mut self, name: &[u8]) -> Result<(), DiscoverError> {
-        if !self.begin(Scope::Absolute, name, Extent::First) {
+        if !self.begin(Scope::Absolute, name, Extent::First) || self.is_null_device(name)? {
             return Ok(());
         }
         self.look_up(ROOT, name, Reading::Scanned)?;
@@ -323,6 +383,18 @@ impl Discovery<'_> {
             self.walker.note_precompiled(header, precompiled);
         }
         Ok(())
+    }
+
+    fn is_null_device(&self, name: &[u8]) -> Result<bool, DiscoverError> {
+        if name != NULL_DEVICE || !self.walker.is_device(name)? {
+            return Ok(false);
+        }
+        for suffix in PRECOMPILED {
+            if self.walker.exists(&[name, suffix].concat())? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn search(&mut self, name: &[u8], form: Form, extent: Extent) -> Result<(), DiscoverError> {

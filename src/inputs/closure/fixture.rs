@@ -28,6 +28,7 @@ impl Fixture {
             tree: Tree::new(),
             search: SearchList {
                 angle,
+                predefined: Some(b"#define linux 1\n".to_vec()),
                 ..SearchList::default()
             },
         }
@@ -71,6 +72,7 @@ impl Fixture {
             cwd: self.root.as_os_str().as_bytes(),
             source: b"a.c",
             search: &self.search,
+            definitions: Some(&[]),
             forced_includes: &[],
             include_directories: &[],
             dependencies: &[],

@@ -330,7 +330,7 @@ fn a_precompiled_form_of_the_source_is_odd() {
 fn what_files_say_besides_names_is_united() {
     let fixture = Fixture::new(&["i"]);
     fixture.write("a.c", "#include <x.h>\n#include <y.h>\n");
-    fixture.write("i/x.h", "#include MACRO\n__DATE__ import <z>;\n");
+    fixture.write("i/x.h", "#include MACRO()\n__DATE__ import <z>;\n");
     fixture.write(
         "i/y.h",
         "__TIMESTAMP__ .incbin NAME\n#line 3 NAME\n#pragma GCC pch_preprocess \"z\"\n",
@@ -378,7 +378,7 @@ fn lookups_are_listed_and_passages_are_not() {
 #[test]
 fn dependencies_are_scanned_and_further_files_are_not() {
     let fixture = Fixture::new(&[]);
-    fixture.write("a.c", "#include MACRO\n");
+    fixture.write("a.c", "#include MACRO()\n");
     fixture.write("d/m.h", "#if __has_include(\"n.h\")\n#endif\n");
     fixture.write("d/n.h", "");
     fixture.write("rsp", "#include \"never.h\"");

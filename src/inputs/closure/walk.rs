@@ -7,11 +7,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{CLOSURE_BYTES, CLOSURE_FILES, Closure, DiscoverError, Object, SYMLINKS_FOLLOWED};
-use crate::inputs::scan::{Mentions, References};
+use crate::inputs::scan::{Definition, Mentions, References};
 use crate::inputs::tree::{Content, Listed, StatTuple, Tree, as_path, join};
 
 /// A directory met in this discovery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct DirectoryId(usize);
 
 /// A regular file met in this discovery.
@@ -128,6 +128,22 @@ impl<'t> Walker<'t> {
         }
     }
 
+    /// Whether any such form was met.
+    pub(super) fn meets_precompiled(&self) -> bool {
+        self.precompiled || self.odd_precompiled
+    }
+
+    /// Whether there is anything at `path`.
+    pub(super) fn exists(&self, path: &[u8]) -> Result<bool, DiscoverError> {
+        Ok(self.tree.stat(path)?.is_some())
+    }
+
+    /// Whether `path` is a device, FIFO or socket.
+    pub(super) fn is_device(&self, path: &[u8]) -> Result<bool, DiscoverError> {
+        let is_other = |stat: StatTuple| !(stat.is_file() || stat.is_directory() || stat.is_symlink());
+        Ok(self.tree.stat(path)?.is_some_and(is_other))
+    }
+
     /// What the bytes of `file` refer to.
     pub(super) fn scan(&mut self, file: FileId) -> Result<Arc<References>, DiscoverError> {
         let entry = &mut self.files[file.0];
@@ -142,6 +158,14 @@ impl<'t> Walker<'t> {
         let nothing = Arc::new(Mentions::default());
         entry.content.as_ref().map_or(Ok(nothing), |content| {
             Ok(self.tree.mentions(&entry.path, &content.digest, alias)?)
+        })
+    }
+
+    /// What `file`, which was scanned, makes of the macro `name`.
+    pub(super) fn definitions(&self, file: FileId, name: &[u8]) -> Result<Arc<[Definition]>, DiscoverError> {
+        let entry = &self.files[file.0];
+        entry.content.as_ref().map_or(Ok(Arc::default()), |content| {
+            Ok(self.tree.definitions(&entry.path, &content.digest, name)?)
         })
     }
 

@@ -11,6 +11,10 @@ pub(super) const COMMENTS_IN_TRIVIA: usize = 16;
 pub(super) const BLANKS_AFTER_COMMENT: usize = 256;
 /// Bytes of a name: a longer one cannot be opened (`PATH_MAX`).
 pub(super) const NAME: usize = 4096;
+/// Bytes of a macro's name that stands for a header's.
+pub(super) const MACRO: usize = 256;
+/// Different definitions of one macro in one text.
+pub(super) const DEFINITIONS: usize = 64;
 /// Bytes of a `_Pragma` string.
 pub(super) const PRAGMA_STRING: usize = 4096;
 /// Bytes looked back on a line.

@@ -2,7 +2,7 @@
 
 use super::bounds::{NAME, PRAGMA_STRING};
 use super::text::{TooMuchTrivia, starts_identifier};
-use super::{Form, ReferenceKind, Scanner, look_back, name};
+use super::{Form, Operand, ReferenceKind, Scanner, definition, look_back, name};
 
 impl Scanner<'_> {
     /// Reads the directive whose `#` is at `hash` and ends before `position`.
@@ -17,6 +17,7 @@ impl Scanner<'_> {
                 ReferenceKind::Import
             }
             b"embed" => ReferenceKind::Embed,
+            b"define" => return self.define(word.end),
             b"line" => {
                 let number = self.skip_trivia(word.end)?;
                 return self.line_marker(hash, number, self.text.word(number).end);
@@ -30,8 +31,21 @@ impl Scanner<'_> {
             && self.text.peek(operand).is_some_and(starts_identifier)
             && look_back::is_first_on_line(self.text, hash)
         {
-            self.references.computed = true;
+            self.macro_operand(kind, operand)?;
         }
+        Ok(())
+    }
+
+    /// Reads the macro in an include's place of a name. Only one that is alone on its line is understood.
+    fn macro_operand(&mut self, kind: ReferenceKind, position: usize) -> Result<(), TooMuchTrivia> {
+        if let Some((name, end)) = definition::identifier(self.text, position) {
+            let end = self.skip_trivia(end)?;
+            if definition::is_line_end(self.text, end) {
+                self.operands.insert(Operand { kind, name });
+                return Ok(());
+            }
+        }
+        self.references.computed = true;
         Ok(())
     }
 
@@ -116,6 +130,7 @@ impl Scanner<'_> {
         nested.pragma(0)?;
         let found = nested.finish();
         self.names.extend(found.includes);
+        self.operands.extend(found.operands);
         self.references.computed |= found.computed;
         self.references.computed_probe |= found.computed_probe;
         self.references.computed_line |= found.computed_line;

@@ -69,6 +69,32 @@ pub(super) fn is_in_define(text: Text<'_>, position: usize) -> bool {
     window.len() < before.len() || contains(window, b"define")
 }
 
+/// Whether `position`, unless it is in a comment or string, belongs to an `#if` or `#elif` that begins its logical
+/// line; no for a line too long to tell.
+pub(super) fn is_in_condition(text: Text<'_>, position: usize) -> bool {
+    let before = text.before(position);
+    let window = before
+        .get(before.len().saturating_sub(LOOK_BACK)..)
+        .unwrap_or(before);
+    let mut start = window.len();
+    let line = loop {
+        let head = window.get(..start).unwrap_or_default();
+        match head.iter().rposition(|byte| *byte == b'\n') {
+            Some(line_end) if ends_spliced(head.get(..line_end).unwrap_or_default()) => start = line_end,
+            Some(line_end) => break window.get(line_end + 1..).unwrap_or_default(),
+            None if window.len() == before.len() => break window,
+            None => return false,
+        }
+    };
+    let Some(directive) = line.trim_ascii_start().strip_prefix(b"#") else {
+        return false;
+    };
+    let directive = directive.trim_ascii_start();
+    // Behind the end of a comment or of a raw string the directive may have begun on an earlier line.
+    let ends_context = line.iter().any(|byte| matches!(byte, b'*' | b'"'));
+    (directive.starts_with(b"if") || directive.starts_with(b"elif")) && !ends_context
+}
+
 /// Whether an odd number of unescaped quotes stands before `position` on its physical line, as inside a
 /// string literal of C.
 pub(super) fn is_in_string(text: Text<'_>, position: usize) -> bool {

@@ -140,7 +140,8 @@ mod tests {
         check("#define HAS(x) __has_include(x) || B\n", &[], true);
         check("#define HAS \\\n __has_include\n", &[], true);
         check("#define HAVE __has_include(<x.h>)\n", &[], false);
-        check("#if __has_include(MACRO)\n", &[], true);
+        check("#if __has_include(MACRO)\n", &[], false);
+        check("#if __has_include(MACRO())\n", &[], true);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Words that begin with an underscore: `__has_include` and its kin, the time macros, `_Pragma`.
 
 use super::text::{TooMuchTrivia, starts_identifier};
-use super::{ReferenceKind, Scanner, look_back, mention};
+use super::{Operand, ReferenceKind, Scanner, definition, look_back, mention};
 
 impl Scanner<'_> {
     /// Reads the word whose first underscore is at `at`.
@@ -52,6 +52,17 @@ impl Scanner<'_> {
         };
         if !computed {
             return Ok(());
+        }
+        if parenthesised
+            // Elsewhere it may be a parameter.
+            && look_back::is_in_condition(self.text, at)
+            && let Some((name, end)) = definition::identifier(self.text, operand)
+        {
+            let end = self.skip_trivia(end)?;
+            if self.text.peek(end) == Some(b')') {
+                self.operands.insert(Operand { kind, name });
+                return Ok(());
+            }
         }
         let is_include = matches!(kind, ReferenceKind::HasInclude | ReferenceKind::HasIncludeNext);
         match mention::alias_of(self.text, at, end).filter(|_| is_include) {

@@ -135,21 +135,68 @@ fn assembler_names() {
     check("asm(\".incbin \" FILE \", 4\");", &["Incbin \" FILE \""], true);
 }
 
+/// The operands that are one macro, as `kind name`.
+fn operands(text: &[u8]) -> Vec<String> {
+    let found = scan(text).operands;
+    let show = |operand: &Operand| format!("{:?} {}", operand.kind, String::from_utf8_lossy(&operand.name));
+    found.iter().map(show).collect()
+}
+
+#[test]
+fn operands_that_are_one_macro() {
+    let check = |text: &str, expected: &[&str]| {
+        assert_eq!(operands(text.as_bytes()), expected, "{text:?}");
+        assert!(!scan(text.as_bytes()).computed, "{text:?}");
+    };
+    check("#include MACRO", &["Include MACRO"]);
+    check("\t#\tinclude_next MACRO_9 // why\n", &["Next MACRO_9"]);
+    check("/* x */ #include/**/MA\\\nCRO /* why */\n", &["Include MACRO"]);
+    check("/* x *\\\n/ #include MACRO", &["Include MACRO"]);
+    check("\\\n#include MACRO\r\n", &["Include MACRO"]);
+    check("\u{feff}#include MACRO", &["Include MACRO"]);
+    check("%:embed MACRO", &["Embed MACRO"]);
+    check("#import MACRO", &["Import MACRO"]);
+    check(
+        "#if __has_include(MACRO) && __has_include_next( OTHER /**/ )",
+        &["HasInclude MACRO", "HasIncludeNext OTHER"],
+    );
+    check(
+        "#ifdef X\n# elif 1 && \\\n __has_embed(MACRO)\n",
+        &["HasEmbed MACRO"],
+    );
+    check("// we #include things", &[]);
+    check(" * #include things", &[]);
+    check("#include <x.h>", &[]);
+    check("#include \"x.h\"", &[]);
+}
+
 #[test]
 fn computed_operands() {
     let check = |text: &str, computed| {
         assert_eq!(scan(text.as_bytes()).computed, computed, "{text:?}");
+        assert_eq!(operands(text.as_bytes()), [""; 0], "{text:?}");
     };
-    check("#include MACRO", true);
     check("#include BOOST_PP_ITERATE()", true);
-    check("\t#\tinclude_next MACRO", true);
-    check("/* x */ #include MACRO", true);
-    check("/* x *\\\n/ #include MACRO", true);
-    check("\\\n#include MACRO", true);
-    check("\u{feff}#include MACRO", true);
-    check("%:embed MACRO", true);
+    check("#include A B", true);
+    check("#include A <x.h>", true);
+    check("#include A$", true);
+    check("#include \u{e9}", true);
+    check("#include A\\u00e9", true);
+    check("#include A??/\nB", true);
+    check(&format!("#include {}", "A".repeat(bounds::MACRO + 1)), true);
+    check("#embed MACRO limit(4)", true);
     // A macro for the operator is reported as such.
-    check("#if __has_include(MACRO)", true);
+    check("#if __has_include(MACRO(1))", true);
+    check("#if __has_include(MACRO \"x\")", true);
+    check("int x = __has_include(MACRO);", true);
+    check("#define HAS(x, y) A && __has_include(x)", true);
+    check("#define HAS(x, y) /*\n#if */ __has_include(x)", true);
+    check("#define HAS(x, y) /*\n#if *\\\n/ __has_include(x)", true);
+    check("#define HAS(x, y) R\"(\n#if )\" __has_include(x)", true);
+    check(
+        &format!("#if {}__has_include(MACRO)", " ".repeat(bounds::LOOK_BACK)),
+        true,
+    );
     check("#define HAS(x) __has_include(x)", false);
     check("#define HAS __has_include", false);
     check("#define HAS \\\n  __has_include", true);
@@ -159,10 +206,6 @@ fn computed_operands() {
         &format!("#{}include <x.h>", "/**/".repeat(bounds::COMMENTS_IN_TRIVIA + 1)),
         true,
     );
-    check("#include <x.h>", false);
-    check("#include \"x.h\"", false);
-    check("// we #include things", false);
-    check(" * #include things", false);
     check("#ifdef __has_include", false);
     check("#if defined(__has_include)", false);
     check("#if defined __has_include && __has_include(<x.h>)", false);
@@ -177,15 +220,28 @@ fn computed_probes() {
     let check = |text: &str, probe| {
         assert_eq!(scan(text.as_bytes()).computed_probe, probe, "{text:?}");
     };
-    check("#if __has_include(MACRO)", true);
+    check("#if __has_include(MACRO())", true);
+    check("#if __has_include(MACRO)", false);
     check("#define HAS(x) __has_include(x)", false);
     check("#define HAS __has_include", false);
-    check("#include MACRO", false);
+    check("#include MACRO()", false);
     check("#if __has_include(<x.h>)", false);
     check(
         &format!("#{}include <x.h>", "/**/".repeat(bounds::COMMENTS_IN_TRIVIA + 1)),
         true,
     );
+}
+
+#[test]
+fn a_definition_changes_no_reference() {
+    let check = |before: &str, after: &str, expected: bool| {
+        let [one, two] = [before, after].map(|text| scan(text.as_bytes()));
+        assert_eq!(one.refers_as(&two), expected, "{before:?} and {after:?}");
+    };
+    check("#include A\n", "#define B 1\n#include A\n", true);
+    check("#include A\n", "#include B\n", false);
+    check("#include <a>\n", "#include <b>\n", false);
+    check("", "#include A()\n", false);
 }
 
 #[test]
@@ -313,8 +369,22 @@ proptest! {
 
     #[test]
     fn a_computed_include_on_a_line_of_its_own_is_seen(before in "[#%:?/=\\\\*\"'()<>a_.im \\n]{0,40}") {
-        let text = format!("{before}\n#include MACRO\n");
+        let text = format!("{before}\n#include MACRO()\n");
         prop_assert!(scan(text.as_bytes()).computed, "{text:?}");
+        let text = format!("{before}\n#include MACRO\n");
+        let found = scan(text.as_bytes());
+        prop_assert!(found.computed || !found.operands.is_empty(), "{text:?}");
+    }
+
+    #[test]
+    fn no_source_like_text_hides_a_definition(
+        before in "[#%:?/=\\\\*\"'()<>a_.im \\n]{0,40}",
+        after in "[#%:?/=\\\\*\"'()<>a_.im \\n]{0,40}",
+    ) {
+        let text = format!("{before}\n#define MACRO <x.h>\n{after}");
+        prop_assert!(scan(text.as_bytes()).defined.may_hold(b"MACRO"), "{text:?}");
+        let expected = Definition::Header(Form::Angle, Box::from(&b"x.h"[..]));
+        prop_assert!(definitions(text.as_bytes(), b"MACRO").contains(&expected), "{text:?}");
     }
 
     #[test]
@@ -333,12 +403,17 @@ fn hostile_text_is_linear() {
         "#include <",
         "#include \"",
         ".incbin \"",
+        "#define HEADER",
+        "#define HEADER \"",
+        "#define /* ",
         "__has_include",
+        "#if __has_include(A",
         "\\\n",
         "_Pragma(\"",
     ] {
         let text = pattern.repeat(200_000 / pattern.len());
         let references = scan(text.as_bytes());
         assert!(references.includes.len() <= 2, "{pattern:?}");
+        assert!(definitions(text.as_bytes(), b"HEADER").len() <= bounds::DEFINITIONS);
     }
 }

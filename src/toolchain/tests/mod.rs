@@ -160,6 +160,15 @@ fn compilers_are_described() {
                 .iter()
                 .all(|path| path.is_absolute() && path.is_dir())
         );
+        // Debian's compilers look there for the tools of their own target, and it has none.
+        let target_tools = Path::new("/usr").join(format!("{}-linux-gnu/bin", std::env::consts::ARCH));
+        let lists = |directories: &[PathBuf]| {
+            let is_tools = |path: &PathBuf| path.ends_with(target_tools.strip_prefix("/usr").unwrap());
+            directories.iter().any(is_tools)
+        };
+        assert_eq!(lists(&toolchain.directories), target_tools.exists());
+        assert_eq!(lists(&toolchain.missing_directories), !target_tools.exists());
+        assert!(toolchain.missing_directories.iter().all(|path| !path.is_dir()));
         assert!(toolchain.paths.is_sorted() && toolchain.directories.is_sorted());
     }
 }
