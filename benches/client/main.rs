@@ -42,7 +42,7 @@ use std::time::Duration;
 
 use client::Client;
 use measure::{AT_ONCE, Compile, compile, run_all, succeed};
-use peers::{DistccClient, Distccd, Peer};
+use peers::{DistccClient, Distccd, Peer, Setting};
 use quicc::transport::frame;
 use report::{Table, milliseconds};
 use scenarios::Rounds;
@@ -151,7 +151,7 @@ fn measure(options: &Options) -> Result<(), String> {
     if options.peers.is_empty() {
         return Ok(());
     }
-    let distccd = Distccd::start(&world);
+    let distccd = Distccd::start(&world, Setting::local());
     for peer in &options.peers {
         let started = DistccClient::start(&world, *peer, &distccd)?;
         scenarios::run(&started.client(), &sources, ROUNDS_OF_PEER, &mut table)?;

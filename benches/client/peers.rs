@@ -1,7 +1,7 @@
-//! Other clients of the same machine: distcc and distcc-pump, with a distccd of this bench on loopback.
+//! Other clients: distcc and distcc-pump, with a distccd of this bench.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -61,14 +61,42 @@ fn require(program: &str, package: &str) -> Result<(), String> {
 /// A distccd that runs until it is dropped.
 pub struct Distccd {
     process: Child,
-    port: u16,
+    address: SocketAddr,
+    setting: Setting,
     log: PathBuf,
 }
 
+/// Where a distccd is and what it is to do.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// Where it listens.
+    pub address: Ipv4Addr,
+    /// Compiles at once.
+    pub jobs: usize,
+    /// A directory of compilers that goes before the system's, at the client too.
+    pub compilers: Option<PathBuf>,
+}
+
+impl Setting {
+    /// On loopback, with the system's compilers.
+    pub fn local() -> Self {
+        Self {
+            address: Ipv4Addr::LOCALHOST,
+            jobs: AT_ONCE,
+            compilers: None,
+        }
+    }
+
+    fn search_path(&self) -> String {
+        let own = self.compilers.iter().map(|directory| directory.to_str().unwrap());
+        own.chain(PATH).collect::<Vec<_>>().join(":")
+    }
+}
+
 impl Distccd {
-    pub fn start(world: &World) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
+    pub fn start(world: &World, setting: Setting) -> Self {
+        let listener = TcpListener::bind((setting.address, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
         drop(listener);
         // It does not stay root.
         let scratch = world.root().join("distccd");
@@ -78,14 +106,25 @@ impl Distccd {
         let mut command = world.command("distccd");
         command
             .args(["--daemon", "--no-detach", "--log-stderr", "--log-level=notice"])
-            .args(["--listen=127.0.0.1", "--allow=127.0.0.1"])
-            .args([format!("--port={port}"), format!("--jobs={AT_ONCE}")])
+            .arg(format!("--listen={}", address.ip()))
+            // Its network is this machine's own, or one of a bench.
+            .arg("--allow=0.0.0.0/0")
+            .args([
+                format!("--port={}", address.port()),
+                format!("--jobs={}", setting.jobs),
+            ])
             .env("TMPDIR", &scratch)
+            .env("PATH", setting.search_path())
             .stderr(Stdio::from(File::create(&log).unwrap()))
             .process_group(0);
         let process = command.spawn().unwrap();
-        let started = Self { process, port, log };
-        await_event("distccd", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok());
+        let started = Self {
+            process,
+            address,
+            setting,
+            log,
+        };
+        await_event("distccd", || TcpStream::connect(address).ok());
         started
     }
 }
@@ -113,8 +152,9 @@ impl<'a> DistccClient<'a> {
         let environment = [
             (
                 "DISTCC_HOSTS",
-                format!("127.0.0.1:{}/{AT_ONCE}{options}", server.port),
+                format!("{}/{}{options}", server.address, server.setting.jobs),
             ),
+            ("PATH", server.setting.search_path()),
             ("DISTCC_DIR", path(peer.name())),
             ("DISTCC_LOG", path(&format!("{}.log", peer.name()))),
             ("DISTCC_FALLBACK", "0".to_owned()),

@@ -122,17 +122,6 @@ impl Crowd {
         let last = self.takes.len().saturating_sub(1);
         self.takes[(last as f64 * share) as usize]
     }
-
-    /// How many ended in each second.
-    pub fn by_second(&self) -> Vec<usize> {
-        let mut seconds = Vec::new();
-        for end in &self.ends {
-            let second = end.as_secs() as usize;
-            seconds.resize(seconds.len().max(second + 1), 0);
-            seconds[second] += 1;
-        }
-        seconds
-    }
 }
 
 fn sorted(times: impl Iterator<Item = Duration>) -> Vec<Duration> {

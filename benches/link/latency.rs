@@ -1,19 +1,28 @@
 //! What a unit takes longer over a long link than over none, in round trips: a warm farm, a compiler of constant time.
+//!
+//! What is subtracted, the unit's wall time at RTT 0 over the same link, has the nap, the processes, and the time its
+//! bytes take at the link's rate.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::farm::{Box, Farm, milliseconds};
-use crate::measure::{Compile, edit, succeed};
+use crate::measure::{AT_ONCE, Compile, edit, succeed};
+use crate::peers::{DistccClient, Distccd, Peer, Setting};
 use crate::queue::{Conditions, MBIT};
 use crate::sleeper::{Habit, Sleeper};
 use crate::support::World;
 use crate::wire::{Sighting, Wire};
 
-const RATE: u64 = 100 * MBIT;
+pub const RATE: u64 = 100 * MBIT;
 /// The first is what the others are compared with.
-const ROUND_TRIPS: [u64; 4] = [0, 25, 50, 100];
+pub const ROUND_TRIPS: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+];
 /// Times each case is measured; the median counts.
 const ROUNDS: usize = 10;
 /// Of the project's own headers, which each unit includes.
@@ -30,10 +39,12 @@ const LARGE: Habit = Habit {
 };
 /// Compiles of everything before it is measured.
 const WARMING: usize = 3;
+/// Compiles after which a farm that was not used is not about to be.
+const WARMING_MOST: usize = 100;
 
 /// What is compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Case {
+pub enum Case {
     Unchanged,
     Edited,
     New,
@@ -54,18 +65,20 @@ const CASES: [(Case, &str); 7] = [
 ];
 
 /// The units of one world.
-struct Units<'a> {
+pub struct Units<'a> {
     world: &'a World,
     small: Sleeper,
     large: Sleeper,
     made: usize,
+    /// Whether compilers are named as found along `PATH`.
+    is_by_name: bool,
 }
 
 const C_HEADERS: &str = "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n";
 const CXX_HEADERS: &str = "#include <vector>\n#include <string>\n#include <map>\n#include <memory>\n#include <iostream>\n#include <algorithm>\n";
 
 impl<'a> Units<'a> {
-    fn new(world: &'a World) -> Result<Self, String> {
+    pub fn new(world: &'a World) -> Result<Self, String> {
         for header in 0..HEADERS {
             world.write(
                 &format!("include/h{header}.h"),
@@ -77,11 +90,12 @@ impl<'a> Units<'a> {
             small: Sleeper::make(world, SMALL)?,
             large: Sleeper::make(world, LARGE)?,
             made: 0,
+            is_by_name: false,
         })
     }
 
     /// A source nobody has seen.
-    fn make(&mut self, case: Case) -> Compile {
+    pub fn make(&mut self, case: Case) -> Compile {
         let is_cxx = matches!(case, Case::CxxUnchanged | Case::CxxEdited | Case::CxxNew);
         let sleeper = if case == Case::Large {
             &self.large
@@ -101,7 +115,12 @@ impl<'a> Units<'a> {
         self.made += 1;
         self.world.write(&name, &text);
         let include = format!("-I{}", self.world.at("include").display());
-        let words = [compiler.to_str().unwrap(), "-O2", &include, &name];
+        let compiler = if self.is_by_name {
+            compiler.file_name().and_then(|name| name.to_str()).unwrap()
+        } else {
+            compiler.to_str().unwrap()
+        };
+        let words = [compiler, "-O2", &include, &name];
         Compile {
             words: words.map(str::to_owned).into(),
             source: self.world.at(&name),
@@ -110,71 +129,141 @@ impl<'a> Units<'a> {
     }
 }
 
-/// What one round trip time gave, by case.
-struct Column {
-    round_trip: Duration,
+/// A unit of one client, and its median at each round trip time.
+struct Row {
+    client: &'static str,
+    name: &'static str,
     walls: Vec<Duration>,
 }
 
+/// What is measured of other systems: they do the same again whatever changed.
+const CASES_OF_PEERS: [Case; 2] = [Case::Unchanged, Case::CxxUnchanged];
+
 /// Prints the table.
-pub fn run(wire: &Wire, is_traced: bool) -> Result<(), String> {
-    wire.set(Conditions::new(RATE, Duration::ZERO));
+pub fn run(wire: &Wire, peers: &[Peer], is_traced: bool) -> Result<(), String> {
+    wire.set(Conditions::new(RATE, ROUND_TRIPS[0]));
     let farm = Farm::start(wire, "", Box::Closed)?;
-    let mut columns = Vec::new();
-    for round_trip in ROUND_TRIPS.map(Duration::from_millis) {
+    let mut rows: Vec<Row> = Vec::new();
+    for round_trip in ROUND_TRIPS {
         wire.set(Conditions::new(RATE, round_trip));
-        let walls = measure(wire, &farm, is_traced)?;
-        columns.push(Column { round_trip, walls });
+        let world = World::new();
+        farm.files.join(&world);
+        let mut units = Units::new(&world)?;
+        let client = Client::quicc(&world)?;
+        measure(
+            wire,
+            &client,
+            &mut units,
+            &CASES.map(|(case, _)| case),
+            is_traced,
+            &mut rows,
+        )?;
+        if peers.is_empty() {
+            continue;
+        }
+        let setting = Setting {
+            address: wire.farm.address,
+            jobs: AT_ONCE,
+            compilers: units.small.gcc.parent().map(Path::to_owned),
+        };
+        let distccd = wire.farm.within(|| Distccd::start(&world, setting));
+        units.is_by_name = true;
+        for peer in peers {
+            let started = DistccClient::start(&world, *peer, &distccd)?;
+            measure(
+                wire,
+                &started.client(),
+                &mut units,
+                &CASES_OF_PEERS,
+                is_traced,
+                &mut rows,
+            )?;
+        }
     }
-    print(&columns);
+    print(&rows);
     Ok(())
 }
 
-fn measure(wire: &Wire, farm: &Farm, is_traced: bool) -> Result<Vec<Duration>, String> {
-    let world = World::new();
-    farm.files.join(&world);
-    let client = Client::quicc(&world)?;
-    let mut units = Units::new(&world)?;
-    let mut walls = Vec::new();
-    for (case, name) in CASES {
-        let mut compile = units.make(case);
-        for _ in 0..WARMING {
-            time(&client, &compile)?;
-        }
+fn measure(
+    wire: &Wire,
+    client: &Client<'_>,
+    units: &mut Units<'_>,
+    cases: &[Case],
+    is_traced: bool,
+    rows: &mut Vec<Row>,
+) -> Result<(), String> {
+    for (case, name) in CASES.iter().filter(|(case, _)| cases.contains(case)) {
+        let mut compile = units.make(*case);
+        warm(client, &compile)?;
         let counts = client.counts()?;
         let mut times = Vec::new();
         for round in 0..ROUNDS {
             match case {
-                Case::New | Case::CxxNew => compile = units.make(case),
+                Case::New | Case::CxxNew => compile = units.make(*case),
                 Case::Edited | Case::CxxEdited => edit(&compile, &format!("/* {round} */\n"))?,
                 _ => {}
             }
             let (taken, seen) = wire.watch(|| {
                 let started = Instant::now();
-                time(&client, &compile).map(|taken| (started, taken))
+                time(client, &compile).map(|taken| (started, taken))
             });
             let (started, taken) = taken?;
             times.push(taken);
             if is_traced && round == ROUNDS - 1 {
-                trace(name, wire.conditions(), started, taken, &seen);
+                trace(
+                    &format!("{}: {name}", client.name()),
+                    wire.conditions(),
+                    started,
+                    taken,
+                    &seen,
+                );
             }
         }
-        let counted = client.require_remote(&counts, ROUNDS);
-        counted.map_err(|problem| format!("{name}: {problem}\n{}", world.agent_log()))?;
+        client.require_remote(&counts, ROUNDS)?;
         times.sort();
-        walls.push(times[ROUNDS / 2]);
+        let median = times[ROUNDS / 2];
+        let is_it = |row: &&mut Row| row.client == client.name() && row.name == *name;
+        match rows.iter_mut().find(is_it) {
+            Some(row) => row.walls.push(median),
+            None => rows.push(Row {
+                client: client.name(),
+                name,
+                walls: vec![median],
+            }),
+        }
     }
-    Ok(walls)
+    Ok(())
 }
 
-fn time(client: &Client<'_>, compile: &Compile) -> Result<Duration, String> {
+/// Compiles a unit again and again until [`WARMING`] units on end were compiled on the farm: a new agent compiles here
+/// until it knows one.
+pub fn warm(client: &Client<'_>, compile: &Compile) -> Result<(), String> {
+    let mut remote = 0;
+    for _ in 0..WARMING_MOST {
+        let before = client.counts()?;
+        time(client, compile)?;
+        // distccd says so later than its client ends, and has nothing to warm up.
+        let is_remote = client.daemon().is_none() || client.require_remote(&before, 1).is_ok();
+        remote = if is_remote { remote + 1 } else { 0 };
+        if remote == WARMING {
+            return Ok(());
+        }
+    }
+    Err(format!(
+        "{}: {WARMING_MOST} units on end and not {WARMING} on the farm: {:#}",
+        client.name(),
+        client.world().status()
+    ))
+}
+
+pub fn time(client: &Client<'_>, compile: &Compile) -> Result<Duration, String> {
     let started = Instant::now();
     succeed(client.command(&compile.command_line()))?;
     Ok(started.elapsed())
 }
 
 /// When which packets came to the link while a unit was compiled.
-fn trace(name: &str, conditions: Conditions, started: Instant, taken: Duration, seen: &[Sighting]) {
+pub fn trace(name: &str, conditions: Conditions, started: Instant, taken: Duration, seen: &[Sighting]) {
     println!(
         "\n{name}, RTT {} ms: {:.1} ms; packets as they come to the link, ms since the wrapper was started:",
         milliseconds(conditions.delay * 2),
@@ -187,30 +276,41 @@ fn trace(name: &str, conditions: Conditions, started: Instant, taken: Duration, 
     }
 }
 
-fn print(columns: &[Column]) {
+fn print(rows: &[Row]) {
     println!(
         "\nA unit over a link of 100 Mbit/s, warm farm, compiler that sleeps {} ms; median of {ROUNDS}, alone.",
         SMALL.nap.as_millis()
     );
-    println!("What it takes more than at RTT 0: ms, and round trips. Aim: at most 1.15 RTT + 8 ms.");
-    print!("{:32}{:>12}", "unit", "RTT 0: ms");
-    for column in &columns[1..] {
-        print!("{:>10} ms{:>10}", column.round_trip.as_millis(), "");
+    println!(
+        "What it takes more than at RTT 0, in ms and in round trips; ! where it is more than 1.15 RTT + 8 ms:"
+    );
+    print!("{:8}{:30}{:>10}", "client", "unit", "RTT 0, ms");
+    for round_trip in &ROUND_TRIPS[1..] {
+        print!("{:>16} ms ", round_trip.as_millis());
     }
     println!();
-    for (turn, (_, name)) in CASES.iter().enumerate() {
-        let ground = columns[0].walls[turn];
-        print!("{name:32}{:12.1}", milliseconds(ground));
-        for column in &columns[1..] {
-            let more = column.walls[turn].as_secs_f64() - ground.as_secs_f64();
-            let round_trip = column.round_trip.as_secs_f64();
-            let mark = if more <= round_trip * 1.15 + 0.008 {
-                ' '
-            } else {
-                '!'
-            };
-            print!("{:+10.1}{:9.2} RTT{mark}", more * 1e3, more / round_trip);
+    for row in rows {
+        print!(
+            "{:8}{:30}{:10.1}",
+            row.client,
+            row.name,
+            milliseconds(row.walls[0])
+        );
+        for (wall, round_trip) in row.walls.iter().zip(ROUND_TRIPS).skip(1) {
+            let more = wall.as_secs_f64() - row.walls[0].as_secs_f64();
+            print!("{}", in_round_trips(more, round_trip));
         }
         println!();
     }
+}
+
+/// Seconds as milliseconds and round trips, and whether they are more than is aimed at.
+pub fn in_round_trips(seconds: f64, round_trip: Duration) -> String {
+    let round_trip = round_trip.as_secs_f64();
+    let mark = if seconds <= round_trip * 1.15 + 0.008 {
+        ' '
+    } else {
+        '!'
+    };
+    format!("{:+9.1}{:6.2} RTT{mark}", seconds * 1e3, seconds / round_trip)
 }

@@ -1,4 +1,9 @@
-//! stub
+//! quicc over a link as between a desk and a farm far away: client and farm in two network namespaces, joined by a
+//! program that gives delay, rate, loss and a queue to whatever they send, TCP and UDP alike.
+//!
+//! Run it as root: `cargo bench --bench link -- --help` says what there is. Fails when a unit was compiled here that
+//! should not be: then the numbers would mean nothing. Nothing is left of a run, however it ends (`cage`).
+
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -21,6 +26,9 @@ mod client;
 mod measure;
 #[path = "../../tests/foreign/packages.rs"]
 mod packages;
+#[path = "../client/peers.rs"]
+#[allow(dead_code, reason = "shared")]
+mod peers;
 #[path = "../../tests/foreign/sample.rs"]
 #[allow(dead_code, reason = "the sample is not compiled")]
 mod sample;
@@ -37,58 +45,57 @@ mod cage;
 mod check;
 mod crowd;
 mod farm;
+mod first;
 mod latency;
 mod open_box;
+mod options;
+mod project;
 mod queue;
 mod side;
 mod sleeper;
 mod wide;
 mod wire;
 
-use queue::{Conditions, MBIT};
 use std::process::ExitCode;
-use std::time::Duration;
+
+use latency::{RATE, ROUND_TRIPS};
+use options::{Options, Scenario};
+use queue::Conditions;
 use wire::Wire;
 
 fn main() -> ExitCode {
-    if let Some(program) = open_box::program() {
-        return match open_box::serve(&program) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(problem) => {
-                eprintln!("{problem}");
-                ExitCode::FAILURE
-            }
-        };
-    }
-    let outcome = if cage::is_inside() {
-        inside().map(|()| ExitCode::SUCCESS)
-    } else {
-        cage::run_inside()
-    };
-    outcome.unwrap_or_else(|problem| {
+    run().unwrap_or_else(|problem| {
         eprintln!("{problem}");
         ExitCode::FAILURE
     })
 }
 
-fn inside() -> Result<(), String> {
+fn run() -> Result<ExitCode, String> {
+    if let Some(program) = open_box::program() {
+        return open_box::serve(&program).map(|()| ExitCode::SUCCESS);
+    }
+    let options = Options::parse(std::env::args().skip(1))?;
+    if options.is_idle {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !cage::is_inside() {
+        return cage::run_inside();
+    }
     cage::furnish()?;
-    let wire = Wire::lay(Conditions::new(100 * MBIT, Duration::ZERO), 1)?;
+    measure(&options).map(|()| ExitCode::SUCCESS)
+}
+
+fn measure(options: &Options) -> Result<(), String> {
+    let wire = Wire::lay(Conditions::new(RATE, ROUND_TRIPS[0]), options.seed)?;
     wire.client.enter();
-    let asked: Vec<_> = std::env::args().collect();
-    if asked.iter().any(|x| x == "--check") {
-        check::run(&wire)?;
+    for scenario in &options.scenarios {
+        match scenario {
+            Scenario::Check => check::run(&wire)?,
+            Scenario::Latency => latency::run(&wire, &options.peers, options.is_traced)?,
+            Scenario::First => first::run(&wire, options.is_traced)?,
+            Scenario::Wide => wide::run(&wire, &options.peers)?,
+            Scenario::Project => project::run(&wire, &options.peers)?,
+        }
     }
-    let shut = if asked.iter().any(|x| x == "--open") {
-        farm::Box::Open
-    } else {
-        farm::Box::Closed
-    };
-    if asked.iter().any(|x| x == "--wide") {
-        return wide::run(&wire, wide::WIDTHS[0], shut);
-    }
-    if asked.iter().any(|x| x == "--wider") {
-        return wide::run(&wire, wide::WIDTHS[1], shut);
-    }
-    latency::run(&wire, asked.iter().any(|x| x == "--trace"))
+    Ok(())
 }

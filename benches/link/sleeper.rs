@@ -26,6 +26,12 @@ pub struct Sleeper {
 }
 
 impl Sleeper {
+    /// The compiler of a language.
+    pub fn program(&self, is_cxx: bool) -> String {
+        let program = if is_cxx { &self.gxx } else { &self.gcc };
+        program.display().to_string()
+    }
+
     /// Makes one below the sources of `world`.
     pub fn make(world: &World, habit: Habit) -> Result<Self, String> {
         let directory = world.at(habit.name);

@@ -1,0 +1,79 @@
+//! What is asked for on the command line.
+
+use crate::peers::Peer;
+
+const USAGE: &str = "cargo bench --bench link -- [SCENARIO…] [--peers distcc,pump] [--seed N] [--trace]
+scenarios: --check the link by itself, --latency network time a unit, --first units that find little ready, --wide a
+farm of sleeping compilers, --project a foreign project; without any: --check --latency --first";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scenario {
+    Check,
+    Latency,
+    First,
+    Wide,
+    Project,
+}
+
+const SCENARIOS: [(&str, Scenario); 5] = [
+    ("--check", Scenario::Check),
+    ("--latency", Scenario::Latency),
+    ("--first", Scenario::First),
+    ("--wide", Scenario::Wide),
+    ("--project", Scenario::Project),
+];
+
+/// What is asked for.
+#[derive(Debug, Default)]
+pub struct Options {
+    pub scenarios: Vec<Scenario>,
+    /// Other systems to be measured beside quicc.
+    pub peers: Vec<Peer>,
+    /// Decides which packets are lost by chance.
+    pub seed: u64,
+    /// Whether the packets of a unit are printed.
+    pub is_traced: bool,
+    /// `--list` and `cargo test`: nothing is measured.
+    pub is_idle: bool,
+}
+
+impl Options {
+    pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self {
+            seed: 1,
+            is_idle: true,
+            ..Self::default()
+        };
+        let mut is_listed = false;
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
+            let mut value = || {
+                arguments
+                    .next()
+                    .ok_or_else(|| format!("{argument} of what?\n{USAGE}"))
+            };
+            match argument.as_str() {
+                "--bench" => options.is_idle = false,
+                "--list" => is_listed = true,
+                "--trace" => options.is_traced = true,
+                "--peers" => options.peers = Peer::parse(&value()?)?,
+                "--seed" => {
+                    let number = value()?;
+                    options.seed = number
+                        .parse()
+                        .map_err(|_| format!("--seed {number}: no number"))?;
+                }
+                other => {
+                    let known = SCENARIOS.iter().find(|(name, _)| *name == other);
+                    let (_, scenario) = known.ok_or_else(|| format!("what is {other}?\n{USAGE}"))?;
+                    options.scenarios.push(*scenario);
+                }
+            }
+        }
+        if options.scenarios.is_empty() {
+            options.scenarios = vec![Scenario::Check, Scenario::Latency, Scenario::First];
+        }
+        options.is_idle |= is_listed;
+        Ok(options)
+    }
+}

@@ -1,0 +1,91 @@
+//! Foreign sources built across the link with the real compiler: all of a C library, and a part of a C++ one.
+
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::crowd::{Crowd, Pace};
+use crate::farm::{Box, Farm, milliseconds};
+use crate::measure::{Compile, succeed};
+use crate::peers::{DistccClient, Distccd, Peer, Setting};
+use crate::queue::{Conditions, MBIT};
+use crate::sources::Sources;
+use crate::support::World;
+use crate::wire::Wire;
+
+const RATE: u64 = 100 * MBIT;
+const ROUND_TRIP: Duration = Duration::from_millis(50);
+const PACE: Pace = Pace {
+    at_once: 8,
+    spread: Duration::ZERO,
+};
+
+/// Prints a line for each client, language and build.
+pub fn run(wire: &Wire, peers: &[Peer]) -> Result<(), String> {
+    wire.set(Conditions::new(RATE, ROUND_TRIP));
+    println!(
+        "\nzstd (C, -O2) and a part of RocksDB (C++, -O0), gcc, -j{}, RTT {} ms, 100 Mbit/s; {} processors for all.",
+        PACE.at_once,
+        ROUND_TRIP.as_millis(),
+        std::thread::available_parallelism().map_or(0, usize::from)
+    );
+    println!("Bytes of whole packets at the link; CPU: all that is the client's, wrappers and daemon.");
+    println!(
+        "{:8}{:16}{:>7}{:>9}{:>9}{:>10}{:>10}{:>14}{:>9}",
+        "client", "build", "units", "s", "units/s", "up kB/u", "down kB/u", "client ms/u", "dropped"
+    );
+    let world = World::new();
+    let sources = Sources::copy(&world);
+    let languages = [("C", &sources.library), ("C++", &sources.built)];
+    let farm = Farm::start(wire, &format!("slots = {}\n", PACE.at_once), Box::Closed)?;
+    farm.files.join(&world);
+    let client = Client::quicc(&world)?;
+    for (language, compiles) in languages {
+        require_compilable(&world, compiles)?;
+        for build in ["first", "again"] {
+            let count = compiles.len();
+            let crowd = Crowd::compile(wire, Some(&farm), &client, compiles, count, PACE)?;
+            print(&client, &format!("{language}, {build}"), &crowd);
+        }
+    }
+    if peers.is_empty() {
+        return Ok(());
+    }
+    let setting = Setting {
+        address: wire.farm.address,
+        jobs: PACE.at_once,
+        compilers: None,
+    };
+    let distccd = wire.farm.within(|| Distccd::start(&world, setting));
+    for peer in peers {
+        let started = DistccClient::start(&world, *peer, &distccd)?;
+        let client = started.client();
+        for (language, compiles) in languages {
+            let crowd = Crowd::compile(wire, None, &client, compiles, compiles.len(), PACE)?;
+            print(&client, language, &crowd);
+        }
+    }
+    Ok(())
+}
+
+/// An error of the first source says more than that of a build.
+fn require_compilable(world: &World, compiles: &[Compile]) -> Result<(), String> {
+    let first = compiles.first().ok_or("no sources")?;
+    let mut command = world.command(&first.words[0]);
+    command.args(&first.words[1..]).arg("-fsyntax-only");
+    succeed(command)
+}
+
+fn print(client: &Client<'_>, build: &str, crowd: &Crowd) {
+    let kilobytes = |bytes: u64| bytes as f64 / 1e3 / crowd.units as f64;
+    println!(
+        "{:8}{build:16}{:7}{:9.1}{:9.2}{:10.1}{:10.1}{:14.2}{:9}",
+        client.name(),
+        crowd.units,
+        milliseconds(crowd.wall) / 1e3,
+        crowd.units_per_second(),
+        kilobytes(crowd.up.bytes),
+        kilobytes(crowd.down.bytes),
+        crowd.of_unit(crowd.spent.wrappers + crowd.spent.agent),
+        crowd.up.dropped + crowd.down.dropped
+    );
+}
