@@ -27,7 +27,7 @@ use crate::config::builder::ACTION_WALL;
 use crate::host::task::{self, Task};
 use crate::inputs::tree::Tree;
 use crate::transport::frame::{self, Frame};
-use crate::transport::tuning::{BLOB_PRIORITY, RUN_PRIORITY, TABLE_PRIORITY};
+use crate::transport::tuning::{self, BLOB_PRIORITY, BULK_FROM, BULK_PRIORITY, TABLE_PRIORITY};
 use crate::transport::{FrameError, Peer, liveness};
 
 /// Encoded bytes of records gathered into one message; a record alone is at most as much again.
@@ -353,8 +353,9 @@ impl Link {
             receive,
             finished: false,
         };
-        let _ = stream.send.set_priority(RUN_PRIORITY);
         let request = request.to_frame();
+        let priority = tuning::run_priority(stream.send.id(), request.len() as u64);
+        let _ = stream.send.set_priority(priority);
         traffic.add_up(request.len() as u64);
         let broken = |source: quinn::WriteError| FrameError::Broken {
             source: source.into(),
@@ -586,8 +587,10 @@ async fn send_batch(
     let read = tokio::task::spawn_blocking(move || read_batch(&tree, &batch));
     let packed = read.await.map_err(|_| RunError::Lost)??;
     let mut send = connection.open_uni().await.map_err(|_| RunError::Lost)?;
-    let _ = send.set_priority(BLOB_PRIORITY);
     let (bodies, wires): (Vec<Body>, Vec<Vec<u8>>) = packed.into_iter().unzip();
+    let bytes: u64 = bodies.iter().map(|body| body.wire_size).sum();
+    let is_bulk = bytes >= BULK_FROM;
+    let _ = send.set_priority(if is_bulk { BULK_PRIORITY } else { BLOB_PRIORITY });
     let batch = BlobBatch {
         bodies,
         extensions: Vec::new(),

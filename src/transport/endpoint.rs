@@ -112,7 +112,8 @@ impl Endpoint {
         let server = server.map(server_config).transpose()?;
         let address = socket.local_addr();
         let config = EndpointConfig::default();
-        let main = quinn::Endpoint::new_with_abstract_socket(config, server.clone(), socket, Arc::new(TokioRuntime));
+        let main =
+            quinn::Endpoint::new_with_abstract_socket(config, server.clone(), socket, Arc::new(TokioRuntime));
         let main = main.map_err(|source| TransportError::Bind {
             address: address.unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into()),
             source,
