@@ -30,7 +30,7 @@ const LAYERS: [(&str, u8); 13] = [
 ];
 
 /// Files that decide: no waiting, no files, no sockets, no clock.
-const PURE: [&str; 14] = [
+const PURE: [&str; 15] = [
     "compile/",
     "agent/demand.rs",
     "agent/failure.rs",

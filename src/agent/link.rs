@@ -28,7 +28,7 @@ use crate::host::task::{self, Task};
 use crate::inputs::tree::Tree;
 use crate::transport::frame::{self, Frame};
 use crate::transport::liveness::Watched;
-use crate::transport::tuning::{BLOB_PRIORITY, RUN_PRIORITY, TABLE_PRIORITY};
+use crate::transport::tuning::{self, BLOB_PRIORITY, BULK_FROM, BULK_PRIORITY, TABLE_PRIORITY};
 use crate::transport::{FrameError, Opened, Pace, TransportError};
 
 /// Encoded bytes of records gathered into one message; a record alone is at most as much again.
@@ -436,8 +436,9 @@ impl Link {
             receive,
             finished: false,
         };
-        let _ = stream.send.set_priority(RUN_PRIORITY);
         let request = request.to_frame();
+        let priority = tuning::run_priority(stream.send.id(), request.len() as u64);
+        let _ = stream.send.set_priority(priority);
         traffic.add_up(request.len() as u64);
         let broken = |source: quinn::WriteError| FrameError::Broken {
             source: source.into(),
@@ -669,8 +670,10 @@ async fn send_batch(
     let read = tokio::task::spawn_blocking(move || read_batch(&tree, &batch));
     let packed = read.await.map_err(|_| RunError::Lost)??;
     let mut send = connection.open_uni().await.map_err(|_| RunError::Lost)?;
-    let _ = send.set_priority(BLOB_PRIORITY);
     let (bodies, wires): (Vec<Body>, Vec<Vec<u8>>) = packed.into_iter().unzip();
+    let bytes: u64 = bodies.iter().map(|body| body.wire_size).sum();
+    let is_bulk = bytes >= BULK_FROM;
+    let _ = send.set_priority(if is_bulk { BULK_PRIORITY } else { BLOB_PRIORITY });
     let batch = BlobBatch {
         bodies,
         extensions: Vec::new(),

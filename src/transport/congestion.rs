@@ -71,8 +71,8 @@ struct Fitted {
 }
 
 impl Controller for Fitted {
-    fn on_sent(&mut self, now: Instant, _bytes: u64, _last: u64) {
-        self.model.sent(now);
+    fn on_sent(&mut self, now: Instant, bytes: u64, _last: u64) {
+        self.model.sent(now, bytes);
     }
 
     fn on_ack(

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{AckFrequencyConfig, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn::{AckFrequencyConfig, MtuDiscoveryConfig, StreamId, TransportConfig, VarInt};
 
 use super::congestion::Congestion;
 
-/// Bytes a peer may send on one stream before we read: 64 MiB carry 1 Gbit/s over 500 ms.
-const STREAM_WINDOW: u32 = 64 << 20;
+/// Bytes a peer may send on one stream before we read: 24 MiB carry 1 Gbit/s over 200 ms. As many streams of bulk as a
+/// client has at once (four) fit the peer's [`SEND_WINDOW`] together and leave room there: it is shared, and whoever
+/// finds it full waits whatever its priority.
+const STREAM_WINDOW: u32 = 24 << 20;
 /// Bytes a peer may send on all streams before we read.
 pub const CONNECTION_WINDOW: u32 = 256 << 20;
 /// The same for a peer that connected and has shown nothing but its certificate: what it makes this side hold, on as
@@ -32,17 +34,26 @@ const LEISURELY_KEEP_ALIVE: Duration = Duration::from_secs(2);
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(2500);
 /// First estimate of the round trip, for the first retransmission.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
-/// Larger packets break segmentation offload in quinn-udp 0.5 (ten segments exceed 64 kB).
-const MTU_LIMIT: u16 = 6500;
+/// The longest datagram looked for: Ethernet's, less IPv4 and UDP. Longer ones take a longer search on every other path,
+/// and above 6500 bytes break segmentation offload in quinn-udp 0.5 (ten segments exceed 64 kB).
+const MTU_LIMIT: u16 = 1472;
 /// Priorities of streams, higher first, on both sides: nothing is said of them on the wire. The table and a lease carry
 /// what others wait for.
-pub const TABLE_PRIORITY: i32 = 20;
-/// Requests, and answers to them.
-pub const RUN_PRIORITY: i32 = 10;
+pub const TABLE_PRIORITY: i32 = 2 << 20;
+/// The first of the small requests and answers; see [`run_priority`].
+const RUN_PRIORITY: i32 = 1 << 20;
+/// Runs whose order is kept.
+const RUNS_IN_ORDER: u64 = 1 << 16;
+/// Requests and answers up to this many bytes leave in the order of their runs.
+const SMALL_RUN: u64 = 64 << 10;
+/// Larger ones.
+const LARGE_RUN_PRIORITY: i32 = 10;
 /// Blobs that an action waits for.
 pub const BLOB_PRIORITY: i32 = 0;
-/// Blobs in bulk: toolchains and what is sent ahead of need.
+/// Blobs in bulk: toolchains, and many headers at once.
 pub const BULK_PRIORITY: i32 = -10;
+/// Bytes from which blobs are bulk.
+pub const BULK_FROM: u64 = 512 << 10;
 /// Socket buffers asked of the kernel, bytes; it may grant less.
 pub const SOCKET_BUFFER: usize = 8 << 20;
 
@@ -63,6 +74,17 @@ impl Pace {
             Self::Leisurely => LEISURELY_KEEP_ALIVE,
         }
     }
+}
+
+/// The priority of what is sent on a run's stream, `bytes` in all. Small ones leave one after the other, so that the
+/// first run is answered long before the last: among streams of one priority quinn sends a packet of each in turn, and
+/// all would end together. Large ones share what is left and hold up nobody.
+pub fn run_priority(stream: StreamId, bytes: u64) -> i32 {
+    if bytes > SMALL_RUN {
+        return LARGE_RUN_PRIORITY;
+    }
+    let number = stream.index() % RUNS_IN_ORDER;
+    i32::try_from(number).map_or(RUN_PRIORITY, |number| RUN_PRIORITY - number)
 }
 
 /// The transport settings of a connection made from here. This side sends the pings that both are heard by.

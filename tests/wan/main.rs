@@ -10,6 +10,7 @@
 )]
 
 mod bulk;
+mod faults;
 mod jobs;
 mod net;
 mod reconnect;

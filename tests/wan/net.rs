@@ -243,19 +243,9 @@ impl Net {
         change(&mut state.down.link);
     }
 
-    /// Changes the direction from the client.
-    pub(crate) fn change_up(&self, change: impl Fn(&mut Link)) {
-        change(&mut self.state().up.link);
-    }
-
     /// What was sent from the client.
     pub(crate) fn up(&self) -> Count {
         self.state().up.count
-    }
-
-    /// What was sent from the farm.
-    pub(crate) fn down(&self) -> Count {
-        self.state().down.count
     }
 
     /// A socket at `address`. One that was there is deaf from now on.

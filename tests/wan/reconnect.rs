@@ -98,5 +98,5 @@ async fn a_client_whose_address_changes_keeps_its_connection_and_its_job() {
     assert!(up.arrived() > before);
     assert!(served.near.close_reason().is_none() && served.far.close_reason().is_none());
     let trips = took.as_secs_f64() / ROUND_TRIP.as_secs_f64();
-    assert!(trips <= 3.0, "{trips}");
+    assert!(trips <= 6.0, "{trips}");
 }

@@ -140,6 +140,7 @@ impl World {
         // As a builder does for a client that shows a lease.
         far.connection
             .set_receive_window(tuning::CONNECTION_WINDOW.into());
+        tokio::time::sleep(near.connection.rtt()).await;
         Served {
             near: near.connection.clone(),
             far: far.connection.clone(),
@@ -200,7 +201,8 @@ impl Served {
 pub(crate) async fn job(connection: &Connection, up: usize, down: usize) -> Duration {
     let begun = Instant::now();
     let (mut send, mut receive) = connection.open_bi().await.unwrap();
-    send.set_priority(tuning::RUN_PRIORITY).unwrap();
+    let priority = tuning::run_priority(send.id(), up as u64);
+    send.set_priority(priority).unwrap();
     send.write_u32(down as u32).await.unwrap();
     send_body(&mut send, up).await;
     assert_eq!(receive_body(&mut receive).await, down);
@@ -244,7 +246,8 @@ async fn serve(connection: Connection) {
                 return;
             };
             receive_body(&mut receive).await;
-            send.set_priority(tuning::RUN_PRIORITY).unwrap();
+            let priority = tuning::run_priority(send.id(), down.into());
+            send.set_priority(priority).unwrap();
             send_body(&mut send, down as usize).await;
         })
         .detach();

@@ -10,7 +10,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::builder::outcome::{MayHold, Packed};
-use crate::transport::tuning::RUN_PRIORITY;
+use crate::transport::tuning;
 
 /// How long an answer may wait without a byte of it leaving: the stream's window is closed only while the client
 /// does not read, and a connection that is silent was ended long before.
@@ -29,8 +29,11 @@ pub(super) struct Answer {
 /// # Errors
 /// [`io::ErrorKind::TimedOut`] when the client does not take it; others when the stream breaks.
 pub(super) async fn send(stream: &mut SendStream, answer: Result<Answer, Refusal>) -> io::Result<()> {
+    let bytes = answer.as_ref().map_or(0, |answer| {
+        answer.packed.wires.iter().map(|wire| wire.len() as u64).sum()
+    });
     // Fails only for a stream that is closed, as what follows then tells.
-    let _ = stream.set_priority(RUN_PRIORITY);
+    let _ = stream.set_priority(tuning::run_priority(stream.id(), bytes));
     let sending = async {
         match answer {
             Ok(answer) => {

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 /// RFC 9438 §4.6: what is kept of the window after a loss.
-const BETA: f64 = 0.7;
+pub(super) const BETA: f64 = 0.7;
 /// RFC 9438 §5: packets per second cubed.
 const C: f64 = 0.4;
 

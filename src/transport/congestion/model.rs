@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::cubic::Cubic;
+use super::cubic::{BETA, Cubic};
 use super::rounds::{Round, Rounds};
 use crate::transport::path::Remembered;
 
@@ -15,20 +15,24 @@ pub(super) const INITIAL_WINDOW: f64 = 1.25 * 1024.0 * 1024.0;
 /// Bytes that may be in flight on any path that does not overflow and on which they make no queue that counts: a job of
 /// this size goes out at once.
 const FLOOR: f64 = 256.0 * 1024.0;
-/// What is added to it per round that loses little, as a share, once it was lowered.
-const FLOOR_RISES: f64 = 1.02;
-/// Packets that leave in one burst, and are acknowledged together: they queue on any path. As many are in flight after a
-/// time in which nothing came through (RFC 9002 §7.2).
+/// Packets that leave in one burst, and are acknowledged together: they queue on any path.
 const BURST: f64 = 10.0;
+/// Packets that may always be in flight: with fewer than a burst every acknowledgement is a late one, and that looks like
+/// a queue. As many after a time in which nothing came through (RFC 9002 §7.6.2 has fewer).
+const LEAST_PACKETS: f64 = 16.0;
 /// Bytes in flight on any path: 10 Gbit/s over 200 ms.
 const MOST: f64 = 256e6;
 /// Bytes up to which the window grows by what small jobs show, who never fill it.
 const PROVEN_BY_JOBS: f64 = 4.0 * 1024.0 * 1024.0;
+/// What a burst of jobs may leave at, as a multiple of what the path carries: it makes a short queue at worst.
+const BURST_GAIN: f64 = 1.25;
+/// What is kept of a window at whose rate a burst of jobs met a queue.
+const JOBS_KEEP: f64 = 0.75;
 /// Bytes of a round that test the rate they left at, rather than one burst of the pacer.
 const TELLING_BYTES: u64 = 64 << 10;
 /// Queueing that counts: an eighth of the round trip within these bounds.
 const QUEUE_MIN: Duration = Duration::from_millis(2);
-const QUEUE_MAX: Duration = Duration::from_millis(5);
+const QUEUE_MAX: Duration = Duration::from_micros(2500);
 /// Queueing that is aimed at: the pacer's timers are late by so much, and a link that idles meanwhile is lost.
 const SLACK: Duration = Duration::from_millis(2);
 /// Lost share of a round above which it is a queue that overflows: radio and oversubscribed links lose less.
@@ -37,6 +41,9 @@ const LOSS_LIMIT: f64 = 0.06;
 const LOSS_PACKETS: f64 = 8.0;
 /// Loss beyond the path's usual that ends an attempt at a larger window.
 const LOSS_RISE: f64 = 0.015;
+/// What a queue that overflows leaves of the queueing aimed at and of the floor, and what each other round gives back.
+const EASE_KEEPS: f64 = 0.5;
+const EASE_RISES: f64 = 1.02;
 /// Share of the window that is lost before the window is halved at once.
 const SHED: f64 = 0.25;
 /// Growth of what arrives below which a round's growth of the window was in vain, and how many such rounds end it.
@@ -46,19 +53,28 @@ const STARTUP_ROUNDS: u32 = 3;
 const HOLD_ROUNDS: u32 = 6;
 /// Share of the model's window in the first of them: the queue empties and shows the path's own round trip.
 const DRAIN: f64 = 0.9;
-/// The first step of an attempt, as a share of the window; each further one is twice as large.
-const FIRST_STEP: f64 = 1.0 / 32.0;
+/// What is kept of the window per round in which a queue stays, until it is what came through.
+const YIELDS: f64 = 0.85;
+/// The first step of an attempt, as a share of the window; what each further one is of the one before; the last.
+const FIRST_STEP: f64 = 1.0 / 48.0;
+const STEP_GROWS: f64 = 2.0;
+const LAST_STEP: f64 = 0.5;
 /// Rounds of a step: what it does is seen in the second.
 const STEP_ROUNDS: u32 = 2;
 /// Rounds whose rates are remembered: those of an attempt and of the hold before it.
 const RATES: usize = 12;
-/// How long a least round trip is believed, while the window is full.
-const BASE_FOR: Duration = Duration::from_secs(10);
+/// How long a least round trip is believed, while the window is full: as long, and at most twice as long.
+/// Others who keep a queue for so long are rarer than a path that becomes longer.
+const BASE_FOR: Duration = Duration::from_secs(30);
 /// Rounds with a queue after which it is not ours: longer than [`RATES`], so that a link that became slower is none.
 const CONTESTED_AFTER: u32 = 16;
-/// How often a contested path is looked at with a small window, and for how many rounds.
+/// What the window gains per round on a contested path until something is lost for the first time.
+const CLAIM: f64 = 1.25;
+/// How often a contested path is looked at with a small window, for how many rounds, and how many such looks must meet
+/// no queue: one may fall into the time after a loss that all flows shared.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LOOK_ROUNDS: u32 = 3;
+const LOOKS: u32 = 2;
 
 /// What is being done.
 #[derive(Debug, Clone, Copy)]
@@ -69,10 +85,28 @@ enum Phase {
     Hold { rounds: u32 },
     /// The window grows by steps.
     Probe { step: f64, rounds: u32 },
-    /// Others keep the queue full.
-    Contested { cubic: Cubic, since: Instant },
+    /// Others keep the queue full. The window is claimed first, and Cubic's once something was lost.
+    Contested {
+        cubic: Option<Cubic>,
+        since: Instant,
+        free: u32,
+    },
     /// They did: do they still?
-    Look { cubic: Cubic, rounds: u32 },
+    Look {
+        cubic: Option<Cubic>,
+        rounds: u32,
+        free: u32,
+    },
+}
+
+/// The path's round trip without a queue.
+#[derive(Debug, Clone, Copy)]
+struct Base {
+    /// Least seen in this stretch of time and the one before.
+    least: Duration,
+    /// Least seen in this stretch, and its beginning.
+    lately: Duration,
+    since: Instant,
 }
 
 /// The state of one path.
@@ -85,16 +119,19 @@ pub(super) struct Model {
     /// Bytes per second of the last full rounds.
     rates: [f64; RATES],
     next_rate: usize,
-    /// The path's round trip without a queue, and when it was seen.
-    base: Option<(Duration, Instant)>,
-    /// Bytes in flight that are always granted, while little is lost.
-    floor: f64,
+    base: Option<Base>,
+    /// Share of [`SLACK`] and [`FLOOR`] that the path's queue was found to hold.
+    ease: f64,
     /// Share lost in rounds at the model's window.
     usual_loss: f64,
     /// Bytes lost since the round began or the window was halved for that.
     shed: f64,
     /// Full rounds in a row that met a queue.
     queued: u32,
+    /// The window before they did.
+    unqueued: f64,
+    /// The last round was not full.
+    is_bursting: bool,
     /// What this path carried at another time, until the round trip shows whether it is the same path.
     remembered: Option<Remembered>,
 }
@@ -112,25 +149,35 @@ impl Model {
             rates: [0.0; RATES],
             next_rate: 0,
             base: None,
-            floor: FLOOR,
+            ease: 1.0,
             usual_loss: 0.0,
             shed: 0.0,
             queued: 0,
+            unqueued: INITIAL_WINDOW,
+            is_bursting: false,
             remembered,
         }
     }
 
     /// Bytes that may be in flight.
     pub(super) fn window(&self) -> u64 {
-        self.window.clamp(2.0 * self.packet, MOST) as u64
+        let is_startup = matches!(self.phase, Phase::Startup { .. });
+        let gain = if self.is_bursting && !is_startup {
+            BURST_GAIN
+        } else {
+            1.0
+        };
+        (self.window * gain).clamp(LEAST_PACKETS * self.packet, MOST) as u64
     }
 
     pub(super) fn set_packet(&mut self, bytes: u16) {
         self.packet = bytes.into();
     }
 
-    pub(super) fn sent(&mut self, now: Instant) {
-        self.rounds.sent(now);
+    pub(super) fn sent(&mut self, now: Instant, bytes: u64) {
+        if 2.0 * self.rounds.sent(now, bytes) as f64 > self.window {
+            self.is_bursting = false;
+        }
     }
 
     pub(super) fn acknowledged(&mut self, now: Instant, sent: Instant, bytes: u64) {
@@ -147,14 +194,23 @@ impl Model {
         let (bytes, took, ended) = self
             .rounds
             .batch_ends(now, in_flight, self.window, is_limited_by_sender);
-        let Some(took) = took else { return None };
+        let took = took?;
         let base = self.note_base(took, now);
         let queue = took.saturating_sub(base);
-        if let Phase::Startup { .. } = self.phase
-            && queue <= self.limit(base)
-            && (self.rounds.is_full() || self.window < PROVEN_BY_JOBS)
-        {
-            self.window += bytes as f64;
+        if let Phase::Startup { .. } = self.phase {
+            let is_full = self.rounds.is_full();
+            if queue <= self.limit(base) {
+                if is_full || self.window < PROVEN_BY_JOBS {
+                    self.window += bytes as f64;
+                }
+            } else if is_full
+                && queue > 2 * self.limit(base)
+                && let Some(rate) = self.rounds.rate_of_half(took)
+            {
+                // A queue that fills empties at the rate of the path.
+                self.note_rate(rate);
+                self.phase = self.drain(base);
+            }
         }
         let round = ended?;
         self.shed = 0.0;
@@ -166,12 +222,15 @@ impl Model {
         self.rounds.lost(bytes);
         if is_persistent {
             *self = Self {
-                window: BURST * self.packet,
+                window: LEAST_PACKETS * self.packet,
                 ..Self::new(now, self.packet as u16, None)
             };
         } else if let Phase::Contested { cubic, .. } = &mut self.phase {
-            let round_trip = self.base.map_or(Duration::ZERO, |base| base.0);
-            cubic.lost(self.window, now, round_trip);
+            let round_trip = self.base.map_or(Duration::ZERO, |base| base.least);
+            match cubic {
+                Some(cubic) => cubic.lost(self.window, now, round_trip),
+                None => *cubic = Some(Cubic::new(self.window * BETA, now)),
+            }
         } else {
             self.shed += bytes as f64;
             if self.shed > self.window * SHED {
@@ -188,13 +247,14 @@ impl Model {
     /// Takes in a time from departure to acknowledgement. The first one tells whether this is the path that is
     /// remembered (careful resume: within a factor of two).
     fn note_base(&mut self, took: Duration, now: Instant) -> Duration {
-        let base = match self.base {
-            Some((base, _)) if base <= took => base,
-            _ => {
-                self.base = Some((took, now));
-                took
-            }
-        };
+        let known = self.base.get_or_insert(Base {
+            least: took,
+            lately: took,
+            since: now,
+        });
+        known.least = known.least.min(took);
+        known.lately = known.lately.min(took);
+        let base = known.least;
         if let Some(remembered) = self.remembered.take()
             && (remembered.round_trip / 2..=remembered.round_trip * 2).contains(&took)
         {
@@ -210,41 +270,51 @@ impl Model {
 
     /// The window that keeps the path full and its queue short.
     fn modelled(&self, base: Duration) -> f64 {
-        self.rate() * (base + SLACK).as_secs_f64() + BURST * self.packet
+        let slack = (SLACK + self.burst(base)).mul_f64(self.ease);
+        self.rate() * (base + slack).as_secs_f64() + 2.0 * self.packet
+    }
+
+    /// How long a burst takes to leave, or to be acknowledged as one; of a slow path's round trip not more than a part.
+    fn burst(&self, base: Duration) -> Duration {
+        let burst = Duration::from_secs_f64(BURST * self.packet / self.rate().max(1e4));
+        burst.min(base / 4)
     }
 
     fn round_ends(&mut self, round: &Round, base: Duration, now: Instant) {
         if round.is_full {
-            self.rates[self.next_rate] = round.rate();
-            self.next_rate = (self.next_rate + 1) % RATES;
-            if let Some((_, seen)) = self.base
-                && now.saturating_duration_since(seen) > BASE_FOR
-            {
-                self.base = Some((round.least, now));
-            }
+            self.note_rate(round.rate());
+            self.age_base(round.least, now);
         } else if round.rate() > self.rate() {
             self.rates[self.next_rate] = round.rate();
         }
         let has_queue = round.latter.saturating_sub(base) > self.limit(base) || round.is_marked;
         let overflows = self.overflows(round);
-        self.floor = if overflows {
-            self.floor / 2.0
+        self.ease = if round.loss() > LOSS_LIMIT && overflows {
+            self.ease * EASE_KEEPS
         } else {
-            FLOOR.min(self.floor * FLOOR_RISES)
+            (self.ease * EASE_RISES).min(1.0)
         };
-        if !round.is_full {
-            self.jobs_end(round, has_queue || overflows);
+        self.is_bursting = !round.is_full;
+        if self.is_bursting {
+            self.jobs_end(round, base, has_queue || overflows);
             return;
         }
         self.queued = if has_queue { self.queued + 1 } else { 0 };
+        if self.queued == 0 {
+            self.unqueued = self.window;
+        }
         self.phase = match self.phase {
-            Phase::Contested { cubic, since } => self.contend(cubic, since, base, now),
-            Phase::Look { cubic, rounds } => self.look(cubic, rounds, has_queue, now),
-            _ if self.queued >= CONTESTED_AFTER => Phase::Contested {
-                cubic: Cubic::new(self.window, now),
-                since: now,
-            },
-            phase if has_queue || overflows => self.go_back(phase, base),
+            Phase::Contested { cubic, since, free } => self.contend(cubic, since, free, base, now),
+            Phase::Look { cubic, rounds, free } => look(cubic, rounds, free, has_queue, now),
+            _ if self.queued >= CONTESTED_AFTER => {
+                self.window = self.unqueued.min(self.modelled(base)).max(self.window);
+                Phase::Contested {
+                    cubic: None,
+                    since: now,
+                    free: 0,
+                }
+            }
+            phase if has_queue || overflows => self.go_back(phase, round, base),
             Phase::Startup { best, in_vain } => self.start(round, best, in_vain, base),
             Phase::Hold { rounds: 0 } => self.step(FIRST_STEP),
             Phase::Hold { rounds } => {
@@ -252,12 +322,29 @@ impl Model {
                 self.window = self.at_least_floor(self.modelled(base), base);
                 Phase::Hold { rounds: rounds - 1 }
             }
-            Phase::Probe { step, rounds: 0 } => self.step(2.0 * step),
+            Phase::Probe { step, rounds: 0 } => self.step((step * STEP_GROWS).min(LAST_STEP)),
             Phase::Probe { step, rounds } => Phase::Probe {
                 step,
                 rounds: rounds - 1,
             },
         };
+    }
+
+    fn note_rate(&mut self, rate: f64) {
+        self.rates[self.next_rate] = rate;
+        self.next_rate = (self.next_rate + 1) % RATES;
+    }
+
+    fn age_base(&mut self, least: Duration, now: Instant) {
+        if let Some(base) = &mut self.base
+            && now.saturating_duration_since(base.since) > BASE_FOR
+        {
+            *base = Base {
+                least: base.lately,
+                lately: least,
+                since: now,
+            };
+        }
     }
 
     fn overflows(&self, round: &Round) -> bool {
@@ -270,17 +357,18 @@ impl Model {
 
     /// The queueing that counts.
     fn limit(&self, base: Duration) -> Duration {
-        let burst = BURST * self.packet / self.rate().max(1e5);
-        (base / 8).clamp(QUEUE_MIN, QUEUE_MAX) + Duration::from_secs_f64(burst)
+        (base / 8).clamp(QUEUE_MIN, QUEUE_MAX) + self.burst(base)
     }
 
     /// Jobs came and went without filling the window. It is proven by them, or found to be too large for the rate
     /// their bytes leave at.
-    fn jobs_end(&mut self, round: &Round, is_too_much: bool) {
-        if is_too_much && round.delivered + round.lost > TELLING_BYTES {
-            self.window = (self.window * 0.75)
-                .max(self.modelled(round.least))
-                .max(FLOOR.min(self.window));
+    fn jobs_end(&mut self, round: &Round, base: Duration, is_too_much: bool) {
+        let modelled = self.modelled(base);
+        if !is_too_much {
+            self.window = self.window.max(modelled);
+        } else if round.delivered + round.lost > TELLING_BYTES {
+            let less = (self.window * JOBS_KEEP).max(modelled);
+            self.window = less.max(self.ease * FLOOR).min(self.window);
         }
     }
 
@@ -303,17 +391,19 @@ impl Model {
     fn step(&mut self, step: f64) -> Phase {
         self.window = (self.window * (1.0 + step)).min(MOST);
         Phase::Probe {
-            step: step.min(0.5),
+            step,
             rounds: STEP_ROUNDS - 1,
         }
     }
 
     /// There is a queue, or more is lost than should be. If it stays although the window went back, less is tried:
     /// others of our kind do the same.
-    fn go_back(&mut self, phase: Phase, base: Duration) -> Phase {
+    fn go_back(&mut self, phase: Phase, round: &Round, base: Duration) -> Phase {
         match phase {
             Phase::Hold { rounds } if rounds < HOLD_ROUNDS => {
-                self.window = self.at_least_floor(self.window * 0.95, base);
+                let carried = round.rate() * base.as_secs_f64();
+                let less = carried.max(self.window * YIELDS).min(self.window);
+                self.window = self.at_least_floor(less, base);
                 phase
             }
             _ => self.drain(base),
@@ -327,36 +417,31 @@ impl Model {
 
     fn at_least_floor(&self, window: f64, base: Duration) -> f64 {
         let queueing = self.rate() * (base + self.limit(base) / 2).as_secs_f64();
-        window.max(self.floor.min(queueing)).min(MOST)
+        window.max((self.ease * FLOOR).min(queueing)).min(MOST)
     }
 
-    fn contend(&mut self, cubic: Cubic, since: Instant, base: Duration, now: Instant) -> Phase {
+    fn contend(
+        &mut self,
+        cubic: Option<Cubic>,
+        since: Instant,
+        free: u32,
+        base: Duration,
+        now: Instant,
+    ) -> Phase {
         if now.saturating_duration_since(since) > LOOK_EVERY {
             self.window = self.modelled(base) * DRAIN;
             return Phase::Look {
                 cubic,
                 rounds: LOOK_ROUNDS,
+                free,
             };
         }
-        self.window = cubic
-            .window(now, base, self.packet)
-            .max(self.modelled(base))
-            .min(MOST);
-        Phase::Contested { cubic, since }
-    }
-
-    fn look(&mut self, cubic: Cubic, rounds: u32, has_queue: bool, now: Instant) -> Phase {
-        match rounds {
-            _ if !has_queue => {
-                self.queued = 0;
-                Phase::Hold { rounds: HOLD_ROUNDS }
-            }
-            0 => Phase::Contested { cubic, since: now },
-            _ => Phase::Look {
-                cubic,
-                rounds: rounds - 1,
-            },
-        }
+        let claimed = match &cubic {
+            Some(cubic) => cubic.window(now, base, self.packet),
+            None => self.window * CLAIM,
+        };
+        self.window = claimed.max(self.modelled(base)).min(MOST);
+        Phase::Contested { cubic, since, free }
     }
 
     /// What the round says of the path to whoever comes later.
@@ -370,5 +455,24 @@ impl Model {
             rate: proven,
             round_trip: base,
         })
+    }
+}
+
+/// Whether others still keep a queue, after `free` looks that met none.
+fn look(cubic: Option<Cubic>, rounds: u32, free: u32, has_queue: bool, now: Instant) -> Phase {
+    let contested = |free| Phase::Contested {
+        cubic,
+        since: now,
+        free,
+    };
+    match rounds {
+        _ if !has_queue && free + 1 >= LOOKS => Phase::Hold { rounds: HOLD_ROUNDS },
+        _ if !has_queue => contested(free + 1),
+        0 => contested(0),
+        _ => Phase::Look {
+            cubic,
+            rounds: rounds - 1,
+            free,
+        },
     }
 }

@@ -42,6 +42,7 @@ pub(super) struct Rounds {
     is_ending: bool,
     /// Nothing is in flight.
     is_idle: bool,
+    since_silence: u64,
     /// Bytes of the batch of acknowledgements that is being told, and the least time of its packets.
     batch: (u64, Duration),
 }
@@ -63,6 +64,7 @@ impl Rounds {
             so_far: EMPTY,
             is_ending: false,
             is_idle: true,
+            since_silence: 0,
             batch: (0, Duration::MAX),
         }
     }
@@ -73,11 +75,16 @@ impl Rounds {
         self.is_ending = false;
     }
 
-    /// A packet leaves. After silence that begins a round: the silence is no part of it.
-    pub(super) fn sent(&mut self, now: Instant) {
+    /// Packets leave. After silence that begins a round: the silence is no part of it, nor does it tell a rate, since it
+    /// ends with the first packet's acknowledgement. Returns the bytes sent since the silence.
+    pub(super) fn sent(&mut self, now: Instant, bytes: u64) -> u64 {
         if std::mem::take(&mut self.is_idle) {
             self.begin(now);
+            self.so_far.is_full = false;
+            self.since_silence = 0;
         }
+        self.since_silence += bytes;
+        self.since_silence
     }
 
     /// A packet that left at `sent` was acknowledged.
@@ -98,6 +105,11 @@ impl Rounds {
     /// Whether the window limited what was sent, so far.
     pub(super) const fn is_full(&self) -> bool {
         self.so_far.is_full
+    }
+
+    /// The rate of the round so far, once it has lasted for half of `round_trip`.
+    pub(super) fn rate_of_half(&self, round_trip: Duration) -> Option<f64> {
+        (2 * self.so_far.duration >= round_trip).then(|| self.so_far.rate())
     }
 
     /// The batch is complete: its bytes, the least time of its packets, and the round if that ends with it. Half of
