@@ -8,7 +8,7 @@ use quicc::builder::{BuilderConfig, prepare};
 use quicc::config::BuilderFile;
 use quicc::config::file::ConfigText;
 use quicc::host::clock::unix_seconds;
-use quicc::transport::Endpoint;
+use quicc::transport::{Endpoint, ResetSecret};
 use quicc_certs::{Credentials, Identity, Role, client_config, load_trust, server_config};
 use quicc_protocol::version::ALPN;
 
@@ -62,7 +62,8 @@ pub fn serve(program: &Path) -> Result<(), String> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(|error| failed(&error))?.block_on(async {
-        let endpoint = Endpoint::bind(file.bind, Some(server), client).map_err(|error| failed(&error))?;
+        let endpoint = Endpoint::bind(file.bind, Some(server), client, ResetSecret::of(&own));
+        let endpoint = endpoint.map_err(|error| failed(&error))?;
         let builder = prepare(config).await.map_err(|error| failed(&error))?;
         println!("ready");
         let served = builder.serve(endpoint, std::future::pending()).await;
