@@ -87,6 +87,39 @@ struct Lease {
     refused: Option<Instant>,
 }
 
+/// What of a link's round trip a slot stands empty between two actions unless the next one is there already: below this
+/// it is not worth a queue.
+const QUEUED_FROM: Duration = Duration::from_millis(8);
+/// Actions of this length keep a builder's slots busy with as many queued as a round trip lasts.
+const SHORT_ACTION: Duration = Duration::from_millis(250);
+/// Slots from which a lease has a queue though there are other leases: one of its actions ends soon.
+const QUEUED_SLOTS: u32 = 4;
+
+impl Lease {
+    /// Actions sent beyond the slots, so that their files are there when a slot is free.
+    fn queue(&self, alone: bool) -> u32 {
+        let round_trip = self.link.round_trip();
+        if round_trip < QUEUED_FROM || !(alone || self.slots >= QUEUED_SLOTS) {
+            return 0;
+        }
+        let share = round_trip.as_secs_f64() / SHORT_ACTION.as_secs_f64();
+        let queue = (f64::from(self.slots) * share).ceil();
+        (queue as u32).min(self.slots)
+    }
+
+    /// How good it is to send one more action now, the more the better: `None` if it is used up. Queues come after free
+    /// slots, the emptiest first.
+    fn rank(&self, alone: bool) -> Option<(bool, bool, u32)> {
+        let is_willing = self.refused.is_none();
+        let free = self.slots.saturating_sub(self.used);
+        if free > 0 {
+            return Some((true, is_willing, free));
+        }
+        let room = (self.slots + self.queue(alone)).saturating_sub(self.used);
+        (room > 0 && is_willing && self.slots > 0).then_some((false, true, room))
+    }
+}
+
 #[derive(Debug)]
 struct State {
     scheduler: Scheduler,
@@ -340,13 +373,14 @@ impl Farm {
             (lease.link.is_alive() || lease.link.is_too_early())
                 && (away || lease.expires > Instant::now() || lease.used > 0)
         });
+        let alone = state.leases.len() == 1;
         let free = state
             .leases
             .iter_mut()
-            .filter(|(_, lease)| lease.used < lease.slots && lease.link.is_alive())
-            .filter(|(_, lease)| away || lease.expires > Instant::now())
-            .max_by_key(|(_, lease)| (lease.refused.is_none(), lease.slots - lease.used));
-        if let Some((id, lease)) = free {
+            .filter(|(_, lease)| lease.link.is_alive() && (away || lease.expires > Instant::now()))
+            .filter_map(|(id, lease)| Some((lease.rank(alone)?, id, lease)))
+            .max_by_key(|(rank, _, _)| *rank);
+        if let Some((_, id, lease)) = free {
             lease.used += 1;
             let (lease_id, link) = (*id, Arc::clone(&lease.link));
             return Attempt::Got(Slot {

@@ -326,6 +326,11 @@ impl Link {
         *self.standing.borrow() == Standing::TooEarly
     }
 
+    /// The path's round trip as it is now.
+    pub fn round_trip(&self) -> Duration {
+        self.connection.rtt()
+    }
+
     /// Whether the connection still stands.
     pub fn is_alive(&self) -> bool {
         self.connection.close_reason().is_none()

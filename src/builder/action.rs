@@ -85,6 +85,7 @@ async fn perform(
         .map_err(refusals::not_admitted)?;
     let view = inputs::table(client, &request).await?;
     inputs::fetch(client, &view.mirror, &ids, &slot, send).await?;
+    slot.advance().await.map_err(refusals::not_admitted)?;
     let job = Job::lay(client, view, request, ids, slot).await?;
     let (job, report) = job.run(client).await?;
     let (packed, slot) = job.finish(client, report).await?;

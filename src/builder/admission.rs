@@ -9,7 +9,7 @@ use quicc_protocol::message::run::LeasePresented;
 
 use super::authority::Authority;
 use super::condition::{Condition, Patience};
-use super::slots::{ClientKey, LeaseTerms, Slot, Slots};
+use super::slots::{ClientKey, LeaseTerms, Place, Slot, Slots};
 
 /// How long an action waits for its lease, which travels on a stream of its own, and a lease for the first word
 /// of the scheduler.
@@ -23,11 +23,20 @@ pub(super) struct Admission {
     condition: Arc<Condition>,
 }
 
-/// A slot, given back when dropped.
+/// How long an action waits for a slot at most, its files at hand.
+const QUEUED: Patience = Patience::plain(Duration::from_secs(600));
+
+/// A slot or, before it, a place in the queue for one; given back when dropped.
 #[derive(Debug)]
 pub(super) struct HeldSlot {
     admission: Arc<Admission>,
-    slot: Option<Slot>,
+    held: Mutex<Option<Held>>,
+}
+
+#[derive(Debug)]
+enum Held {
+    Place(Place),
+    Slot(Slot),
 }
 
 impl Admission {
@@ -65,7 +74,7 @@ impl Admission {
         }
     }
 
-    /// Takes a slot; see [`Slots::admit`].
+    /// Takes a slot, or a place in the queue if none is free; see [`Slots::admit`] and [`Slots::queue`].
     pub(super) async fn admit(
         self: &Arc<Self>,
         client: ClientKey,
@@ -75,10 +84,14 @@ impl Admission {
         // Without it the refusal below says so.
         let _ = self.condition.wait(Patience::plain(LEASE_WAIT), || 0, look).await;
         let time = self.authority.time().ok_or(RefusalCode::NotAllowed)?;
-        let slot = self.slots().admit(client, lease, time)?;
+        let mut slots = self.slots();
+        let held = match slots.admit(client, lease, time) {
+            Err(RefusalCode::Busy) => slots.queue(client, lease, time).map(Held::Place),
+            admitted => admitted.map(Held::Slot),
+        };
         Ok(HeldSlot {
             admission: Arc::clone(self),
-            slot: Some(slot),
+            held: Mutex::new(Some(held?)),
         })
     }
 
@@ -113,11 +126,45 @@ impl Admission {
     }
 }
 
+impl HeldSlot {
+    /// Waits until it is a slot; see [`Slots::advance`].
+    pub(super) async fn advance(&self) -> Result<(), RefusalCode> {
+        let look = || self.try_advance().transpose();
+        let waited = self.admission.condition.wait(QUEUED, || 0, look).await;
+        waited.unwrap_or(Err(RefusalCode::Busy))
+    }
+
+    fn try_advance(&self) -> Result<Option<()>, RefusalCode> {
+        let mut held = self.held();
+        let Some(Held::Place(place)) = &*held else {
+            return Ok(Some(()));
+        };
+        let time = self.admission.authority.time().ok_or(RefusalCode::NotAllowed)?;
+        let mut slots = self.admission.slots();
+        let Some(slot) = slots.advance(place, time)? else {
+            return Ok(None);
+        };
+        if let Some(Held::Place(place)) = held.replace(Held::Slot(slot)) {
+            slots.leave(place);
+        }
+        Ok(Some(()))
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Drop for HeldSlot {
     fn drop(&mut self) {
-        if let Some(slot) = self.slot.take() {
-            self.admission.slots().release(slot);
-            self.admission.condition.notify();
+        let held = self.held().take();
+        let mut slots = self.admission.slots();
+        match held {
+            Some(Held::Slot(slot)) => slots.release(slot),
+            Some(Held::Place(place)) => slots.leave(place),
+            None => {}
         }
+        drop(slots);
+        self.admission.condition.notify();
     }
 }

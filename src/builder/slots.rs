@@ -45,6 +45,12 @@ pub struct Slot {
     key: (ClientKey, LeaseId),
 }
 
+/// The right of one action to get its files while others run; to be handed back with [`Slots::leave`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Place {
+    key: (ClientKey, LeaseId),
+}
+
 /// The slots of a builder and the leases on them.
 #[derive(Debug)]
 pub struct Slots {
@@ -62,10 +68,15 @@ pub struct Slots {
 struct Lease {
     terms: LeaseTerms,
     running: u32,
+    waiting: u32,
     ended: bool,
 }
 
 impl Lease {
+    fn is_used(&self) -> bool {
+        self.running > 0 || self.waiting > 0
+    }
+
     /// Extended is only what the scheduler could still have renewed when it went.
     fn in_force(&self, time: LeaseTime, scheduler_seen: u64) -> bool {
         let expires = self.terms.expires;
@@ -112,7 +123,7 @@ impl Slots {
         if self.leases.len() >= LEASES {
             let seen = self.scheduler_seen;
             self.leases
-                .retain(|_, lease| lease.running > 0 || lease.in_force(time, seen));
+                .retain(|_, lease| lease.is_used() || lease.in_force(time, seen));
         }
         if self.leases.len() >= LEASES {
             return false;
@@ -120,6 +131,7 @@ impl Slots {
         let lease = Lease {
             terms,
             running: 0,
+            waiting: 0,
             ended: self.ended.contains_key(&lease),
         };
         self.leases.insert(key, lease);
@@ -134,7 +146,7 @@ impl Slots {
     /// Whether a lease of the client's is in force, or an action runs under it still.
     pub fn entitles(&self, client: ClientKey, lease: LeaseId, time: LeaseTime) -> bool {
         let lease = self.leases.get(&(client, lease));
-        lease.is_some_and(|lease| lease.running > 0 || lease.in_force(time, self.scheduler_seen))
+        lease.is_some_and(|lease| lease.is_used() || lease.in_force(time, self.scheduler_seen))
     }
 
     /// The scheduler took a lease back at the second `now` of its clock: it starts nothing more, be its ticket
@@ -182,6 +194,48 @@ impl Slots {
         lease.running += 1;
         self.running += 1;
         Ok(Slot { key })
+    }
+
+    /// Takes a place in the queue of a lease, where an action waits for a slot with its files at hand: at most as many
+    /// as it has slots. Says why not as [`Self::admit`] does.
+    pub fn queue(
+        &mut self,
+        client: ClientKey,
+        lease: LeaseId,
+        time: LeaseTime,
+    ) -> Result<Place, RefusalCode> {
+        self.observe(time);
+        if self.draining {
+            return Err(RefusalCode::Draining);
+        }
+        let key = (client, lease);
+        let lease = self.leases.get_mut(&key).ok_or(RefusalCode::NotAllowed)?;
+        if !lease.in_force(time, self.scheduler_seen) || lease.waiting >= lease.terms.slots {
+            return Err(RefusalCode::Busy);
+        }
+        lease.waiting += 1;
+        Ok(Place { key })
+    }
+
+    /// Takes a slot for the action at `place`; `None` while none is free. Says why there will be none as
+    /// [`Self::admit`] does.
+    pub fn advance(&mut self, place: &Place, time: LeaseTime) -> Result<Option<Slot>, RefusalCode> {
+        let (client, lease) = place.key;
+        let is_full = self.leases.get(&place.key).is_some_and(|lease| {
+            let is_used_up = lease.running >= lease.terms.slots || self.running >= self.total;
+            is_used_up && lease.in_force(time, self.scheduler_seen)
+        });
+        if is_full && !self.draining {
+            return Ok(None);
+        }
+        self.admit(client, lease, time).map(Some)
+    }
+
+    /// Gives a place back.
+    pub fn leave(&mut self, place: Place) {
+        if let Some(lease) = self.leases.get_mut(&place.key) {
+            lease.waiting = lease.waiting.saturating_sub(1);
+        }
     }
 
     /// Gives a slot back.
@@ -287,6 +341,38 @@ mod tests {
         slots.release(first);
         slots.admit(BOB, 1, at(0)).unwrap();
         assert_eq!(slots.running(), 3);
+    }
+
+    #[test]
+    fn as_many_actions_wait_as_a_lease_has_slots_and_advance_when_one_is_free() {
+        let mut slots = slots(2, &[(ALICE, 1, 1, 100), (BOB, 2, 2, 100)]);
+        let running = slots.admit(ALICE, 1, at(0)).unwrap();
+        let place = slots.queue(ALICE, 1, at(0)).unwrap();
+        assert_eq!(slots.queue(ALICE, 1, at(0)), Err(RefusalCode::Busy));
+        assert_eq!(slots.queue(BOB, 1, at(0)), Err(RefusalCode::NotAllowed));
+        assert_eq!(slots.advance(&place, at(0)), Ok(None), "its lease is used up");
+        let other = slots.admit(BOB, 2, at(0)).unwrap();
+        let elsewhere = slots.queue(BOB, 2, at(0)).unwrap();
+        assert_eq!(slots.advance(&elsewhere, at(0)), Ok(None), "the builder is full");
+        slots.release(running);
+        let running = slots.advance(&place, at(0)).unwrap().unwrap();
+        slots.leave(place);
+        slots.release(other);
+        let place = slots.queue(ALICE, 1, at(0)).unwrap();
+        assert_eq!(
+            slots.advance(&place, at(100)),
+            Err(RefusalCode::Busy),
+            "it ran out"
+        );
+        slots.end(2, 0);
+        assert_eq!(slots.advance(&elsewhere, at(0)), Err(RefusalCode::Busy));
+        slots.release(running);
+        assert!(slots.entitles(ALICE, 1, at(100)), "one waits still");
+        slots.drain();
+        assert_eq!(slots.advance(&place, at(0)), Err(RefusalCode::Draining));
+        assert_eq!(slots.queue(ALICE, 1, at(0)), Err(RefusalCode::Draining));
+        slots.leave(place);
+        assert!(!slots.entitles(ALICE, 1, at(100)));
     }
 
     #[test]

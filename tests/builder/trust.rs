@@ -1,6 +1,7 @@
 //! Who may do what.
 
 use quicc::host::text;
+use quicc::transport::frame;
 use quicc_protocol::close;
 use quicc_protocol::message::refusal::RefusalCode;
 use quicc_protocol::message::run::Exit;
@@ -130,17 +131,36 @@ async fn a_lease_taken_back_starts_nothing_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_actions_than_a_lease_has_slots_are_busy() {
+async fn as_many_actions_as_a_lease_has_slots_wait_for_one_and_more_are_busy() {
     let world = World::new().await;
-    let client = world.ready_client("alice").await;
+    let mut client = world.ready_client("alice").await;
     world.lease(&client, 2, 1).await;
-    let mut request = client.request("sleep 1000", &[]);
-    request.lease = 2;
-    // The first holds its slot from before it asks for blobs.
-    let mut first = client.start(&request).await;
-    let wanted = quicc::transport::frame::receive(&mut first.receive, 1 << 20);
-    assert!(within(wanted).await.unwrap().is_some());
-    assert_eq!(client.run(&request).await.refusal(), RefusalCode::Busy);
+    let mut long = client.request("sleep 1000", &[]);
+    long.lease = 2;
+    // Each is admitted before it asks for blobs.
+    let mut first = client.start(&long).await;
+    assert!(
+        within(frame::receive(&mut first.receive, 1 << 20))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    client.tell_file("/client/more", b"more", false).await;
+    let mut short = client.request("exit 3", &[]);
+    short.lease = 2;
+    let mut second = client.start(&short).await;
+    assert!(
+        within(frame::receive(&mut second.receive, 1 << 20))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(client.run(&long).await.refusal(), RefusalCode::Busy);
+    drop(first);
+    let more = client.content(b"more");
+    client.send_blobs(&[more]).await.finish().unwrap();
+    let (answer, _) = within(client.follow(second)).await;
+    assert_eq!(answer.outcome().0.exit, Exit::Code(3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
