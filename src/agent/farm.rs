@@ -21,7 +21,7 @@ use crate::host::task::{self, Task};
 use crate::inputs::tree::Tree;
 use crate::transport::liveness::Watched;
 use crate::transport::resolve::resolve;
-use crate::transport::{Endpoint, FrameError, Pace, Peer, TransportError, frame};
+use crate::transport::{Endpoint, Opened, Pace, TransportError, When, frame};
 
 /// A unit waits this long for a farm that has not answered yet, once; then units run here until it does.
 const FIRST_ANSWER: Duration = Duration::from_millis(300);
@@ -34,6 +34,8 @@ const BUSY: Duration = Duration::from_secs(600);
 /// Pauses between attempts to reach the scheduler: doubled from the first to the last.
 const RECONNECT_FIRST: Duration = Duration::from_millis(500);
 const RECONNECT_LAST: Duration = Duration::from_secs(30);
+/// A connection to the scheduler that lasted so long is made again at once when it ends.
+const LASTED: Duration = Duration::from_secs(5);
 /// A builder that failed is asked for again after this long.
 const AVOIDED: Duration = Duration::from_secs(15);
 /// A builder that refuses the slots of a lease for so long, while it takes up none, does not hold it any more.
@@ -408,18 +410,21 @@ impl Farm {
     pub async fn drive(self: Arc<Self>) {
         let mut pause = RECONNECT_FIRST;
         loop {
-            let result = self.connect().await;
-            match result {
-                Ok(peer) => {
-                    pause = RECONNECT_FIRST;
-                    self.set_scheduler(Scheduler::Up(Instant::now()), None);
-                    let ended = self.converse(peer).await;
-                    self.set_scheduler(
-                        Scheduler::Down,
-                        ended.err().map(|error| crate::host::text::chain(&error)),
-                    );
+            let problem = |error: TransportError| crate::host::text::chain(&error);
+            match self.connect().await {
+                Ok(opened) => {
+                    let since = Instant::now();
+                    self.set_scheduler(Scheduler::Up(since), None);
+                    let ended = self.converse(opened).await.err().map(problem);
+                    if since.elapsed() >= LASTED {
+                        // The machine slept, say, or the scheduler was restarted.
+                        self.set_scheduler(Scheduler::Connecting(Instant::now()), ended);
+                        pause = RECONNECT_FIRST;
+                        continue;
+                    }
+                    self.set_scheduler(Scheduler::Down, ended);
                 }
-                Err(error) => self.set_scheduler(Scheduler::Down, Some(crate::host::text::chain(&error))),
+                Err(error) => self.set_scheduler(Scheduler::Down, Some(problem(error))),
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RECONNECT_LAST);
@@ -437,11 +442,11 @@ impl Farm {
         self.changed.notify_waiters();
     }
 
-    async fn connect(&self) -> Result<Peer, TransportError> {
+    async fn connect(&self) -> Result<Opened, TransportError> {
         let address = resolve(&self.access.scheduler).await?;
         let expected = self.identity(Role::Scheduler, self.access.scheduler_name.clone());
         self.endpoint
-            .connect(address, &expected, &hello(), Pace::Leisurely)
+            .open(address, &expected, &hello(), Pace::Leisurely, When::Verified)
             .await
     }
 
@@ -453,13 +458,9 @@ impl Farm {
         }
     }
 
-    async fn converse(self: &Arc<Self>, peer: Peer) -> Result<(), FrameError> {
-        let Peer {
-            connection,
-            mut control,
-            ..
-        } = peer;
-        let watched = Watched::new(connection, Pace::Leisurely);
+    async fn converse(self: &Arc<Self>, opened: Opened) -> Result<(), TransportError> {
+        let watched = Watched::new(opened.connection.clone(), Pace::Leisurely);
+        let (mut send, unmet) = opened.part();
         let mut demand = self.demand.subscribe();
         let mut returns = self.returns.lock().await;
         let telling = async {
@@ -481,12 +482,12 @@ impl Farm {
                     },
                     Some(lease) = returns.recv() => {
                         let end = LeaseEnd { lease, extensions: Vec::new() };
-                        frame::send(&mut control.send, &end).await?;
+                        frame::send(&mut send, &end).await?;
                         continue;
                     }
                 }
                 told = next.map_or(told, |next| next.told);
-                frame::send(&mut control.send, &self.demand_message(told)).await?;
+                frame::send(&mut send, &self.demand_message(told)).await?;
                 watched.expect_answer();
                 if told == Told::Rests {
                     self.rest();
@@ -496,7 +497,8 @@ impl Farm {
         // Grants are handled one after the other, outside the reading of frames, which must not be cancelled.
         let hearing = async {
             let mut dialling: Vec<Task<()>> = Vec::new();
-            while let Some(frame) = frame::receive(&mut control.receive, limits::CONTROL_PAYLOAD).await? {
+            let (_, mut receive) = unmet.meet().await?;
+            while let Some(frame) = frame::receive(&mut receive, limits::CONTROL_PAYLOAD).await? {
                 if frame.is::<LeaseGrant>() {
                     let (farm, grant) = (Arc::clone(self), frame.open::<LeaseGrant>()?);
                     let number = farm.lock().number_grant(grant.lease);
@@ -615,7 +617,7 @@ impl Farm {
         let expected = self.identity(Role::Builder, name);
         let opened = self
             .endpoint
-            .open(address, &expected, &hello(), Pace::Prompt)
+            .open(address, &expected, &hello(), Pace::Prompt, When::AtOnce)
             .await?;
         let mut state = self.lock();
         // Another grant for the same builder may have been quicker.

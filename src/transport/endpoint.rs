@@ -56,10 +56,10 @@ pub struct Peer {
 
 /// When a connection may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum When {
+pub enum When {
     /// Once the peer has proven in this connection who it is.
     Verified,
-    /// At once if it has done so before.
+    /// At once if it has done so before: for requests that do no harm when they are repeated.
     AtOnce,
 }
 
@@ -215,18 +215,18 @@ impl Endpoint {
         within_handshake(&format!("{expected} at {address}"), meet).await
     }
 
-    /// Opens a connection for requests that do no harm when they are repeated, to a peer that was met before: they
-    /// leave with the first packets if the peer's certificate is valid still and its TLS session is known here
-    /// (RFC 9001 §4.6). Otherwise waits for the handshake, but not for the peer's hello, within
-    /// [`tuning::HANDSHAKE_TIMEOUT`].
+    /// Opens a connection without waiting for the peer's hello, within [`tuning::HANDSHAKE_TIMEOUT`]: after the
+    /// handshake or, [`When::AtOnce`], before it, if the peer's certificate is valid still and its TLS session is known
+    /// here (RFC 9001 §4.6).
     pub async fn open(
         &self,
         address: SocketAddr,
         expected: &Identity,
         hello: &Hello,
         pace: Pace,
+        when: When,
     ) -> Result<Opened, TransportError> {
-        let begin = self.begin(address, expected, hello, pace, When::AtOnce);
+        let begin = self.begin(address, expected, hello, pace, when);
         within_handshake(&format!("{expected} at {address}"), begin).await
     }
 

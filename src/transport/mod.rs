@@ -13,7 +13,7 @@ mod reset;
 pub mod resolve;
 pub mod tuning;
 
-pub use endpoint::{Arriving, Control, Endpoint, Peer};
+pub use endpoint::{Arriving, Control, Endpoint, Peer, When};
 pub use frame::{Frame, FrameError};
 pub use opened::Opened;
 pub use reset::ResetSecret;

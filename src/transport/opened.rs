@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quicc_certs::Identity;
 use quicc_protocol::close;
 use quicc_protocol::version::Hello;
-use quinn::{VarInt, ZeroRttAccepted};
+use quinn::{RecvStream, SendStream, VarInt, ZeroRttAccepted};
 
 use super::certificate::{self, Shown};
 use super::endpoint::{connect_error, greet, hear, within_handshake};
@@ -48,25 +48,35 @@ impl Acquaintances {
 
 /// A connection that may be used already: either its peer's certificate was checked, or what is sent travels under the
 /// keys of a session with that peer. Its hello was not heard yet.
+#[derive(Debug)]
 pub struct Opened {
     /// The connection. Its first stream is taken.
     pub connection: quinn::Connection,
+    /// The control stream, behind our hello.
+    send: SendStream,
+    unmet: Unmet,
+}
+
+/// A meeting that is due.
+pub struct Unmet {
+    connection: quinn::Connection,
     expected: Identity,
     address: SocketAddr,
-    control: Control,
+    receive: RecvStream,
     /// Whether the peer will have taken what was sent before its answer; none if nothing was.
     early: Option<ZeroRttAccepted>,
     hello: Hello,
     acquaintances: Arc<Acquaintances>,
 }
 
-impl std::fmt::Debug for Opened {
+impl std::fmt::Debug for Unmet {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut debug = formatter.debug_struct("Opened");
+        let mut debug = formatter.debug_struct("Unmet");
         debug
             .field("expected", &self.expected)
-            .field("address", &self.address);
-        debug.field("is_early", &self.is_early()).finish_non_exhaustive()
+            .field("address", &self.address)
+            .field("is_early", &self.early.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -81,44 +91,71 @@ impl Opened {
         acquaintances: Arc<Acquaintances>,
     ) -> Result<Self, TransportError> {
         let failed = |source| connect_error(expected, address, source);
-        let (send, receive) = connection.open_bi().await.map_err(failed)?;
-        let mut opened = Self {
-            connection,
+        let (mut send, receive) = connection.open_bi().await.map_err(failed)?;
+        let unmet = Unmet {
+            connection: connection.clone(),
             expected: expected.clone(),
             address,
-            control: Control { send, receive },
+            receive,
             early,
             hello: hello.clone(),
             acquaintances,
         };
-        if opened.early.is_none() {
-            opened.verify()?;
+        if unmet.early.is_none() {
+            unmet.verify()?;
         }
-        greet(&mut opened.control.send, hello).await?;
-        Ok(opened)
+        greet(&mut send, hello).await?;
+        Ok(Self {
+            connection,
+            send,
+            unmet,
+        })
     }
 
     /// Whose connection it is meant to be.
     pub fn expected(&self) -> &Identity {
-        &self.expected
+        &self.unmet.expected
     }
 
-    /// Whether what is sent now may be refused by a peer that was restarted: [`Self::meet`] tells.
+    /// Whether what is sent now may be refused by a peer that was restarted: [`Unmet::meet`] tells.
     pub fn is_early(&self) -> bool {
-        self.early.is_some()
+        self.unmet.early.is_some()
     }
 
+    /// The control stream towards the peer, which may be written at once, and the meeting that is due.
+    pub fn part(self) -> (SendStream, Unmet) {
+        (self.send, self.unmet)
+    }
+
+    /// Meets the peer; see [`Unmet::meet`].
+    pub async fn meet(self) -> Result<Peer, TransportError> {
+        let (send, unmet) = self.part();
+        let connection = unmet.connection.clone();
+        let (hello, receive) = unmet.meet().await?;
+        let Shown { identity, spki, .. } = certificate::shown(&connection)?;
+        Ok(Peer {
+            identity,
+            certificate_spki: spki,
+            hello,
+            connection,
+            control: Control { send, receive },
+        })
+    }
+}
+
+impl Unmet {
     /// Waits for the peer's certificate, if it was not shown yet, and its hello, within
-    /// [`tuning::HANDSHAKE_TIMEOUT`]. After [`TransportError::TooEarly`] every stream of the connection is void, and
-    /// the next connection to the peer begins with a handshake. No other error leaves the connection open.
-    pub async fn meet(mut self) -> Result<Peer, TransportError> {
-        let (connection, address) = (self.connection.clone(), self.address);
-        let name = format!("{} at {address}", self.expected);
+    /// [`super::tuning::HANDSHAKE_TIMEOUT`]; gives the control stream from the peer. After
+    /// [`TransportError::TooEarly`] every stream of the connection is void, and the next connection to the peer begins
+    /// with a handshake. No other error leaves the connection open.
+    pub async fn meet(mut self) -> Result<(Hello, RecvStream), TransportError> {
+        let connection = self.connection.clone();
+        let name = format!("{} at {}", self.expected, self.address);
         let meet = async {
             if let Some(accepted) = self.early.take() {
                 let is_accepted = accepted.await;
                 if let Some(source) = connection.close_reason() {
-                    return Err(connect_error(&self.expected, address, source));
+                    return Err(connect_error(&self.expected, self.address, source));
                 }
                 if !is_accepted {
                     self.acquaintances.forget(&self.expected);
@@ -126,16 +163,8 @@ impl Opened {
                 }
                 self.verify()?;
             }
-            let Shown { identity, spki, .. } = certificate::shown(&connection)?;
-            let Control { send, mut receive } = self.control;
-            let hello = hear(&connection, &mut receive, &self.hello).await?;
-            Ok(Peer {
-                identity,
-                certificate_spki: spki,
-                hello,
-                connection: connection.clone(),
-                control: Control { send, receive },
-            })
+            let hello = hear(&connection, &mut self.receive, &self.hello).await?;
+            Ok((hello, self.receive))
         };
         let met = within_handshake(&name, meet).await;
         if let Err(TransportError::Silent { .. } | TransportError::Frame(_)) = &met {

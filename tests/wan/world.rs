@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quicc::host::clock;
 use quicc::host::task::{self, Task};
-use quicc::transport::{Endpoint, Opened, Pace, Peer, ResetSecret, TransportError, frame, tuning};
+use quicc::transport::{Endpoint, Opened, Pace, Peer, ResetSecret, TransportError, When, frame, tuning};
 use quicc_certs::{Authority, Credentials, Identity};
 use quicc_protocol::BlobDigest;
 use quicc_protocol::message::Message;
@@ -160,7 +160,9 @@ impl World {
     /// A new connection for whatever may be repeated, as agents open them to builders.
     pub(crate) async fn open(&self) -> Begun {
         let (expected, ours) = (BUILDER.parse().unwrap(), hello());
-        let opening = self.client.open(self.address, &expected, &ours, Pace::Prompt);
+        let opening = self
+            .client
+            .open(self.address, &expected, &ours, Pace::Prompt, When::AtOnce);
         let builder = Arc::clone(&self.builder);
         let far = task::spawn("accepting", async move {
             let arriving = builder.accept().await?;
