@@ -3,16 +3,19 @@
 //!
 //! Blocking; called on threads that may wait.
 
-use std::collections::HashMap;
+mod known_toolchain;
+mod memory;
+#[cfg(test)]
+mod tests;
+
 use std::ffi::{OsStr, OsString};
-use std::hash::Hash;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use tokio::time::Instant;
+pub use known_toolchain::KnownToolchain;
+use memory::Memory;
 
 use crate::compile::{self, Language, Plan};
 use crate::host::files::write_then_rename;
@@ -21,9 +24,6 @@ use crate::inputs::search_list::{self, SearchList};
 use crate::toolchain::locale::{LocaleRoots, LocaleSupport, locale_files_in};
 use crate::toolchain::question::{Question, ask, ask_as};
 use crate::toolchain::{self, Toolchain};
-
-/// Answers kept of each kind; beyond it everything is forgotten and asked again.
-const REMEMBERED: usize = 4096;
 
 /// An environment as the wrapper got it.
 pub type Environment = [(Vec<u8>, Vec<u8>)];
@@ -71,58 +71,6 @@ fn pick(env: &Environment, names: &[&str]) -> Vec<(Vec<u8>, Vec<u8>)> {
         .filter(|(name, _)| names.iter().any(|wanted| wanted.as_bytes() == name))
         .cloned()
         .collect()
-}
-
-/// How long a failure is remembered: it may have been a passing one, a machine out of processes say.
-const FAILURE_REMEMBERED: Duration = Duration::from_secs(10);
-
-/// One answer, being asked for or had, and since when.
-#[derive(Debug)]
-struct Once<V> {
-    answer: OnceLock<Result<Arc<V>, String>>,
-    since: Instant,
-}
-
-impl<V> Once<V> {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            answer: OnceLock::new(),
-            since: Instant::now(),
-        })
-    }
-
-    fn is_worn(&self) -> bool {
-        matches!(self.answer.get(), Some(Err(_))) && self.since.elapsed() >= FAILURE_REMEMBERED
-    }
-}
-
-/// Answers by question; concurrent askers of one question wait for one answer.
-#[derive(Debug)]
-struct Memory<K, V>(Mutex<HashMap<K, Arc<Once<V>>>>);
-
-impl<K: Hash + Eq, V> Memory<K, V> {
-    fn new() -> Self {
-        Self(Mutex::new(HashMap::new()))
-    }
-
-    fn get(&self, key: K, ask: impl FnOnce() -> Result<V, String>) -> Result<Arc<V>, String> {
-        let once = {
-            let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if map.len() >= REMEMBERED {
-                map.clear();
-            }
-            let once = map.entry(key).or_insert_with(Once::new);
-            if once.is_worn() {
-                *once = Once::new();
-            }
-            Arc::clone(once)
-        };
-        once.answer.get_or_init(|| ask().map(Arc::new)).clone()
-    }
-
-    fn forget(&self, key: &K) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -214,83 +162,6 @@ impl DriverQuestion<'_> {
 
 /// Locale variables, and the toolchain's catalogues.
 type LocaleKey = (Vec<(Vec<u8>, Vec<u8>)>, Vec<PathBuf>);
-
-/// A toolchain and its files as bytes, in the forms every unit needs.
-#[derive(Debug)]
-pub struct KnownToolchain {
-    /// What discovery found.
-    pub toolchain: Toolchain,
-    /// Its files, as the tools open them.
-    pub files: Vec<Vec<u8>>,
-    /// The same files behind all links, in the same order.
-    pub real_files: Vec<Vec<u8>>,
-    /// Its directories, those that do not exist yet among them.
-    pub directories: Vec<Vec<u8>>,
-    /// Those of its files that stand in front of every command line: they may name directories and define macros.
-    configurations: Vec<PathBuf>,
-    /// Its directories when they were searched: a tool or a specs file that appears in one would be used.
-    stamps: Vec<Fingerprint>,
-}
-
-/// The end of the name of clang's configuration files, whose content stands in front of every command line.
-const CONFIGURATION_SUFFIX: &[u8] = b".cfg";
-/// The end of the name of gcc's.
-const SPECS_SUFFIX: &[u8] = b"specs";
-const NATIVE_VALUE: &[u8] = b"=native";
-
-impl KnownToolchain {
-    /// Whether nothing came or went in its directories since it was discovered.
-    fn directories_hold(&self) -> bool {
-        let now = searched(&self.toolchain).map(|path| fingerprint(path));
-        now.eq(self.stamps.iter().copied())
-    }
-
-    /// Whether every compile names this machine's own processor, because a configuration file does. Read each time:
-    /// most toolchains have none, and a person may edit it. A gcc that was configured so records the processor with
-    /// `-g`, and its trial tells.
-    pub fn is_configured_native(&self) -> bool {
-        let names_native = |path: &Vec<u8>| {
-            let text = std::fs::read(Path::new(OsStr::from_bytes(path))).unwrap_or_default();
-            text.windows(NATIVE_VALUE.len()).any(|part| part == NATIVE_VALUE)
-        };
-        self.files
-            .iter()
-            .any(|path| path.ends_with(CONFIGURATION_SUFFIX) && names_native(path))
-    }
-}
-
-fn configures(path: &Path) -> bool {
-    let path = path.as_os_str().as_bytes();
-    path.ends_with(CONFIGURATION_SUFFIX) || path.ends_with(SPECS_SUFFIX)
-}
-
-/// Every directory in which a tool that appears would be used.
-fn searched(toolchain: &Toolchain) -> impl Iterator<Item = &PathBuf> {
-    toolchain.directories.iter().chain(&toolchain.missing_directories)
-}
-
-impl From<Toolchain> for KnownToolchain {
-    fn from(toolchain: Toolchain) -> Self {
-        let bytes = |path: &PathBuf| path.as_os_str().as_bytes().to_vec();
-        let real = |path: &PathBuf| {
-            path.canonicalize()
-                .map_or_else(|_| bytes(path), |real| bytes(&real))
-        };
-        Self {
-            files: toolchain.paths.iter().map(bytes).collect(),
-            real_files: toolchain.paths.iter().map(real).collect(),
-            directories: searched(&toolchain).map(bytes).collect(),
-            configurations: toolchain
-                .paths
-                .iter()
-                .filter(|path| configures(path))
-                .cloned()
-                .collect(),
-            stamps: searched(&toolchain).map(|path| fingerprint(path)).collect(),
-            toolchain,
-        }
-    }
-}
 
 /// The memory.
 #[derive(Debug)]
@@ -545,177 +416,4 @@ fn question(
         environment,
         directory: PathBuf::from(OsStr::from_bytes(cwd)),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::compile::Dialect;
-
-    #[test]
-    fn only_plain_numbers_up_to_the_year_9999_are_epochs() {
-        for value in ["0", "1700000000", "253402300799", "007"] {
-            assert!(is_epoch(value.as_bytes()), "{value}");
-        }
-        for value in [
-            "",
-            "-1",
-            "+1",
-            "1x",
-            " 1",
-            "253402300800",
-            "99999999999999999999999",
-        ] {
-            assert!(!is_epoch(value.as_bytes()), "{value}");
-        }
-    }
-
-    /// Runs `script` in `directory`: a program written by another process is never open for writing here.
-    fn shell(directory: &Path, script: &str) {
-        let mut command = crate::host::process::command(Path::new("/bin/sh"), directory);
-        assert!(command.args(["-c", script]).status().unwrap().success());
-    }
-
-    fn toolchain(paths: Vec<PathBuf>, directories: Vec<PathBuf>) -> KnownToolchain {
-        KnownToolchain::from(Toolchain {
-            compiler: paths[0].clone(),
-            dialect: Dialect::Gcc,
-            version: String::new(),
-            paths,
-            directories,
-            missing_directories: Vec::new(),
-            catalogues: Vec::new(),
-            machine: String::new(),
-        })
-    }
-
-    #[test]
-    fn a_tool_that_appears_makes_another_toolchain() {
-        let scratch = tempfile::tempdir().unwrap();
-        let (program, tools) = (scratch.path().join("gcc"), scratch.path().join("tools"));
-        std::fs::write(&program, "").unwrap();
-        std::fs::create_dir(&tools).unwrap();
-        let known = toolchain(vec![program], vec![tools.clone()]);
-        assert!(known.directories_hold());
-        std::fs::write(tools.join("as"), "").unwrap();
-        assert!(!known.directories_hold());
-        let (program, later) = (scratch.path().join("gcc"), scratch.path().join("later/bin"));
-        let known = KnownToolchain::from(Toolchain {
-            missing_directories: vec![later.clone()],
-            ..toolchain(vec![program], Vec::new()).toolchain
-        });
-        let spelled = later.as_os_str().as_bytes().to_vec();
-        assert!(known.directories.contains(&spelled), "every closure looks for it");
-        assert!(known.directories_hold());
-        std::fs::create_dir_all(later).unwrap();
-        assert!(!known.directories_hold());
-    }
-
-    #[test]
-    fn a_configuration_file_may_make_every_compile_native() {
-        let scratch = tempfile::tempdir().unwrap();
-        let (program, configuration) = (scratch.path().join("clang"), scratch.path().join("clang.cfg"));
-        std::fs::write(&program, "-march=native").unwrap();
-        std::fs::write(&configuration, "-O1").unwrap();
-        let known = toolchain(vec![program, configuration.clone()], Vec::new());
-        assert!(!known.is_configured_native());
-        std::fs::write(&configuration, "-O1\n-march=native\n").unwrap();
-        assert!(known.is_configured_native());
-    }
-
-    /// No file but a source is ever asked for.
-    struct Nothing;
-
-    impl compile::Surroundings for Nothing {
-        fn read_response_file(&mut self, _: &[u8]) -> Option<Vec<u8>> {
-            None
-        }
-
-        fn exists(&mut self, _: &[u8]) -> bool {
-            false
-        }
-    }
-
-    #[test]
-    fn an_edited_specs_file_makes_another_search_list() {
-        let scratch = tempfile::tempdir().unwrap();
-        let at = |name: &str| scratch.path().join(name);
-        shell(
-            scratch.path(),
-            "echo /one >specs; echo '#define linux 1' >macros\n\
-             printf '%s\\n' '#!/bin/sh' 'echo \"#include \\\"...\\\" search starts here:\" >&2' \
-             'echo \"#include <...> search starts here:\" >&2' 'sed s/^/\\ / specs >&2' \
-             'echo \"End of search list.\" >&2' 'cat macros' >driver; chmod +x driver",
-        );
-        let known = toolchain(vec![at("driver"), at("specs")], Vec::new());
-        let compilers = Compilers::new(scratch.path().to_owned());
-        let cwd = scratch.path().as_os_str().as_bytes();
-        let env = [(b"PATH".to_vec(), b"/usr/bin:/bin".to_vec())];
-        let invocation = compile::Invocation {
-            argv: ["gcc", "-c", "a.c"].map(|word| word.as_bytes().to_vec()).to_vec(),
-            cwd: cwd.to_vec(),
-            env: env.to_vec(),
-        };
-        let compile::Verdict::Distribute(plan) = compile::judge(&invocation, Dialect::Gcc, &mut Nothing)
-        else {
-            panic!("an ordinary compile")
-        };
-        let check = |expected: &str| {
-            let list = compilers.search_list(&known, &plan, cwd, &env).unwrap();
-            assert_eq!(list.angle, [expected.as_bytes()]);
-            assert_eq!(list.predefined.as_deref(), Some(&b"#define linux 1\n"[..]));
-        };
-        check("/one");
-        // In place, so that no directory's times change.
-        shell(scratch.path(), "echo /two >specs");
-        check("/two");
-    }
-
-    #[test]
-    fn a_driver_is_asked_for_its_steps_once_until_something_changes() {
-        let scratch = tempfile::tempdir().unwrap();
-        let at = |name: &str| scratch.path().join(name);
-        shell(
-            scratch.path(),
-            "mkdir -p work lib; echo tool >tool\n\
-             printf '#!/bin/sh\\necho \"$1 $2 $CPATH $LC_ALL\" | tee -a asked >&2\\n' >driver; chmod +x driver",
-        );
-        let known = toolchain(vec![at("driver"), at("tool")], vec![at("lib")]);
-        let compilers = Compilers::new(scratch.path().to_owned());
-        let work = at("work").into_os_string().into_vec();
-        let mut expected = 0;
-        let mut check = |argument: &str, variables: &str, is_new: bool| {
-            let variables = format!("PATH=/usr/bin:/bin LANG=de_DE {variables}");
-            let env: Vec<_> = variables
-                .split_whitespace()
-                .filter_map(|pair| pair.split_once('='))
-                .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
-                .collect();
-            let question = DriverQuestion {
-                toolchain: &known,
-                argv0: b"driver",
-                arguments: &[argument.as_bytes().to_vec()],
-                cwd: &work,
-                env: &env,
-            };
-            let answer = compilers.driver_steps(&question).unwrap();
-            let cpath = if variables.contains("CPATH") { "x" } else { "" };
-            assert_eq!(
-                String::from_utf8_lossy(&answer),
-                format!("-### {argument} {cpath} C\n")
-            );
-            expected += usize::from(is_new);
-            let asked = std::fs::read_to_string(at("work/asked")).unwrap();
-            assert_eq!(asked.lines().count(), expected, "{argument} {variables}");
-        };
-        check("-O1", "", true);
-        check("-O1", "MAKEFLAGS=-j2", false);
-        check("-O2", "", true);
-        check("-O1", "CPATH=x", true);
-        shell(scratch.path(), "echo other >tool");
-        check("-O1", "", true);
-        shell(scratch.path(), "mkdir lib/13");
-        check("-O1", "", true);
-        check("-O1", "", false);
-    }
 }

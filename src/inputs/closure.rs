@@ -13,6 +13,8 @@ mod expansion_tests;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod macro_tests;
+#[cfg(test)]
 mod tests;
 mod walk;
 

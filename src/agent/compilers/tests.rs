@@ -1,0 +1,170 @@
+//! Answers are asked for again as soon as something they depend on changed.
+
+use super::*;
+use crate::compile::Dialect;
+
+#[test]
+fn only_plain_numbers_up_to_the_year_9999_are_epochs() {
+    for value in ["0", "1700000000", "253402300799", "007"] {
+        assert!(is_epoch(value.as_bytes()), "{value}");
+    }
+    for value in [
+        "",
+        "-1",
+        "+1",
+        "1x",
+        " 1",
+        "253402300800",
+        "99999999999999999999999",
+    ] {
+        assert!(!is_epoch(value.as_bytes()), "{value}");
+    }
+}
+
+/// Runs `script` in `directory`: a program written by another process is never open for writing here.
+fn shell(directory: &Path, script: &str) {
+    let mut command = crate::host::process::command(Path::new("/bin/sh"), directory);
+    assert!(command.args(["-c", script]).status().unwrap().success());
+}
+
+fn toolchain(paths: Vec<PathBuf>, directories: Vec<PathBuf>) -> KnownToolchain {
+    KnownToolchain::from(Toolchain {
+        compiler: paths[0].clone(),
+        dialect: Dialect::Gcc,
+        version: String::new(),
+        paths,
+        directories,
+        missing_directories: Vec::new(),
+        catalogues: Vec::new(),
+        machine: String::new(),
+    })
+}
+
+#[test]
+fn a_tool_that_appears_makes_another_toolchain() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (program, tools) = (scratch.path().join("gcc"), scratch.path().join("tools"));
+    std::fs::write(&program, "").unwrap();
+    std::fs::create_dir(&tools).unwrap();
+    let known = toolchain(vec![program], vec![tools.clone()]);
+    assert!(known.directories_hold());
+    std::fs::write(tools.join("as"), "").unwrap();
+    assert!(!known.directories_hold());
+    let (program, later) = (scratch.path().join("gcc"), scratch.path().join("later/bin"));
+    let known = KnownToolchain::from(Toolchain {
+        missing_directories: vec![later.clone()],
+        ..toolchain(vec![program], Vec::new()).toolchain
+    });
+    let spelled = later.as_os_str().as_bytes().to_vec();
+    assert!(known.directories.contains(&spelled), "every closure looks for it");
+    assert!(known.directories_hold());
+    std::fs::create_dir_all(later).unwrap();
+    assert!(!known.directories_hold());
+}
+
+#[test]
+fn a_configuration_file_may_make_every_compile_native() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (program, configuration) = (scratch.path().join("clang"), scratch.path().join("clang.cfg"));
+    std::fs::write(&program, "-march=native").unwrap();
+    std::fs::write(&configuration, "-O1").unwrap();
+    let known = toolchain(vec![program, configuration.clone()], Vec::new());
+    assert!(!known.is_configured_native());
+    std::fs::write(&configuration, "-O1\n-march=native\n").unwrap();
+    assert!(known.is_configured_native());
+}
+
+/// No file but a source is ever asked for.
+struct Nothing;
+
+impl compile::Surroundings for Nothing {
+    fn read_response_file(&mut self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn exists(&mut self, _: &[u8]) -> bool {
+        false
+    }
+}
+
+#[test]
+fn an_edited_specs_file_makes_another_search_list() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    shell(
+        scratch.path(),
+        "echo /one >specs; echo '#define linux 1' >macros\n\
+         printf '%s\\n' '#!/bin/sh' 'echo \"#include \\\"...\\\" search starts here:\" >&2' \
+         'echo \"#include <...> search starts here:\" >&2' 'sed s/^/\\ / specs >&2' \
+         'echo \"End of search list.\" >&2' 'cat macros' >driver; chmod +x driver",
+    );
+    let known = toolchain(vec![at("driver"), at("specs")], Vec::new());
+    let compilers = Compilers::new(scratch.path().to_owned());
+    let cwd = scratch.path().as_os_str().as_bytes();
+    let env = [(b"PATH".to_vec(), b"/usr/bin:/bin".to_vec())];
+    let invocation = compile::Invocation {
+        argv: ["gcc", "-c", "a.c"].map(|word| word.as_bytes().to_vec()).to_vec(),
+        cwd: cwd.to_vec(),
+        env: env.to_vec(),
+    };
+    let compile::Verdict::Distribute(plan) = compile::judge(&invocation, Dialect::Gcc, &mut Nothing) else {
+        panic!("an ordinary compile")
+    };
+    let check = |expected: &str| {
+        let list = compilers.search_list(&known, &plan, cwd, &env).unwrap();
+        assert_eq!(list.angle, [expected.as_bytes()]);
+        assert_eq!(list.predefined.as_deref(), Some(&b"#define linux 1\n"[..]));
+    };
+    check("/one");
+    // In place, so that no directory's times change.
+    shell(scratch.path(), "echo /two >specs");
+    check("/two");
+}
+
+#[test]
+fn a_driver_is_asked_for_its_steps_once_until_something_changes() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    shell(
+        scratch.path(),
+        "mkdir -p work lib; echo tool >tool\n\
+         printf '#!/bin/sh\\necho \"$1 $2 $CPATH $LC_ALL\" | tee -a asked >&2\\n' >driver; chmod +x driver",
+    );
+    let known = toolchain(vec![at("driver"), at("tool")], vec![at("lib")]);
+    let compilers = Compilers::new(scratch.path().to_owned());
+    let work = at("work").into_os_string().into_vec();
+    let mut expected = 0;
+    let mut check = |argument: &str, variables: &str, is_new: bool| {
+        let variables = format!("PATH=/usr/bin:/bin LANG=de_DE {variables}");
+        let env: Vec<_> = variables
+            .split_whitespace()
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+            .collect();
+        let question = DriverQuestion {
+            toolchain: &known,
+            argv0: b"driver",
+            arguments: &[argument.as_bytes().to_vec()],
+            cwd: &work,
+            env: &env,
+        };
+        let answer = compilers.driver_steps(&question).unwrap();
+        let cpath = if variables.contains("CPATH") { "x" } else { "" };
+        assert_eq!(
+            String::from_utf8_lossy(&answer),
+            format!("-### {argument} {cpath} C\n")
+        );
+        expected += usize::from(is_new);
+        let asked = std::fs::read_to_string(at("work/asked")).unwrap();
+        assert_eq!(asked.lines().count(), expected, "{argument} {variables}");
+    };
+    check("-O1", "", true);
+    check("-O1", "MAKEFLAGS=-j2", false);
+    check("-O2", "", true);
+    check("-O1", "CPATH=x", true);
+    shell(scratch.path(), "echo other >tool");
+    check("-O1", "", true);
+    shell(scratch.path(), "mkdir lib/13");
+    check("-O1", "", true);
+    check("-O1", "", false);
+}
