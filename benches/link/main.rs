@@ -53,6 +53,7 @@ mod project;
 mod queue;
 mod side;
 mod sleeper;
+mod units;
 mod wide;
 mod wire;
 

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::crowd::{Crowd, Pace};
-use crate::farm::{Box, Farm, milliseconds};
-use crate::latency::warm;
+use crate::farm::{Farm, Sandbox, milliseconds};
 use crate::measure::{Compile, succeed};
 use crate::peers::{DistccClient, Distccd, Peer, Setting};
 use crate::queue::{Conditions, MBIT};
 use crate::sources::Sources;
 use crate::support::World;
+use crate::units::warm;
 use crate::wire::Wire;
 
 const RATE: u64 = 100 * MBIT;
@@ -37,7 +37,7 @@ pub fn run(wire: &Wire, peers: &[Peer]) -> Result<(), String> {
     let world = World::new();
     let sources = Sources::copy(&world);
     let languages = [("C", &sources.library), ("C++", &sources.built)];
-    let farm = Farm::start(wire, &format!("slots = {}\n", PACE.at_once), Box::Closed)?;
+    let farm = Farm::start(wire, &format!("slots = {}\n", PACE.at_once), Sandbox::Whole)?;
     farm.files.join(&world);
     let client = Client::quicc(&world)?;
     introduce(wire, &client)?;
