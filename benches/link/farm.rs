@@ -15,25 +15,25 @@ pub struct Farm {
 
 /// How the builder shuts its actions in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Box {
+pub enum Sandbox {
     /// As it does for a user.
-    Closed,
+    Whole,
     /// Without namespaces: [`open_box`].
-    Open,
+    LeftOut,
 }
 
 impl Farm {
     /// Starts them, the builder with further `lines` in its configuration.
-    pub fn start(wire: &Wire, lines: &str, shut: Box) -> Result<Self, String> {
+    pub fn start(wire: &Wire, lines: &str, sandbox: Sandbox) -> Result<Self, String> {
         wire.farm.within(|| {
             let files = FarmFiles::at(wire.farm.address);
             let path = files.world().at("builder.conf");
             let text = std::fs::read_to_string(&path).unwrap();
             std::fs::write(path, text + lines).unwrap();
             let scheduler = files.start("scheduler");
-            let builder = match shut {
-                Box::Closed => files.start("builder"),
-                Box::Open => Role::start(open_box::builder(files.world())?),
+            let builder = match sandbox {
+                Sandbox::Whole => files.start("builder"),
+                Sandbox::LeftOut => Role::start(open_box::builder(files.world())?),
             };
             Ok(Self {
                 files,

@@ -4,10 +4,11 @@
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
-use crate::farm::{Box, Farm, milliseconds};
-use crate::latency::{Case, RATE, ROUND_TRIPS, Units, in_round_trips, time, trace, warm};
+use crate::farm::{Farm, Sandbox, milliseconds};
+use crate::latency::{RATE, ROUND_TRIPS, in_round_trips, trace};
 use crate::queue::Conditions;
 use crate::support::{World, await_event};
+use crate::units::{Case, Units, time, warm};
 use crate::wire::Wire;
 
 /// Longer than an agent keeps leases nobody uses.
@@ -30,7 +31,7 @@ const NAMES: [&str; 4] = [
 /// Prints the table.
 pub fn run(wire: &Wire, is_traced: bool) -> Result<(), String> {
     wire.set(Conditions::new(RATE, ROUND_TRIPS[0]));
-    let farm = Farm::start(wire, "", Box::Closed)?;
+    let farm = Farm::start(wire, "", Sandbox::Whole)?;
     let mut columns = Vec::new();
     for round_trip in ROUND_TRIPS {
         let conditions = Conditions::new(RATE, round_trip);

@@ -3,16 +3,15 @@
 //! What is subtracted, the unit's wall time at RTT 0 over the same link, has the nap, the processes, and the time its
 //! bytes take at the link's rate.
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
-use crate::farm::{Box, Farm, milliseconds};
-use crate::measure::{AT_ONCE, Compile, edit, succeed};
+use crate::farm::{Farm, Sandbox, milliseconds};
+use crate::measure::{AT_ONCE, edit};
 use crate::peers::{DistccClient, Distccd, Peer, Setting};
 use crate::queue::{Conditions, MBIT};
-use crate::sleeper::{Habit, Sleeper};
 use crate::support::World;
+use crate::units::{Case, NAP, Units, time, warm};
 use crate::wire::{Sighting, Wire};
 
 pub const RATE: u64 = 100 * MBIT;
@@ -25,115 +24,29 @@ pub const ROUND_TRIPS: [Duration; 4] = [
 ];
 /// Times each case is measured; the median counts.
 const ROUNDS: usize = 10;
-/// Of the project's own headers, which each unit includes.
-const HEADERS: usize = 60;
-const SMALL: Habit = Habit {
-    name: "small",
-    nap: Duration::from_millis(50),
-    object: 20_000,
-};
-const LARGE: Habit = Habit {
-    name: "large",
-    nap: Duration::from_millis(50),
-    object: 200_000,
-};
-/// Compiles of everything before it is measured.
-const WARMING: usize = 3;
-/// Compiles after which a farm that was not used is not about to be.
-const WARMING_MOST: usize = 100;
-
-/// What is compiled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Case {
-    Unchanged,
-    Edited,
-    New,
-    Large,
-    CxxUnchanged,
-    CxxEdited,
-    CxxNew,
-}
-
-const CASES: [(Case, &str); 7] = [
+const CASES: [(Case, &str); 8] = [
     (Case::Unchanged, "C, unchanged"),
     (Case::Edited, "C, source edited"),
     (Case::New, "C, new unit, headers known"),
+    (Case::Header, "C, a header edited"),
     (Case::Large, "C, object of 200 kB"),
     (Case::CxxUnchanged, "C++, unchanged"),
     (Case::CxxEdited, "C++, source edited"),
     (Case::CxxNew, "C++, new unit, headers known"),
 ];
 
-/// The units of one world.
-pub struct Units<'a> {
-    world: &'a World,
-    small: Sleeper,
-    large: Sleeper,
-    made: usize,
-    /// Whether compilers are named as found along `PATH`.
-    is_by_name: bool,
-}
-
-const C_HEADERS: &str = "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n";
-const CXX_HEADERS: &str = "#include <vector>\n#include <string>\n#include <map>\n#include <memory>\n#include <iostream>\n#include <algorithm>\n";
-
-impl<'a> Units<'a> {
-    pub fn new(world: &'a World) -> Result<Self, String> {
-        for header in 0..HEADERS {
-            world.write(
-                &format!("include/h{header}.h"),
-                &format!("#pragma once\nstruct s{header} {{ int x; }};\n"),
-            );
-        }
-        Ok(Self {
-            world,
-            small: Sleeper::make(world, SMALL)?,
-            large: Sleeper::make(world, LARGE)?,
-            made: 0,
-            is_by_name: false,
-        })
-    }
-
-    /// A source nobody has seen.
-    pub fn make(&mut self, case: Case) -> Compile {
-        let is_cxx = matches!(case, Case::CxxUnchanged | Case::CxxEdited | Case::CxxNew);
-        let sleeper = if case == Case::Large {
-            &self.large
-        } else {
-            &self.small
-        };
-        let (compiler, standard, suffix) = if is_cxx {
-            (&sleeper.gxx, CXX_HEADERS, "cc")
-        } else {
-            (&sleeper.gcc, C_HEADERS, "c")
-        };
-        let own = (0..HEADERS).map(|header| format!("#include \"h{header}.h\"\n"));
-        let body =
-            (0..50).map(|line| format!("int f{line}_{0}(int a) {{ return a + {line}; }}\n", self.made));
-        let text: String = own.chain([standard.to_owned()]).chain(body).collect();
-        let name = format!("unit{}.{suffix}", self.made);
-        self.made += 1;
-        self.world.write(&name, &text);
-        let include = format!("-I{}", self.world.at("include").display());
-        let compiler = if self.is_by_name {
-            compiler.file_name().and_then(|name| name.to_str()).unwrap()
-        } else {
-            compiler.to_str().unwrap()
-        };
-        let words = [compiler, "-O2", &include, &name];
-        Compile {
-            words: words.map(str::to_owned).into(),
-            source: self.world.at(&name),
-            object: PathBuf::from(format!("{name}.o")),
-        }
-    }
-}
-
-/// A unit of one client, and its median at each round trip time.
+/// A unit of one client, and how long it took at each round trip time.
 struct Row {
     client: &'static str,
     name: &'static str,
-    walls: Vec<Duration>,
+    walls: Vec<Walls>,
+}
+
+/// Of several compiles of one unit.
+#[derive(Debug, Clone, Copy)]
+struct Walls {
+    median: Duration,
+    least: Duration,
 }
 
 /// What is measured of other systems: they do the same again whatever changed.
@@ -142,7 +55,7 @@ const CASES_OF_PEERS: [Case; 2] = [Case::Unchanged, Case::CxxUnchanged];
 /// Prints the table.
 pub fn run(wire: &Wire, peers: &[Peer], is_traced: bool) -> Result<(), String> {
     wire.set(Conditions::new(RATE, ROUND_TRIPS[0]));
-    let farm = Farm::start(wire, "", Box::Closed)?;
+    let farm = Farm::start(wire, "", Sandbox::Whole)?;
     let mut rows: Vec<Row> = Vec::new();
     for round_trip in ROUND_TRIPS {
         wire.set(Conditions::new(RATE, round_trip));
@@ -164,10 +77,10 @@ pub fn run(wire: &Wire, peers: &[Peer], is_traced: bool) -> Result<(), String> {
         let setting = Setting {
             address: wire.farm.address,
             jobs: AT_ONCE,
-            compilers: units.small.gcc.parent().map(Path::to_owned),
+            compilers: units.compilers(),
         };
         let distccd = wire.farm.within(|| Distccd::start(&world, setting));
-        units.is_by_name = true;
+        units.name_by_path();
         for peer in peers {
             let started = DistccClient::start(&world, *peer, &distccd)?;
             measure(
@@ -201,6 +114,7 @@ fn measure(
             match case {
                 Case::New | Case::CxxNew => compile = units.make(*case),
                 Case::Edited | Case::CxxEdited => edit(&compile, &format!("/* {round} */\n"))?,
+                Case::Header => units.edit_header(&format!("/* {round} */\n")),
                 _ => {}
             }
             let (taken, seen) = wire.watch(|| {
@@ -221,45 +135,21 @@ fn measure(
         }
         client.require_remote(&counts, ROUNDS)?;
         times.sort();
-        let median = times[ROUNDS / 2];
+        let walls = Walls {
+            median: times[ROUNDS / 2],
+            least: times[0],
+        };
         let is_it = |row: &&mut Row| row.client == client.name() && row.name == *name;
         match rows.iter_mut().find(is_it) {
-            Some(row) => row.walls.push(median),
+            Some(row) => row.walls.push(walls),
             None => rows.push(Row {
                 client: client.name(),
                 name,
-                walls: vec![median],
+                walls: vec![walls],
             }),
         }
     }
     Ok(())
-}
-
-/// Compiles a unit again and again until [`WARMING`] units on end were compiled on the farm: a new agent compiles here
-/// until it knows one.
-pub fn warm(client: &Client<'_>, compile: &Compile) -> Result<(), String> {
-    let mut remote = 0;
-    for _ in 0..WARMING_MOST {
-        let before = client.counts()?;
-        time(client, compile)?;
-        // distccd says so later than its client ends, and has nothing to warm up.
-        let is_remote = client.daemon().is_none() || client.require_remote(&before, 1).is_ok();
-        remote = if is_remote { remote + 1 } else { 0 };
-        if remote == WARMING {
-            return Ok(());
-        }
-    }
-    Err(format!(
-        "{}: {WARMING_MOST} units on end and not {WARMING} on the farm: {:#}",
-        client.name(),
-        client.world().status()
-    ))
-}
-
-pub fn time(client: &Client<'_>, compile: &Compile) -> Result<Duration, String> {
-    let started = Instant::now();
-    succeed(client.command(&compile.command_line()))?;
-    Ok(started.elapsed())
 }
 
 /// When which packets came to the link while a unit was compiled.
@@ -278,26 +168,30 @@ pub fn trace(name: &str, conditions: Conditions, started: Instant, taken: Durati
 
 fn print(rows: &[Row]) {
     println!(
-        "\nA unit over a link of 100 Mbit/s, warm farm, compiler that sleeps {} ms; median of {ROUNDS}, alone.",
-        SMALL.nap.as_millis()
+        "\nA unit over a link of 100 Mbit/s, warm farm, compiler that sleeps {} ms; {ROUNDS} times each, alone.",
+        NAP.as_millis()
     );
     println!(
-        "What it takes more than at RTT 0, in ms and in round trips; ! where it is more than 1.15 RTT + 8 ms:"
+        "What it takes more than at RTT 0, in ms and in round trips; ! where it is more than 1.15 RTT + 8 ms."
     );
+    print_by("median", rows, |walls| walls.median);
+    print_by("least (a busy machine disturbs it less)", rows, |walls| {
+        walls.least
+    });
+}
+
+fn print_by(what: &str, rows: &[Row], of: impl Fn(&Walls) -> Duration) {
+    println!("By the {what}:");
     print!("{:8}{:30}{:>10}", "client", "unit", "RTT 0, ms");
     for round_trip in &ROUND_TRIPS[1..] {
         print!("{:>16} ms ", round_trip.as_millis());
     }
     println!();
     for row in rows {
-        print!(
-            "{:8}{:30}{:10.1}",
-            row.client,
-            row.name,
-            milliseconds(row.walls[0])
-        );
-        for (wall, round_trip) in row.walls.iter().zip(ROUND_TRIPS).skip(1) {
-            let more = wall.as_secs_f64() - row.walls[0].as_secs_f64();
+        let ground = of(&row.walls[0]);
+        print!("{:8}{:30}{:10.1}", row.client, row.name, milliseconds(ground));
+        for (walls, round_trip) in row.walls.iter().zip(ROUND_TRIPS).skip(1) {
+            let more = of(walls).as_secs_f64() - ground.as_secs_f64();
             print!("{}", in_round_trips(more, round_trip));
         }
         println!();

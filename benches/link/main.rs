@@ -53,6 +53,7 @@ mod project;
 mod queue;
 mod side;
 mod sleeper;
+mod units;
 mod wide;
 mod wire;
 
@@ -86,8 +87,15 @@ fn run() -> Result<ExitCode, String> {
 }
 
 fn measure(options: &Options) -> Result<(), String> {
-    let wire = Wire::lay(Conditions::new(RATE, ROUND_TRIPS[0]), options.seed)?;
+    let wire = Wire::lay(Conditions::new(RATE, ROUND_TRIPS[0]), options.loss, options.seed)?;
     wire.client.enter();
+    if options.loss > 0.0 {
+        println!(
+            "Of the packets each way {} % are lost by chance, seed {}.",
+            options.loss * 100.0,
+            options.seed
+        );
+    }
     for scenario in &options.scenarios {
         match scenario {
             Scenario::Check => check::run(&wire)?,

@@ -2,7 +2,8 @@
 
 use crate::peers::Peer;
 
-const USAGE: &str = "cargo bench --bench link -- [SCENARIO…] [--peers distcc,pump] [--seed N] [--trace]
+const USAGE: &str = "cargo bench --bench link -- [SCENARIO…] [--peers distcc,pump] [--loss PERCENT] [--seed N]
+[--trace]
 scenarios: --check the link by itself, --latency network time a unit, --first units that find little ready, --wide a
 farm of sleeping compilers, --project a foreign project; without any: --check --latency --first";
 
@@ -29,7 +30,9 @@ pub struct Options {
     pub scenarios: Vec<Scenario>,
     /// Other systems to be measured beside quicc.
     pub peers: Vec<Peer>,
-    /// Decides which packets are lost by chance.
+    /// Share of the packets that are lost by chance.
+    pub loss: f64,
+    /// Decides which they are.
     pub seed: u64,
     /// Whether the packets of a unit are printed.
     pub is_traced: bool,
@@ -63,6 +66,14 @@ impl Options {
                         .parse()
                         .map_err(|_| format!("--seed {number}: no number"))?;
                 }
+                "--loss" => {
+                    let percent = value()?;
+                    let number = percent
+                        .parse::<f64>()
+                        .ok()
+                        .filter(|percent| (0.0..100.0).contains(percent));
+                    options.loss = number.ok_or_else(|| format!("--loss {percent}: no percentage"))? / 100.0;
+                }
                 other => {
                     let known = SCENARIOS.iter().find(|(name, _)| *name == other);
                     let (_, scenario) = known.ok_or_else(|| format!("what is {other}?\n{USAGE}"))?;
@@ -72,6 +83,11 @@ impl Options {
         }
         if options.scenarios.is_empty() {
             options.scenarios = vec![Scenario::Check, Scenario::Latency, Scenario::First];
+        }
+        if options.loss > 0.0 && options.scenarios.contains(&Scenario::Check) {
+            return Err(format!(
+                "--check has a loss of its own: name other scenarios\n{USAGE}"
+            ));
         }
         options.is_idle |= is_listed;
         Ok(options)

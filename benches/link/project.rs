@@ -1,15 +1,16 @@
 //! Foreign sources built across the link with the real compiler: all of a C library, and a part of a C++ one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::crowd::{Crowd, Pace};
-use crate::farm::{Box, Farm, milliseconds};
+use crate::farm::{Farm, Sandbox, milliseconds};
 use crate::measure::{Compile, succeed};
 use crate::peers::{DistccClient, Distccd, Peer, Setting};
 use crate::queue::{Conditions, MBIT};
 use crate::sources::Sources;
 use crate::support::World;
+use crate::units::warm;
 use crate::wire::Wire;
 
 const RATE: u64 = 100 * MBIT;
@@ -36,9 +37,10 @@ pub fn run(wire: &Wire, peers: &[Peer]) -> Result<(), String> {
     let world = World::new();
     let sources = Sources::copy(&world);
     let languages = [("C", &sources.library), ("C++", &sources.built)];
-    let farm = Farm::start(wire, &format!("slots = {}\n", PACE.at_once), Box::Closed)?;
+    let farm = Farm::start(wire, &format!("slots = {}\n", PACE.at_once), Sandbox::Whole)?;
     farm.files.join(&world);
     let client = Client::quicc(&world)?;
+    introduce(wire, &client)?;
     for (language, compiles) in languages {
         require_compilable(&world, compiles)?;
         for build in ["first", "again"] {
@@ -63,6 +65,30 @@ pub fn run(wire: &Wire, peers: &[Peer]) -> Result<(), String> {
             let crowd = Crowd::compile(wire, None, &client, compiles, compiles.len(), PACE)?;
             print(&client, language, &crowd);
         }
+    }
+    Ok(())
+}
+
+/// Has the farm learn both compilers, and prints what that takes.
+fn introduce(wire: &Wire, client: &Client<'_>) -> Result<(), String> {
+    for (compiler, name) in [("gcc", "tiny.c"), ("g++", "tiny.cc")] {
+        client.world().write(name, "int tiny;\n");
+        let compile = Compile {
+            words: [compiler, name].map(str::to_owned).into(),
+            source: client.world().at(name),
+            object: client.world().at(&format!("{name}.o")),
+        };
+        let (before, _) = wire.counts();
+        let started = Instant::now();
+        warm(client, &compile)?;
+        let (after, _) = wire.counts();
+        println!(
+            "{:8}the farm learns {compiler}: {:.1} MB up, {:.1} s, dropped {}",
+            client.name(),
+            after.since(&before).bytes as f64 / 1e6,
+            started.elapsed().as_secs_f64(),
+            after.since(&before).dropped
+        );
     }
     Ok(())
 }

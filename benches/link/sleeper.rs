@@ -58,6 +58,13 @@ impl Sleeper {
         }
         let gxx = directory.join("g++");
         std::fs::copy(&gcc, &gxx).unwrap();
+        // distcc calls a compiler by its machine's name where there is one.
+        let machine = world.command("gcc").arg("-dumpmachine").output();
+        let machine = machine.map_err(|error| format!("gcc: {error}"))?.stdout;
+        let machine = String::from_utf8_lossy(&machine).trim().to_owned();
+        for (program, name) in [(&gcc, "gcc"), (&gxx, "g++")] {
+            std::fs::hard_link(program, directory.join(format!("{machine}-{name}"))).unwrap();
+        }
         Ok(Self { gcc, gxx })
     }
 }

@@ -84,11 +84,14 @@ pub struct Wire {
     pub farm: Arc<Side>,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// Share of the packets that are lost where nothing else is said.
+    loss: f64,
 }
 
 impl Wire {
-    /// Two new networks with a link between them; `seed` decides which packets are lost by chance.
-    pub fn lay(conditions: Conditions, seed: u64) -> Result<Self, String> {
+    /// Two new networks with a link between them; `seed` decides which packets are lost by chance, of which there is a
+    /// share of `loss` unless conditions have their own.
+    pub fn lay(conditions: Conditions, loss: f64, seed: u64) -> Result<Self, String> {
         let client = Arc::new(Side::new("quicc-client", CLIENT, FARM)?);
         let farm = Arc::new(Side::new("quicc-farm", FARM, CLIENT)?);
         let shared = Arc::new(Shared {
@@ -108,11 +111,15 @@ impl Wire {
             farm,
             shared,
             threads: threads.into(),
+            loss,
         })
     }
 
     /// What comes from now on finds the link like this.
-    pub fn set(&self, conditions: Conditions) {
+    pub fn set(&self, mut conditions: Conditions) {
+        if conditions.loss == 0.0 {
+            conditions.loss = self.loss;
+        }
         *lock(&self.shared.conditions) = conditions;
     }
 
