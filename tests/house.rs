@@ -30,7 +30,7 @@ const LAYERS: [(&str, u8); 13] = [
 ];
 
 /// Files that decide: no waiting, no files, no sockets, no clock.
-const PURE: [&str; 13] = [
+const PURE: [&str; 14] = [
     "compile/",
     "agent/failure.rs",
     "agent/history.rs",
@@ -44,6 +44,7 @@ const PURE: [&str; 13] = [
     "inputs/search_list.rs",
     "inputs/tree/known.rs",
     "sandbox/plan.rs",
+    "transport/congestion/",
 ];
 
 const IMPURE_WORDS: [&str; 9] = [
@@ -59,8 +60,9 @@ const IMPURE_WORDS: [&str; 9] = [
 ];
 
 /// Crates and calls that have one home.
-const DOORS: [(&str, &[&str]); 7] = [
+const DOORS: [(&str, &[&str]); 8] = [
     ("bincode::", &["../protocol/"]),
+    ("quinn_proto::", &["transport/congestion.rs"]),
     (
         "quinn::",
         &["transport/", "agent/link.rs", "builder/", "scheduler/"],

@@ -19,6 +19,8 @@ pub struct Remembered {
     pub rate: f64,
     /// Least round trip seen.
     pub round_trip: Duration,
+    /// Bulk filled the path at this rate. Otherwise small jobs showed that it carries so much at least.
+    pub is_full: bool,
 }
 
 /// The paths to peers, by the peer's name. Cheap to clone: all clones are one.
