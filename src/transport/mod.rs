@@ -9,6 +9,7 @@ pub mod frame;
 pub mod liveness;
 pub mod path;
 pub mod resolve;
+mod socket;
 pub mod tuning;
 
 pub use endpoint::{Arriving, Control, Endpoint, Peer};

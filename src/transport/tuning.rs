@@ -55,8 +55,6 @@ pub const BULK_FROM: u64 = 512 << 10;
 /// the sooner, the sooner the loss of the last packets of a burst is noticed.
 const ACKNOWLEDGED_TOGETHER: u32 = 10;
 pub(super) const ACKNOWLEDGED_WITHIN: Duration = Duration::from_millis(5);
-/// Socket buffers asked of the kernel, bytes; it may grant less.
-pub const SOCKET_BUFFER: usize = 8 << 20;
 
 /// The priority of what is sent on a run's stream, `bytes` in all. Small ones leave one after the other, so that the
 /// first run is answered long before the last: among streams of one priority quinn sends a packet of each in turn, and
