@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use quicc::host::clock;
 use quicc::host::task::{self, Task};
+use quicc::transport::path::Paths;
 use quicc::transport::{Endpoint, Peer, frame, tuning};
 use quicc_certs::{Authority, Credentials, Identity};
 use quicc_protocol::BlobDigest;
@@ -36,6 +37,7 @@ pub(crate) struct World {
     pub(crate) net: Net,
     pub(crate) client: Endpoint,
     pub(crate) socket: Arc<SimulatedSocket>,
+    paths: Paths,
     builder: Endpoint,
     address: SocketAddr,
     authority: Authority,
@@ -70,14 +72,35 @@ impl World {
         let address = Site::Farm.address(1, 4433);
         let socket = net.socket(Site::Client.address(1, 5000));
         let near: Arc<SimulatedSocket> = Arc::clone(&socket);
+        let paths = Paths::default();
         Self {
-            client: Endpoint::over(near, None, outward(&client)).unwrap(),
+            client: Endpoint::over(near, None, outward(&client))
+                .unwrap()
+                .with_paths(paths.clone()),
+            paths,
             builder: Endpoint::over(net.socket(address), Some(inward), outward(&builder)).unwrap(),
             socket,
             net,
             address,
             authority,
         }
+    }
+
+    /// The client ends and starts again, and knows of paths what it wrote down.
+    pub(crate) fn restart_client(&mut self, writes_down: bool) {
+        let text = if writes_down {
+            self.paths.to_text()
+        } else {
+            String::new()
+        };
+        let ca = self.authority.certificate();
+        let config = quicc_certs::client_config(ca, &issue(&self.authority, CLIENT), &[ALPN]).unwrap();
+        self.socket = self.net.socket(Site::Client.address(1, 5999));
+        self.paths = Paths::from_text(&text);
+        let near: Arc<SimulatedSocket> = Arc::clone(&self.socket);
+        self.client = Endpoint::over(near, None, config)
+            .unwrap()
+            .with_paths(self.paths.clone());
     }
 
     /// Two more machines at the ends of the link, with quinn's own Cubic, and an upload between them.
