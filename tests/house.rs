@@ -30,7 +30,7 @@ const LAYERS: [(&str, u8); 13] = [
 ];
 
 /// Files that decide: no waiting, no files, no sockets, no clock.
-const PURE: [&str; 15] = [
+const PURE: [&str; 16] = [
     "compile/",
     "agent/demand.rs",
     "agent/failure.rs",
@@ -46,6 +46,7 @@ const PURE: [&str; 15] = [
     "inputs/search_list.rs",
     "inputs/tree/known.rs",
     "sandbox/plan.rs",
+    "transport/congestion/",
 ];
 
 const IMPURE_WORDS: [&str; 9] = [
@@ -61,8 +62,9 @@ const IMPURE_WORDS: [&str; 9] = [
 ];
 
 /// Crates and calls that have one home.
-const DOORS: [(&str, &[&str]); 7] = [
+const DOORS: [(&str, &[&str]); 8] = [
     ("bincode::", &["../protocol/"]),
+    ("quinn_proto::", &["transport/congestion.rs"]),
     (
         "quinn::",
         &["transport/", "agent/link.rs", "builder/", "scheduler/"],

@@ -11,6 +11,7 @@ pub mod link;
 pub mod loader_path;
 pub mod native;
 pub mod outputs;
+pub mod paths;
 mod quotes;
 pub mod reason;
 pub mod recall;

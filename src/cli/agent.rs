@@ -16,6 +16,7 @@ use quicc_protocol::message::wrapper::{AgentQuestion, AgentStatus, Question, VER
 use super::report::Failure;
 use super::{daemon, embedded, peer, say};
 use crate::agent::farm::{Farm, FarmAccess};
+use crate::agent::paths::Kept;
 use crate::agent::service::{Service, SocketClaim};
 use crate::agent::status::Status;
 use crate::agent::unit::Units;
@@ -183,9 +184,13 @@ async fn serve_until_told(
     let (farm, farm_name, problem) = reach_farm(paths, file).await;
     let idle = (farm_name == EMBEDDED).then_some(IDLE);
     let mut kept = None;
+    // The path to an embedded farm is no path.
+    let known = idle.is_none().then(|| Kept::open(paths.state.join("paths.json")));
     let units = farm.map(|reached| {
         kept = reached.embedded;
-        let farm = Farm::new(reached.access, reached.endpoint, view, Arc::clone(&tree));
+        let paths = known.as_ref().map(Kept::paths).unwrap_or_default();
+        let endpoint = reached.endpoint.with_paths(paths);
+        let farm = Farm::new(reached.access, endpoint, view, Arc::clone(&tree));
         Units::new(farm, Arc::clone(&tree), trials.clone())
     });
     let driving = units
@@ -197,6 +202,9 @@ async fn serve_until_told(
     service.serve(listener, socket, idle, daemon::told_to_end()).await;
     drop(driving);
     drop(kept);
+    if let Some(known) = known {
+        known.close();
+    }
     Ok(0)
 }
 

@@ -17,6 +17,8 @@ pub const QUICC_LOCAL: &str = "QUICC_LOCAL";
 pub const QUICC_CALLERS: &str = "QUICC_CALLERS";
 /// Set to anything but the empty string: every wrapper runs the compiler and asks nobody.
 pub const QUICC_DISABLE: &str = "QUICC_DISABLE";
+/// Set to `0`: datagrams are handed to the kernel one by one, where segmentation offload is broken.
+pub const QUICC_QUIC_GSO: &str = "QUICC_QUIC_GSO";
 
 /// Reads one variable; an empty value counts as unset.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]

@@ -19,6 +19,7 @@ use super::path::Paths;
 use crate::host::clock;
 
 mod cubic;
+mod estimate;
 mod model;
 mod rounds;
 
@@ -127,3 +128,6 @@ impl Controller for Fitted {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,6 @@ use quicc_protocol::close;
 use quicc_protocol::version::{Hello, PREFIX};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{AsyncUdpSocket, RecvStream, SendStream, TokioRuntime, VarInt};
-use socket2::{Domain, Protocol, Socket, Type};
 
 use super::certificate::{self, Shown};
 use super::congestion::Congestion;
@@ -17,7 +16,7 @@ use super::opened::{Acquaintances, Opened};
 use super::path::Paths;
 use super::reset::ResetSecret;
 use super::tuning::{self, Pace};
-use super::{FrameError, TransportError};
+use super::{FrameError, TransportError, socket};
 
 /// Unfinished handshakes kept; more are dropped until some finish.
 const HANDSHAKES: usize = 1024;
@@ -128,10 +127,7 @@ impl Endpoint {
     ) -> Result<Self, TransportError> {
         let server = server.map(server_config).transpose()?;
         let address = socket.local_addr();
-        let config = secret.endpoint_config();
-        let main =
-            quinn::Endpoint::new_with_abstract_socket(config, server.clone(), socket, Arc::new(TokioRuntime));
-        let main = main.map_err(|source| TransportError::Bind {
+        let main = quinn_over(socket, server.clone(), secret).map_err(|source| TransportError::Bind {
             address: address.unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into()),
             source,
         })?;
@@ -162,6 +158,11 @@ impl Endpoint {
     pub fn with_renewal(self, renewal: impl Fn() -> Option<Renewed> + Send + Sync + 'static) -> Self {
         let renewal = Some(Renewal(Box::new(renewal)));
         Self { renewal, ..self }
+    }
+
+    /// Begins connections with what `paths` knows of the path to the peer, and adds what they find.
+    pub fn with_paths(self, paths: Paths) -> Self {
+        Self { paths, ..self }
     }
 
     fn renew(&self) {
@@ -493,32 +494,18 @@ fn bind_quinn(
     server: Option<quinn::ServerConfig>,
     secret: ResetSecret,
 ) -> Result<quinn::Endpoint, TransportError> {
-    let bound = bind_socket(address).and_then(|socket| {
-        let config = secret.endpoint_config();
-        quinn::Endpoint::new(config, server, socket, Arc::new(TokioRuntime))
-    });
-    bound.map_err(|source| TransportError::Bind { address, source })
+    socket::bind(address)
+        .and_then(|socket| quinn_over(socket, server, secret))
+        .map_err(|source| TransportError::Bind { address, source })
 }
 
-fn bind_socket(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    if address.is_ipv6() && address.ip().is_unspecified() {
-        socket.set_only_v6(false)?;
-    }
-    // The kernel clamps silently to net.core.rmem_max and wmem_max; Linux reports twice what it granted.
-    let _ = socket.set_recv_buffer_size(tuning::SOCKET_BUFFER);
-    let _ = socket.set_send_buffer_size(tuning::SOCKET_BUFFER);
-    let granted = socket.recv_buffer_size()? / 2;
-    if granted < tuning::SOCKET_BUFFER {
-        tracing::debug!(
-            granted,
-            wanted = tuning::SOCKET_BUFFER,
-            "small UDP receive buffer; raise net.core.rmem_max and net.core.wmem_max on a fast, long link"
-        );
-    }
-    socket.bind(&address.into())?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
+fn quinn_over(
+    socket: Arc<dyn AsyncUdpSocket>,
+    server: Option<quinn::ServerConfig>,
+    secret: ResetSecret,
+) -> std::io::Result<quinn::Endpoint> {
+    let (config, runtime) = (secret.endpoint_config(), Arc::new(TokioRuntime));
+    quinn::Endpoint::new_with_abstract_socket(config, server, socket, runtime)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod opened;
 pub mod path;
 mod reset;
 pub mod resolve;
+mod socket;
 pub mod tuning;
 
 pub use endpoint::{Arriving, Control, Endpoint, Peer, When};

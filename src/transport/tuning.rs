@@ -54,8 +54,10 @@ pub const BLOB_PRIORITY: i32 = 0;
 pub const BULK_PRIORITY: i32 = -10;
 /// Bytes from which blobs are bulk.
 pub const BULK_FROM: u64 = 512 << 10;
-/// Socket buffers asked of the kernel, bytes; it may grant less.
-pub const SOCKET_BUFFER: usize = 8 << 20;
+/// Packets a peer acknowledges together, which saves packets the other way, and the time in which it acknowledges fewer:
+/// the sooner, the sooner the loss of the last packets of a burst is noticed.
+const ACKNOWLEDGED_TOGETHER: u32 = 10;
+pub(super) const ACKNOWLEDGED_WITHIN: Duration = Duration::from_millis(5);
 
 /// How soon the end of a peer has to be noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +105,9 @@ fn settings(receive_window: u32, congestion: Congestion) -> TransportConfig {
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(MTU_LIMIT);
     let mut acknowledgement = AckFrequencyConfig::default();
-    acknowledgement.ack_eliciting_threshold(VarInt::from_u32(10));
+    acknowledgement
+        .ack_eliciting_threshold(VarInt::from_u32(ACKNOWLEDGED_TOGETHER))
+        .max_ack_delay(Some(ACKNOWLEDGED_WITHIN));
     let mut transport = TransportConfig::default();
     transport
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))

@@ -36,6 +36,23 @@ async fn bulk_fills_a_long_link_without_overflowing_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_restarts_begins_with_what_the_path_carried() {
+    let mut first_second = Vec::new();
+    for writes_down in [true, false] {
+        let mut world = World::new(Net::new(Link::new(1000.0, 100 * MILLISECOND), 1));
+        let served = world.connect().await;
+        let bulk = served.upload();
+        tokio::time::sleep(2 * SECOND).await;
+        drop((bulk, served));
+        world.restart_client(writes_down);
+        let served = world.connect().await;
+        first_second.push(served.upload().goodput(SECOND).await);
+    }
+    assert!(first_second[0] >= 750.0, "{first_second:.0?} Mbit/s");
+    assert!(first_second[1] <= 700.0, "{first_second:.0?} Mbit/s");
+}
+
+#[tokio::test(start_paused = true)]
 async fn random_loss_costs_little_more_than_what_is_lost() {
     for (megabits, loss, bound) in [(1000.0, 0.005, 0.90), (100.0, 0.02, 0.84)] {
         let link = Link::new(megabits, 50 * MILLISECOND).with_loss(loss);

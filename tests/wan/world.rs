@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use quicc::host::clock;
 use quicc::host::task::{self, Task};
+use quicc::transport::path::Paths;
 use quicc::transport::{Endpoint, Opened, Pace, Peer, ResetSecret, TransportError, When, frame, tuning};
 use quicc_certs::{Authority, Credentials, Identity};
 use quicc_protocol::BlobDigest;
@@ -36,6 +37,7 @@ pub(crate) struct World {
     pub(crate) net: Net,
     pub(crate) client: Endpoint,
     pub(crate) socket: Arc<SimulatedSocket>,
+    paths: Paths,
     builder: Arc<Endpoint>,
     own: Credentials,
     address: SocketAddr,
@@ -57,6 +59,17 @@ fn issue(authority: &Authority, who: &str) -> Credentials {
         .unwrap()
 }
 
+fn client_at(
+    socket: Arc<SimulatedSocket>,
+    authority: &Authority,
+    own: &Credentials,
+    paths: &Paths,
+) -> Endpoint {
+    let outward = quicc_certs::client_config(authority.certificate(), own, &[ALPN]).unwrap();
+    let endpoint = Endpoint::over(socket, None, outward, ResetSecret::of(own)).unwrap();
+    endpoint.with_paths(paths.clone())
+}
+
 fn builder_at(net: &Net, address: SocketAddr, authority: &Authority, own: &Credentials) -> Endpoint {
     let ca = authority.certificate();
     let inward = quicc_certs::server_config(ca, own, &[ALPN]).unwrap();
@@ -71,14 +84,14 @@ fn hello() -> Hello {
 impl World {
     pub(crate) fn new(net: Net) -> Self {
         let authority = Authority::create(&"farm".parse().unwrap(), clock::unix_seconds()).unwrap();
-        let ca = authority.certificate();
         let (client, builder) = (issue(&authority, CLIENT), issue(&authority, BUILDER));
-        let outward = |own: &Credentials| quicc_certs::client_config(ca, own, &[ALPN]).unwrap();
         let address = Site::Farm.address(1, 4433);
         let socket = net.socket(Site::Client.address(1, 5000));
         let near: Arc<SimulatedSocket> = Arc::clone(&socket);
+        let paths = Paths::default();
         Self {
-            client: Endpoint::over(near, None, outward(&client), ResetSecret::of(&client)).unwrap(),
+            client: client_at(near, &authority, &client, &paths),
+            paths,
             builder: Arc::new(builder_at(&net, address, &authority, &builder)),
             own: builder,
             socket,
@@ -96,6 +109,20 @@ impl World {
     /// The client goes on from another address.
     pub(crate) fn move_client(&self) {
         self.socket.move_to(Site::Client.address(3, 5000));
+    }
+
+    /// The client ends and starts again, and knows of paths what it wrote down.
+    pub(crate) fn restart_client(&mut self, writes_down: bool) {
+        let text = if writes_down {
+            self.paths.to_text()
+        } else {
+            String::new()
+        };
+        let own = issue(&self.authority, CLIENT);
+        self.socket = self.net.socket(Site::Client.address(1, 5999));
+        self.paths = Paths::from_text(&text);
+        let near: Arc<SimulatedSocket> = Arc::clone(&self.socket);
+        self.client = client_at(near, &self.authority, &own, &self.paths);
     }
 
     /// Two more machines at the ends of the link, with quinn's own Cubic, and an upload between them.

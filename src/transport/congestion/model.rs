@@ -7,16 +7,13 @@
 use std::time::{Duration, Instant};
 
 use super::cubic::{BETA, Cubic};
+use super::estimate::Estimate;
 use super::rounds::{Round, Rounds};
 use crate::transport::path::Remembered;
+use crate::transport::tuning::ACKNOWLEDGED_WITHIN;
 
 /// Bytes in flight on a path of which nothing is known: 200 kB leave in an eighth of a round trip.
 pub(super) const INITIAL_WINDOW: f64 = 1.25 * 1024.0 * 1024.0;
-/// Bytes that may be in flight on any path that does not overflow and on which they make no queue that counts: a job of
-/// this size goes out at once.
-const FLOOR: f64 = 256.0 * 1024.0;
-/// Packets that leave in one burst, and are acknowledged together: they queue on any path.
-const BURST: f64 = 10.0;
 /// Packets that may always be in flight: with fewer than a burst every acknowledgement is a late one, and that looks like
 /// a queue. As many after a time in which nothing came through (RFC 9002 §7.6.2 has fewer).
 const LEAST_PACKETS: f64 = 16.0;
@@ -30,20 +27,12 @@ const BURST_GAIN: f64 = 1.25;
 const JOBS_KEEP: f64 = 0.75;
 /// Bytes of a round that test the rate they left at, rather than one burst of the pacer.
 const TELLING_BYTES: u64 = 64 << 10;
-/// Queueing that counts: an eighth of the round trip within these bounds.
-const QUEUE_MIN: Duration = Duration::from_millis(2);
-const QUEUE_MAX: Duration = Duration::from_micros(2500);
-/// Queueing that is aimed at: the pacer's timers are late by so much, and a link that idles meanwhile is lost.
-const SLACK: Duration = Duration::from_millis(2);
 /// Lost share of a round above which it is a queue that overflows: radio and oversubscribed links lose less.
 const LOSS_LIMIT: f64 = 0.06;
 /// Packets lost in a round below which the share says nothing.
 const LOSS_PACKETS: f64 = 8.0;
 /// Loss beyond the path's usual that ends an attempt at a larger window.
 const LOSS_RISE: f64 = 0.015;
-/// What a queue that overflows leaves of the queueing aimed at and of the floor, and what each other round gives back.
-const EASE_KEEPS: f64 = 0.5;
-const EASE_RISES: f64 = 1.02;
 /// Share of the window that is lost before the window is halved at once.
 const SHED: f64 = 0.25;
 /// Growth of what arrives below which a round's growth of the window was in vain, and how many such rounds end it.
@@ -61,11 +50,6 @@ const STEP_GROWS: f64 = 2.0;
 const LAST_STEP: f64 = 0.5;
 /// Rounds of a step: what it does is seen in the second.
 const STEP_ROUNDS: u32 = 2;
-/// Rounds whose rates are remembered: those of an attempt and of the hold before it.
-const RATES: usize = 12;
-/// How long a least round trip is believed, while the window is full: as long, and at most twice as long.
-/// Others who keep a queue for so long are rarer than a path that becomes longer.
-const BASE_FOR: Duration = Duration::from_secs(30);
 /// Rounds with a queue after which it is not ours: longer than [`RATES`], so that a link that became slower is none.
 const CONTESTED_AFTER: u32 = 16;
 /// What the window gains per round on a contested path until something is lost for the first time.
@@ -99,29 +83,13 @@ enum Phase {
     },
 }
 
-/// The path's round trip without a queue.
-#[derive(Debug, Clone, Copy)]
-struct Base {
-    /// Least seen in this stretch of time and the one before.
-    least: Duration,
-    /// Least seen in this stretch, and its beginning.
-    lately: Duration,
-    since: Instant,
-}
-
 /// The state of one path.
 #[derive(Debug, Clone)]
 pub(super) struct Model {
     rounds: Rounds,
     phase: Phase,
     window: f64,
-    packet: f64,
-    /// Bytes per second of the last full rounds.
-    rates: [f64; RATES],
-    next_rate: usize,
-    base: Option<Base>,
-    /// Share of [`SLACK`] and [`FLOOR`] that the path's queue was found to hold.
-    ease: f64,
+    path: Estimate,
     /// Share lost in rounds at the model's window.
     usual_loss: f64,
     /// Bytes lost since the round began or the window was halved for that.
@@ -145,11 +113,7 @@ impl Model {
                 in_vain: 0,
             },
             window: INITIAL_WINDOW,
-            packet: packet.into(),
-            rates: [0.0; RATES],
-            next_rate: 0,
-            base: None,
-            ease: 1.0,
+            path: Estimate::new(packet.into()),
             usual_loss: 0.0,
             shed: 0.0,
             queued: 0,
@@ -161,17 +125,16 @@ impl Model {
 
     /// Bytes that may be in flight.
     pub(super) fn window(&self) -> u64 {
-        let is_startup = matches!(self.phase, Phase::Startup { .. });
-        let gain = if self.is_bursting && !is_startup {
+        let gain = if self.is_bursting && !self.is_startup() {
             BURST_GAIN
         } else {
             1.0
         };
-        (self.window * gain).clamp(LEAST_PACKETS * self.packet, MOST) as u64
+        (self.window * gain).clamp(LEAST_PACKETS * self.path.packet, MOST) as u64
     }
 
     pub(super) fn set_packet(&mut self, bytes: u16) {
-        self.packet = bytes.into();
+        self.path.packet = bytes.into();
     }
 
     pub(super) fn sent(&mut self, now: Instant, bytes: u64) {
@@ -191,42 +154,42 @@ impl Model {
         in_flight: u64,
         is_limited_by_sender: bool,
     ) -> Option<Remembered> {
-        let (bytes, took, ended) = self
+        let batch = self
             .rounds
-            .batch_ends(now, in_flight, self.window, is_limited_by_sender);
-        let took = took?;
+            .batch_ends(now, in_flight, self.window, is_limited_by_sender)?;
+        let took = batch.least;
         let base = self.note_base(took, now);
         let queue = took.saturating_sub(base);
         if let Phase::Startup { .. } = self.phase {
             let is_full = self.rounds.is_full();
-            if queue <= self.limit(base) {
+            if queue <= self.path.limit() {
                 if is_full || self.window < PROVEN_BY_JOBS {
-                    self.window += bytes as f64;
+                    self.window += batch.bytes as f64;
                 }
             } else if is_full
-                && queue > 2 * self.limit(base)
+                && queue > 2 * self.path.limit()
                 && let Some(rate) = self.rounds.rate_of_half(took)
             {
                 // A queue that fills empties at the rate of the path.
-                self.note_rate(rate);
-                self.phase = self.drain(base);
+                self.path.note_rate(rate);
+                self.phase = self.drain();
             }
         }
-        let round = ended?;
+        let round = batch.ended?;
         self.shed = 0.0;
         self.round_ends(&round, base, now);
-        self.seen(&round, base)
+        self.seen(&round)
     }
 
     pub(super) fn lost(&mut self, bytes: u64, is_persistent: bool, now: Instant) {
         self.rounds.lost(bytes);
         if is_persistent {
             *self = Self {
-                window: LEAST_PACKETS * self.packet,
-                ..Self::new(now, self.packet as u16, None)
+                window: LEAST_PACKETS * self.path.packet,
+                ..Self::new(now, self.path.packet as u16, None)
             };
         } else if let Phase::Contested { cubic, .. } = &mut self.phase {
-            let round_trip = self.base.map_or(Duration::ZERO, |base| base.least);
+            let round_trip = self.path.round_trip();
             match cubic {
                 Some(cubic) => cubic.lost(self.window, now, round_trip),
                 None => *cubic = Some(Cubic::new(self.window * BETA, now)),
@@ -247,56 +210,37 @@ impl Model {
     /// Takes in a time from departure to acknowledgement. The first one tells whether this is the path that is
     /// remembered (careful resume: within a factor of two).
     fn note_base(&mut self, took: Duration, now: Instant) -> Duration {
-        let known = self.base.get_or_insert(Base {
-            least: took,
-            lately: took,
-            since: now,
-        });
-        known.least = known.least.min(took);
-        known.lately = known.lately.min(took);
-        let base = known.least;
-        if let Some(remembered) = self.remembered.take()
-            && (remembered.round_trip / 2..=remembered.round_trip * 2).contains(&took)
-        {
-            self.window = (remembered.rate * base.as_secs_f64()).max(FLOOR / 2.0);
-            self.phase = Phase::Hold { rounds: HOLD_ROUNDS };
+        let base = self.path.note_round_trip(took, now);
+        let Some(remembered) = self.remembered.take() else {
+            return base;
+        };
+        if (remembered.round_trip / 2..=remembered.round_trip * 2).contains(&took) {
+            let carried = remembered.rate * base.as_secs_f64();
+            if remembered.is_full {
+                self.window = carried.max(self.path.floor() / 2.0);
+                self.phase = Phase::Hold { rounds: HOLD_ROUNDS };
+            } else {
+                self.window = self.window.max(carried.min(PROVEN_BY_JOBS));
+            }
         }
         base
     }
 
-    fn rate(&self) -> f64 {
-        self.rates.iter().copied().fold(0.0, f64::max)
-    }
-
-    /// The window that keeps the path full and its queue short.
-    fn modelled(&self, base: Duration) -> f64 {
-        let slack = (SLACK + self.burst(base)).mul_f64(self.ease);
-        self.rate() * (base + slack).as_secs_f64() + 2.0 * self.packet
-    }
-
-    /// How long a burst takes to leave, or to be acknowledged as one; of a slow path's round trip not more than a part.
-    fn burst(&self, base: Duration) -> Duration {
-        let burst = Duration::from_secs_f64(BURST * self.packet / self.rate().max(1e4));
-        burst.min(base / 4)
-    }
-
     fn round_ends(&mut self, round: &Round, base: Duration, now: Instant) {
-        if round.is_full {
-            self.note_rate(round.rate());
-            self.age_base(round.least, now);
-        } else if round.rate() > self.rate() {
-            self.rates[self.next_rate] = round.rate();
-        }
-        let has_queue = round.latter.saturating_sub(base) > self.limit(base) || round.is_marked;
-        let overflows = self.overflows(round);
-        self.ease = if round.loss() > LOSS_LIMIT && overflows {
-            self.ease * EASE_KEEPS
+        self.path.take_in(round, now);
+        // What follows the last packets of a burst is acknowledged late.
+        let late = if round.is_full {
+            Duration::ZERO
         } else {
-            (self.ease * EASE_RISES).min(1.0)
+            ACKNOWLEDGED_WITHIN
         };
+        let queue = round.latter.saturating_sub(base + late);
+        let has_queue = queue > self.path.limit() || round.is_marked;
+        let overflows = self.overflows(round);
+        self.path.ease(overflows && round.loss() > LOSS_LIMIT);
         self.is_bursting = !round.is_full;
         if self.is_bursting {
-            self.jobs_end(round, base, has_queue || overflows);
+            self.jobs_end(round, has_queue || overflows);
             return;
         }
         self.queued = if has_queue { self.queued + 1 } else { 0 };
@@ -304,22 +248,22 @@ impl Model {
             self.unqueued = self.window;
         }
         self.phase = match self.phase {
-            Phase::Contested { cubic, since, free } => self.contend(cubic, since, free, base, now),
+            Phase::Contested { cubic, since, free } => self.contend(cubic, since, free, now),
             Phase::Look { cubic, rounds, free } => look(cubic, rounds, free, has_queue, now),
             _ if self.queued >= CONTESTED_AFTER => {
-                self.window = self.unqueued.min(self.modelled(base)).max(self.window);
+                self.window = self.unqueued.min(self.path.window()).max(self.window);
                 Phase::Contested {
                     cubic: None,
                     since: now,
                     free: 0,
                 }
             }
-            phase if has_queue || overflows => self.go_back(phase, round, base),
-            Phase::Startup { best, in_vain } => self.start(round, best, in_vain, base),
+            phase if has_queue || overflows => self.go_back(phase, round),
+            Phase::Startup { best, in_vain } => self.start(round, best, in_vain),
             Phase::Hold { rounds: 0 } => self.step(FIRST_STEP),
             Phase::Hold { rounds } => {
                 self.usual_loss += (round.loss() - self.usual_loss) / 8.0;
-                self.window = self.at_least_floor(self.modelled(base), base);
+                self.window = self.path.at_least(self.path.window());
                 Phase::Hold { rounds: rounds - 1 }
             }
             Phase::Probe { step, rounds: 0 } => self.step((step * STEP_GROWS).min(LAST_STEP)),
@@ -330,49 +274,33 @@ impl Model {
         };
     }
 
-    fn note_rate(&mut self, rate: f64) {
-        self.rates[self.next_rate] = rate;
-        self.next_rate = (self.next_rate + 1) % RATES;
-    }
-
-    fn age_base(&mut self, least: Duration, now: Instant) {
-        if let Some(base) = &mut self.base
-            && now.saturating_duration_since(base.since) > BASE_FOR
-        {
-            *base = Base {
-                least: base.lately,
-                lately: least,
-                since: now,
-            };
-        }
-    }
-
     fn overflows(&self, round: &Round) -> bool {
         let limit = match self.phase {
             Phase::Probe { .. } => LOSS_LIMIT.min(self.usual_loss + LOSS_RISE),
             _ => LOSS_LIMIT,
         };
-        round.loss() > limit && round.lost as f64 > LOSS_PACKETS * self.packet
-    }
-
-    /// The queueing that counts.
-    fn limit(&self, base: Duration) -> Duration {
-        (base / 8).clamp(QUEUE_MIN, QUEUE_MAX) + self.burst(base)
+        round.loss() > limit && round.lost as f64 > LOSS_PACKETS * self.path.packet
     }
 
     /// Jobs came and went without filling the window. It is proven by them, or found to be too large for the rate
     /// their bytes leave at.
-    fn jobs_end(&mut self, round: &Round, base: Duration, is_too_much: bool) {
-        let modelled = self.modelled(base);
-        if !is_too_much {
-            self.window = self.window.max(modelled);
-        } else if round.delivered + round.lost > TELLING_BYTES {
-            let less = (self.window * JOBS_KEEP).max(modelled);
-            self.window = less.max(self.ease * FLOOR).min(self.window);
+    fn jobs_end(&mut self, round: &Round, is_too_much: bool) {
+        let is_telling = round.delivered + round.lost > TELLING_BYTES;
+        let known = self.path.window();
+        if is_too_much {
+            if is_telling {
+                let less = (self.window * JOBS_KEEP).max(known);
+                self.window = less.max(self.path.floor()).min(self.window);
+            }
+            return;
+        }
+        self.window = self.window.max(known);
+        if is_telling && self.window < PROVEN_BY_JOBS && !self.is_startup() {
+            self.window *= 1.0 + FIRST_STEP;
         }
     }
 
-    fn start(&mut self, round: &Round, best: f64, in_vain: u32, base: Duration) -> Phase {
+    fn start(&mut self, round: &Round, best: f64, in_vain: u32) -> Phase {
         if round.rate() > best * STARTUP_GAIN {
             return Phase::Startup {
                 best: round.rate(),
@@ -385,7 +313,7 @@ impl Model {
                 in_vain: in_vain + 1,
             };
         }
-        self.drain(base)
+        self.drain()
     }
 
     fn step(&mut self, step: f64) -> Phase {
@@ -398,38 +326,26 @@ impl Model {
 
     /// There is a queue, or more is lost than should be. If it stays although the window went back, less is tried:
     /// others of our kind do the same.
-    fn go_back(&mut self, phase: Phase, round: &Round, base: Duration) -> Phase {
+    fn go_back(&mut self, phase: Phase, round: &Round) -> Phase {
         match phase {
             Phase::Hold { rounds } if rounds < HOLD_ROUNDS => {
-                let carried = round.rate() * base.as_secs_f64();
+                let carried = round.rate() * self.path.round_trip().as_secs_f64();
                 let less = carried.max(self.window * YIELDS).min(self.window);
-                self.window = self.at_least_floor(less, base);
+                self.window = self.path.at_least(less);
                 phase
             }
-            _ => self.drain(base),
+            _ => self.drain(),
         }
     }
 
-    fn drain(&mut self, base: Duration) -> Phase {
-        self.window = self.at_least_floor(self.modelled(base) * DRAIN, base);
+    fn drain(&mut self) -> Phase {
+        self.window = self.path.at_least(self.path.window() * DRAIN);
         Phase::Hold { rounds: HOLD_ROUNDS }
     }
 
-    fn at_least_floor(&self, window: f64, base: Duration) -> f64 {
-        let queueing = self.rate() * (base + self.limit(base) / 2).as_secs_f64();
-        window.max((self.ease * FLOOR).min(queueing)).min(MOST)
-    }
-
-    fn contend(
-        &mut self,
-        cubic: Option<Cubic>,
-        since: Instant,
-        free: u32,
-        base: Duration,
-        now: Instant,
-    ) -> Phase {
+    fn contend(&mut self, cubic: Option<Cubic>, since: Instant, free: u32, now: Instant) -> Phase {
         if now.saturating_duration_since(since) > LOOK_EVERY {
-            self.window = self.modelled(base) * DRAIN;
+            self.window = self.path.window() * DRAIN;
             return Phase::Look {
                 cubic,
                 rounds: LOOK_ROUNDS,
@@ -437,24 +353,28 @@ impl Model {
             };
         }
         let claimed = match &cubic {
-            Some(cubic) => cubic.window(now, base, self.packet),
+            Some(cubic) => cubic.window(now, self.path.round_trip(), self.path.packet),
             None => self.window * CLAIM,
         };
-        self.window = claimed.max(self.modelled(base)).min(MOST);
+        self.window = claimed.max(self.path.window()).min(MOST);
         Phase::Contested { cubic, since, free }
     }
 
-    /// What the round says of the path to whoever comes later.
-    fn seen(&self, round: &Round, base: Duration) -> Option<Remembered> {
-        let proven = if round.is_full {
-            self.rate()
-        } else {
-            self.window / base.as_secs_f64().max(1e-4)
-        };
-        (round.is_full || round.delivered > TELLING_BYTES).then_some(Remembered {
-            rate: proven,
-            round_trip: base,
+    /// What the round says of the path to whoever comes later. Jobs say something of a path only while it was never
+    /// filled.
+    fn seen(&self, round: &Round) -> Option<Remembered> {
+        let round_trip = self.path.round_trip();
+        let proven = self.window / round_trip.as_secs_f64().max(1e-4);
+        let is_new = round.is_full || self.is_startup() && round.delivered > TELLING_BYTES;
+        is_new.then_some(Remembered {
+            rate: if round.is_full { self.path.rate() } else { proven },
+            round_trip,
+            is_full: round.is_full,
         })
+    }
+
+    const fn is_startup(&self) -> bool {
+        matches!(self.phase, Phase::Startup { .. })
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-/// What one round trip showed. It begins with an acknowledgement and ends with the first one of a packet sent since.
+/// What one round trip showed. It begins with an acknowledgement and ends with the first one of a packet sent since, or
+/// with the last one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Round {
-    /// How long it took: no less than the path takes.
+    /// How long it took: no less than the path takes, if it is full.
     pub(super) duration: Duration,
     /// Bytes acknowledged.
     pub(super) delivered: u64,
@@ -31,6 +32,16 @@ impl Round {
     pub(super) fn loss(&self) -> f64 {
         self.lost as f64 / (self.lost + self.delivered).max(1) as f64
     }
+}
+
+/// Acknowledgements that came together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Batch {
+    pub(super) bytes: u64,
+    /// Least time of its packets.
+    pub(super) least: Duration,
+    /// The round that ends with it.
+    pub(super) ended: Option<Round>,
 }
 
 /// The round that runs.
@@ -112,32 +123,32 @@ impl Rounds {
         (2 * self.so_far.duration >= round_trip).then(|| self.so_far.rate())
     }
 
-    /// The batch is complete: its bytes, the least time of its packets, and the round if that ends with it. Half of
-    /// `window` in flight counts as a full one: a window that doubles is never used up.
+    /// The batch is complete. Half of `window` in flight counts as a full one: a window that doubles is never used up.
     pub(super) fn batch_ends(
         &mut self,
         now: Instant,
         in_flight: u64,
         window: f64,
         is_limited_by_sender: bool,
-    ) -> (u64, Option<Duration>, Option<Round>) {
+    ) -> Option<Batch> {
         let (bytes, least) = std::mem::replace(&mut self.batch, (0, Duration::MAX));
         if bytes == 0 {
-            return (0, None, None);
+            return None;
         }
         let round = &mut self.so_far;
         round.duration = now.saturating_duration_since(self.began);
         round.delivered += bytes;
         round.least = round.least.min(least);
         round.is_full &= !is_limited_by_sender && 2.0 * (in_flight + bytes) as f64 > window;
+        self.is_idle = in_flight == 0;
+        self.is_ending |= self.is_idle;
         if 2 * round.duration >= least || self.is_ending {
             round.latter = round.latter.min(least);
         }
-        self.is_idle = in_flight == 0;
         let ended = self.is_ending.then_some(*round);
         if ended.is_some() {
             self.begin(now);
         }
-        (bytes, Some(least), ended)
+        Some(Batch { bytes, least, ended })
     }
 }
