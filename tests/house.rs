@@ -64,7 +64,10 @@ const IMPURE_WORDS: [&str; 9] = [
 /// Crates and calls that have one home.
 const DOORS: [(&str, &[&str]); 8] = [
     ("bincode::", &["../protocol/"]),
-    ("quinn_proto::", &["transport/congestion.rs", "transport/reset.rs"]),
+    (
+        "quinn_proto::",
+        &["transport/congestion.rs", "transport/reset.rs"],
+    ),
     (
         "quinn::",
         &["transport/", "agent/link.rs", "builder/", "scheduler/"],
