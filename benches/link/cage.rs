@@ -9,6 +9,8 @@ use std::process::{Command, ExitCode};
 use nix::mount::{MsFlags, mount};
 use nix::unistd::Uid;
 
+use crate::support;
+
 /// Set for the bench inside.
 const INSIDE: &str = "QUICC_LINK_BENCH_INSIDE";
 /// What a run needs, and which package has it.
@@ -33,6 +35,12 @@ pub fn run_inside() -> Result<ExitCode, String> {
     }
     if !std::path::Path::new("/dev/net/tun").exists() {
         return Err("/dev/net/tun is missing: modprobe tun".to_owned());
+    }
+    if support::QUICC.starts_with("/tmp/") {
+        return Err(format!(
+            "{} is out of sight in a run, which has its own /tmp",
+            support::QUICC
+        ));
     }
     for (program, package) in PROGRAMS {
         let found = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]

@@ -18,6 +18,9 @@ const SOURCE: &str = include_str!("open_box.c");
 /// Names the program that stands in for the sandbox, for the bench as a builder.
 const PROGRAM: &str = "QUICC_LINK_BENCH_OPEN_BOX";
 
+/// This program, wherever it lies.
+const OURSELVES: &str = "/proc/self/exe";
+
 /// Makes the program in `world` and gives the command of the builder that uses it.
 pub fn builder(world: &World) -> Result<Command, String> {
     let (source, program) = (world.at("open_box.c"), world.at("open_box"));
@@ -29,7 +32,7 @@ pub fn builder(world: &World) -> Result<Command, String> {
         let stderr = String::from_utf8_lossy(&output.stderr);
         return Err(format!("no stand-in for the sandbox: {stderr}"));
     }
-    let mut command = world.command(std::env::current_exe().unwrap());
+    let mut command = world.command(OURSELVES);
     command.env(PROGRAM, program);
     Ok(command)
 }

@@ -58,6 +58,10 @@ impl Options {
             match argument.as_str() {
                 "--bench" => options.is_idle = false,
                 "--list" => is_listed = true,
+                "--help" => {
+                    println!("{USAGE}");
+                    is_listed = true;
+                }
                 "--trace" => options.is_traced = true,
                 "--peers" => options.peers = Peer::parse(&value()?)?,
                 "--seed" => {
