@@ -28,7 +28,9 @@ use crate::host::task::{self, Task};
 use crate::inputs::tree::Tree;
 use crate::transport::frame::{self, Frame};
 use crate::transport::liveness::Watched;
-use crate::transport::tuning::{self, BLOB_PRIORITY, BULK_FROM, BULK_PRIORITY, TABLE_PRIORITY};
+use crate::transport::tuning::{
+    self, BLOB_PRIORITY, BULK_FROM, BULK_PRIORITY, SEND_WINDOW, STREAM_WINDOW, TABLE_PRIORITY,
+};
 use crate::transport::{FrameError, Opened, Pace, TransportError};
 
 /// Encoded bytes of records gathered into one message; a record alone is at most as much again.
@@ -37,6 +39,8 @@ const RECORD_BYTES_PER_MESSAGE: usize = 512 << 10;
 const BATCH_BYTES: u64 = 4 << 20;
 /// Blob streams being read, compressed and sent at once: their memory is this many batches.
 const UPLOADS: usize = 4;
+// Room is left for what jobs write: whoever finds the connection's send window full waits, whatever its priority.
+const _: () = assert!(UPLOADS as u64 * (STREAM_WINDOW as u64) < SEND_WINDOW);
 /// Blobs of an action not believed to be held are sent unasked up to this many bytes in all: one edited source
 /// and a header or two. More is announced first; a cold agent often meets a warm builder.
 const UNASKED_BYTES: u64 = 256 << 10;

@@ -11,14 +11,14 @@ use super::congestion::Congestion;
 /// Bytes a peer may send on one stream before we read: 24 MiB carry 1 Gbit/s over 200 ms. As many streams of bulk as a
 /// client has at once (four) fit the peer's [`SEND_WINDOW`] together and leave room there: it is shared, and whoever
 /// finds it full waits whatever its priority.
-const STREAM_WINDOW: u32 = 24 << 20;
+pub const STREAM_WINDOW: u32 = 24 << 20;
 /// Bytes a peer may send on all streams before we read.
 pub const CONNECTION_WINDOW: u32 = 256 << 20;
 /// The same for a peer that connected and has shown nothing but its certificate: what it makes this side hold, on as
 /// many connections as it may have.
 const ARRIVING_WINDOW: u32 = 8 << 20;
 /// Bytes accepted from our writers and not yet acknowledged.
-const SEND_WINDOW: u64 = 128 << 20;
+pub const SEND_WINDOW: u64 = 128 << 20;
 /// Run streams a peer may have open; a build of 500 jobs at once must not queue here.
 const BIDIRECTIONAL_STREAMS: u32 = 2048;
 /// Table, lease and blob streams a peer may have open.
@@ -122,4 +122,28 @@ fn settings(receive_window: u32, congestion: Congestion) -> TransportConfig {
         .mtu_discovery_config(Some(discovery))
         .ack_frequency_config(Some(acknowledgement));
     transport
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quinn::{Dir, Side};
+
+    #[test]
+    fn small_runs_leave_in_their_order_and_bulk_last() {
+        let run = |number, bytes| run_priority(StreamId::new(Side::Client, Dir::Bi, number), bytes);
+        let falling = [
+            TABLE_PRIORITY,
+            run(0, 0),
+            run(1, SMALL_RUN),
+            run(RUNS_IN_ORDER - 1, 0),
+            run(0, SMALL_RUN + 1),
+            BLOB_PRIORITY,
+            BULK_PRIORITY,
+        ];
+        assert!(falling.is_sorted_by(|above, below| above > below), "{falling:?}");
+        assert_eq!(run(7, SMALL_RUN + 1), run(8, u64::MAX));
+        // The count begins anew, not below everything.
+        assert_eq!(run(RUNS_IN_ORDER, 0), run(0, 0));
+    }
 }

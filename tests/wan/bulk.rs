@@ -65,6 +65,10 @@ async fn random_loss_costs_little_more_than_what_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn links_of_many_kinds_are_filled() {
     let shallow = |link: Link, queue| Link { queue, ..link };
+    let slotted = Link {
+        slot: 5 * MILLISECOND,
+        ..Link::new(100.0, 50 * MILLISECOND)
+    };
     let reordered = Link {
         reordering: (0.01, 4 * MILLISECOND),
         ..Link::new(100.0, 50 * MILLISECOND)
@@ -76,6 +80,7 @@ async fn links_of_many_kinds_are_filled() {
         (shallow(Link::new(1000.0, 2 * MILLISECOND), 1e6), 0.90),
         (Link::new(300.0, 200 * MILLISECOND), 0.85),
         (reordered, 0.85),
+        (slotted, 0.85),
     ] {
         let name = format!("{link:?}");
         let (share, overflowed) = second(link, 4 * SECOND).await;

@@ -56,6 +56,8 @@ pub(crate) struct Link {
     pub(crate) queue: f64,
     /// Share of packets lost at random.
     pub(crate) loss: f64,
+    /// Packets arrive together, every so often, as radio links have it.
+    pub(crate) slot: Duration,
     /// Share of packets held back, and for how long.
     pub(crate) reordering: (f64, Duration),
     /// Bytes of the longest datagram that passes.
@@ -73,6 +75,7 @@ impl Link {
             delay: round_trip / 2,
             queue: (rate / 8.0 * round_trip.as_secs_f64()).max(64e3),
             loss: 0.0,
+            slot: Duration::ZERO,
             reordering: (0.0, Duration::ZERO),
             mtu: 1472,
             is_blackhole: false,
@@ -164,12 +167,13 @@ impl State {
             direction.busy_until =
                 direction.busy_until.max(now) + Duration::from_secs_f64(length * 8.0 / link.rate);
             if loss >= link.loss {
+                let on_time = next_slot(start, direction.busy_until, link.slot) + link.delay;
                 let held_back = if reordering < link.reordering.0 {
                     link.reordering.1
                 } else {
                     Duration::ZERO
                 };
-                let at = nearest_tick(start, direction.busy_until + link.delay + held_back);
+                let at = nearest_tick(start, on_time + held_back);
                 let packet = Packet {
                     at,
                     from,
@@ -183,6 +187,15 @@ impl State {
         };
         *fate += 1;
     }
+}
+
+/// The end of the slot around `at`.
+fn next_slot(start: Instant, at: Instant, slot: Duration) -> Instant {
+    if slot.is_zero() {
+        return at;
+    }
+    let slots = at.duration_since(start).as_nanos().div_ceil(slot.as_nanos());
+    start + slot * u32::try_from(slots).unwrap()
 }
 
 /// The millisecond next to `at`.

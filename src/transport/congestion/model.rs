@@ -50,7 +50,8 @@ const STEP_GROWS: f64 = 2.0;
 const LAST_STEP: f64 = 0.5;
 /// Rounds of a step: what it does is seen in the second.
 const STEP_ROUNDS: u32 = 2;
-/// Rounds with a queue after which it is not ours: longer than [`RATES`], so that a link that became slower is none.
+/// How many more rounds must meet a queue than meet none, for it to be not ours. Our own goes when the window goes back,
+/// unless the link became slower: that is known after fewer rounds.
 const CONTESTED_AFTER: u32 = 16;
 /// What the window gains per round on a contested path until something is lost for the first time.
 const CLAIM: f64 = 1.25;
@@ -94,9 +95,9 @@ pub(super) struct Model {
     usual_loss: f64,
     /// Bytes lost since the round began or the window was halved for that.
     shed: f64,
-    /// Full rounds in a row that met a queue.
+    /// Full rounds that met a queue, less those that met none.
     queued: u32,
-    /// The window before they did.
+    /// The window of the last one that met none.
     unqueued: f64,
     /// The last round was not full.
     is_bursting: bool,
@@ -243,13 +244,15 @@ impl Model {
             self.jobs_end(round, has_queue || overflows);
             return;
         }
-        self.queued = if has_queue { self.queued + 1 } else { 0 };
-        if self.queued == 0 {
+        if has_queue {
+            self.queued += 1;
+        } else {
+            self.queued = self.queued.saturating_sub(1);
             self.unqueued = self.window;
         }
         self.phase = match self.phase {
             Phase::Contested { cubic, since, free } => self.contend(cubic, since, free, now),
-            Phase::Look { cubic, rounds, free } => look(cubic, rounds, free, has_queue, now),
+            Phase::Look { cubic, rounds, free } => self.look(cubic, rounds, free, has_queue, now),
             _ if self.queued >= CONTESTED_AFTER => {
                 self.window = self.unqueued.min(self.path.window()).max(self.window);
                 Phase::Contested {
@@ -360,6 +363,28 @@ impl Model {
         Phase::Contested { cubic, since, free }
     }
 
+    /// Whether others still keep a queue, after `free` looks that met none.
+    fn look(&mut self, cubic: Option<Cubic>, rounds: u32, free: u32, has_queue: bool, now: Instant) -> Phase {
+        let contested = |free| Phase::Contested {
+            cubic,
+            since: now,
+            free,
+        };
+        match rounds {
+            _ if !has_queue && free + 1 >= LOOKS => {
+                self.queued = 0;
+                Phase::Hold { rounds: HOLD_ROUNDS }
+            }
+            _ if !has_queue => contested(free + 1),
+            0 => contested(0),
+            _ => Phase::Look {
+                cubic,
+                rounds: rounds - 1,
+                free,
+            },
+        }
+    }
+
     /// What the round says of the path to whoever comes later. Jobs say something of a path only while it was never
     /// filled.
     fn seen(&self, round: &Round) -> Option<Remembered> {
@@ -375,24 +400,5 @@ impl Model {
 
     const fn is_startup(&self) -> bool {
         matches!(self.phase, Phase::Startup { .. })
-    }
-}
-
-/// Whether others still keep a queue, after `free` looks that met none.
-fn look(cubic: Option<Cubic>, rounds: u32, free: u32, has_queue: bool, now: Instant) -> Phase {
-    let contested = |free| Phase::Contested {
-        cubic,
-        since: now,
-        free,
-    };
-    match rounds {
-        _ if !has_queue && free + 1 >= LOOKS => Phase::Hold { rounds: HOLD_ROUNDS },
-        _ if !has_queue => contested(free + 1),
-        0 => contested(0),
-        _ => Phase::Look {
-            cubic,
-            rounds: rounds - 1,
-            free,
-        },
     }
 }
