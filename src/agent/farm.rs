@@ -2,7 +2,7 @@
 //!
 //! A compile never waits for the scheduler while a lease has a free slot, and never for long when there is none.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::demand::{self, Told};
+use super::leases::{Lease, Leases};
 use super::link::{Link, Process};
 use crate::host::task::{self, Task};
 use crate::inputs::tree::Tree;
@@ -40,8 +41,6 @@ const LASTED: Duration = Duration::from_secs(5);
 const AVOIDED: Duration = Duration::from_secs(15);
 /// A builder that refuses the slots of a lease for so long, while it takes up none, does not hold it any more.
 const REFUSED: Duration = Duration::from_secs(1);
-/// Leases whose latest grant is remembered before those that are gone are forgotten.
-const GRANTS_NUMBERED: usize = 256;
 
 /// Builders whose process is remembered; beyond it all are forgotten and tried anew.
 const PROCESSES: usize = 256;
@@ -78,63 +77,15 @@ enum Scheduler {
 }
 
 #[derive(Debug)]
-struct Lease {
-    link: Arc<Link>,
-    slots: u32,
-    used: u32,
-    expires: Instant,
-    /// As it was granted last.
-    grant: LeaseGrant,
-    /// Since when the builder refuses its slots without taking up one.
-    refused: Option<Instant>,
-}
-
-/// What of a link's round trip a slot stands empty between two actions unless the next one is there already: below this
-/// it is not worth a queue.
-const QUEUED_FROM: Duration = Duration::from_millis(8);
-/// Actions of this length keep a builder's slots busy with as many queued as a round trip lasts.
-const SHORT_ACTION: Duration = Duration::from_millis(250);
-/// Slots from which a lease has a queue though there are other leases: one of its actions ends soon.
-const QUEUED_SLOTS: u32 = 4;
-
-impl Lease {
-    /// Actions sent beyond the slots, so that their files are there when a slot is free.
-    fn queue(&self, alone: bool) -> u32 {
-        let round_trip = self.link.round_trip();
-        if round_trip < QUEUED_FROM || !(alone || self.slots >= QUEUED_SLOTS) {
-            return 0;
-        }
-        let share = round_trip.as_secs_f64() / SHORT_ACTION.as_secs_f64();
-        let queue = (f64::from(self.slots) * share).ceil();
-        (queue as u32).min(self.slots)
-    }
-
-    /// How good it is to send one more action now, the more the better: `None` if it is used up. Queues come after free
-    /// slots, the emptiest first.
-    fn rank(&self, alone: bool) -> Option<(bool, bool, u32)> {
-        let is_willing = self.refused.is_none();
-        let free = self.slots.saturating_sub(self.used);
-        if free > 0 {
-            return Some((true, is_willing, free));
-        }
-        let room = (self.slots + self.queue(alone)).saturating_sub(self.used);
-        (room > 0 && is_willing && self.slots > 0).then_some((false, true, room))
-    }
-}
-
-#[derive(Debug)]
 struct State {
     scheduler: Scheduler,
     problem: Option<String>,
-    leases: BTreeMap<LeaseId, Lease>,
+    leases: Leases,
     links: HashMap<String, Arc<Link>>,
     /// The process that each builder was when it was met last.
     processes: HashMap<String, Arc<Process>>,
     avoided: HashMap<String, Instant>,
     waiting: u32,
-    /// Grants received, and the latest of each lease: a later one counts, whichever is dialled first.
-    grants: u64,
-    latest: HashMap<LeaseId, u64>,
     /// Since when units wait without any lease.
     starved: Option<Instant>,
     epoch: u64,
@@ -145,46 +96,13 @@ impl State {
         Self {
             scheduler: Scheduler::Connecting(Instant::now()),
             problem: None,
-            leases: BTreeMap::new(),
+            leases: Leases::default(),
             links: HashMap::new(),
             processes: HashMap::new(),
             avoided: HashMap::new(),
             waiting: 0,
-            grants: 0,
-            latest: HashMap::new(),
             starved: None,
             epoch: 0,
-        }
-    }
-
-    fn number_grant(&mut self, lease: LeaseId) -> u64 {
-        let Self {
-            leases,
-            latest,
-            grants,
-            ..
-        } = self;
-        // Of leases that are gone nothing need be known; a few that are only being dialled are numbered again.
-        if latest.len() > GRANTS_NUMBERED {
-            latest.retain(|lease, _| leases.contains_key(lease));
-        }
-        *grants += 1;
-        latest.insert(lease, *grants);
-        *grants
-    }
-
-    /// Whether a grant was neither followed by another of its lease nor ended.
-    fn is_latest(&self, lease: LeaseId, number: u64) -> bool {
-        self.latest.get(&lease) == Some(&number)
-    }
-
-    fn end_lease(&mut self, lease: LeaseId) {
-        // Its builder may just be dialled: what comes of that is void.
-        self.latest.remove(&lease);
-        // Running units keep their slots on the builder; only the right to start more ends.
-        if let Some(lease) = self.leases.get_mut(&lease) {
-            lease.slots = 0;
-            lease.expires = Instant::now();
         }
     }
 }
@@ -217,9 +135,7 @@ pub struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut state = self.farm.lock();
-        if let Some(lease) = state.leases.get_mut(&self.lease) {
-            lease.used = lease.used.saturating_sub(1);
-        }
+        state.leases.give_back(self.lease);
         self.farm.update_demand(&state);
         drop(state);
         self.farm.changed.notify_waiters();
@@ -273,18 +189,13 @@ impl Farm {
 
     /// Gives up leases whose slots cannot be used any more, and says so to the scheduler.
     fn drop_leases(&self, state: &mut State, gone: impl Fn(&Lease) -> bool) {
-        state.leases.retain(|id, lease| {
-            let gone = gone(lease);
-            if gone {
-                let _ = self.returned.send(*id);
-            }
-            !gone
-        });
+        for lease in state.leases.forget(gone) {
+            let _ = self.returned.send(lease);
+        }
     }
 
     fn update_demand(&self, state: &State) {
-        let used: u32 = state.leases.values().map(|lease| lease.used).sum();
-        let wanted = used.saturating_add(state.waiting);
+        let wanted = state.leases.used().saturating_add(state.waiting);
         self.demand
             .send_if_modified(|demand| std::mem::replace(demand, wanted) != wanted);
     }
@@ -299,7 +210,7 @@ impl Farm {
         let state = self.lock();
         state
             .leases
-            .values()
+            .iter()
             .map(|lease| (lease.link.name.clone(), lease.slots, lease.used))
             .collect()
     }
@@ -308,10 +219,10 @@ impl Farm {
     pub fn spare(&self, link: &Link) {
         let mut state = self.lock();
         state.avoided.insert(link.name.clone(), Instant::now() + AVOIDED);
-        for (id, lease) in &mut state.leases {
+        for (id, lease) in state.leases.iter_mut() {
             if lease.link.name == link.name && lease.slots > 0 {
                 lease.slots = 0;
-                let _ = self.returned.send(*id);
+                let _ = self.returned.send(id);
             }
         }
     }
@@ -321,7 +232,7 @@ impl Farm {
     pub fn refused(&self, slot: &Slot) {
         let now = Instant::now();
         let mut state = self.lock();
-        let Some(lease) = state.leases.get_mut(&slot.lease) else {
+        let Some(lease) = state.leases.get_mut(slot.lease) else {
             return;
         };
         let since = *lease.refused.get_or_insert(now);
@@ -333,7 +244,7 @@ impl Farm {
 
     /// The slot's builder took it up.
     pub fn accepted(&self, slot: &Slot) {
-        if let Some(lease) = self.lock().leases.get_mut(&slot.lease) {
+        if let Some(lease) = self.lock().leases.get_mut(slot.lease) {
             lease.refused = None;
         }
     }
@@ -370,28 +281,14 @@ impl Farm {
         let mut state = self.lock();
         let scheduler = state.scheduler;
         let away = !matches!(scheduler, Scheduler::Up(_));
-        // While the scheduler is away builders extend leases, so work goes on.
-        state.leases.retain(|_, lease| {
-            (lease.link.is_alive() || lease.link.is_too_early())
-                && (away || lease.expires > Instant::now() || lease.used > 0)
-        });
-        let alone = state.leases.len() == 1;
-        let free = state
-            .leases
-            .iter_mut()
-            .filter(|(_, lease)| lease.link.is_alive() && (away || lease.expires > Instant::now()))
-            .filter_map(|(id, lease)| Some((lease.rank(alone)?, id, lease)))
-            .max_by_key(|(rank, _, _)| *rank);
-        if let Some((_, id, lease)) = free {
-            lease.used += 1;
-            let (lease_id, link) = (*id, Arc::clone(&lease.link));
+        if let Some((lease, link)) = state.leases.take(Instant::now(), away) {
             return Attempt::Got(Slot {
                 farm: Arc::clone(self),
-                lease: lease_id,
+                lease,
                 link,
             });
         }
-        if state.leases.values().any(|lease| lease.used > 0) {
+        if state.leases.used() > 0 {
             return Attempt::until(since + BUSY, NoSlot::NoneFree);
         }
         match scheduler {
@@ -501,14 +398,14 @@ impl Farm {
             while let Some(frame) = frame::receive(&mut receive, limits::CONTROL_PAYLOAD).await? {
                 if frame.is::<LeaseGrant>() {
                     let (farm, grant) = (Arc::clone(self), frame.open::<LeaseGrant>()?);
-                    let number = farm.lock().number_grant(grant.lease);
+                    let number = farm.lock().leases.number_grant(grant.lease);
                     dialling.retain(|task| !task.is_finished());
                     dialling.push(task::spawn(
                         "grant",
                         async move { farm.take(grant, number).await },
                     ));
                 } else if frame.is::<LeaseEnd>() {
-                    self.lock().end_lease(frame.open::<LeaseEnd>()?.lease);
+                    self.lock().leases.end(frame.open::<LeaseEnd>()?.lease);
                 }
             }
             Ok(())
@@ -523,9 +420,9 @@ impl Farm {
     fn rest(&self) {
         let mut state = self.lock();
         let State { leases, links, .. } = &mut *state;
-        leases.retain(|_, lease| lease.used > 0);
+        leases.forget(|lease| lease.used == 0);
         links.retain(|_, link| {
-            let is_used = leases.values().any(|lease| Arc::ptr_eq(&lease.link, link));
+            let is_used = leases.iter().any(|lease| Arc::ptr_eq(&lease.link, link));
             if !is_used {
                 link.close();
             }
@@ -553,49 +450,40 @@ impl Farm {
         self.hold(grant, number, expires).await;
     }
 
+    /// Holds what was granted until `expires`, unless a later grant of the lease came.
     async fn hold(self: &Arc<Self>, grant: LeaseGrant, number: u64, expires: Instant) {
-        let link = match self.link(&grant).await {
-            Ok(link) => link,
-            Err(error) => {
-                let mut state = self.lock();
-                state
-                    .avoided
-                    .insert(grant.builder.clone(), Instant::now() + AVOIDED);
-                state.problem = Some(crate::host::text::chain(&error));
-                drop(state);
-                self.changed.notify_waiters();
-                tracing::warn!(
-                    builder = grant.builder,
-                    error = crate::host::text::chain(&error),
-                    "builder unreachable"
-                );
+        let is_latest = || self.lock().leases.is_latest(grant.lease, number);
+        let link = loop {
+            let link = match self.link(&grant).await {
+                Ok(link) => link,
+                Err(error) => return self.note_unreachable(&grant.builder, &error),
+            };
+            if !is_latest() {
                 return;
             }
+            match link.present(&grant).await {
+                Ok(()) => break link,
+                // The next link waits for the builder's answer: it cannot be.
+                Err(_) if link.was_too_early().await => {}
+                Err(_) => return self.avoid(&link),
+            }
         };
-        if !self.lock().is_latest(grant.lease, number) {
-            return;
-        }
-        if link.present(&grant).await.is_err() {
-            self.avoid(&link);
-            return;
-        }
         let mut state = self.lock();
-        if !state.is_latest(grant.lease, number) {
+        if !state.leases.is_latest(grant.lease, number) {
             return;
         }
         state.starved = None;
-        let used = state.leases.get(&grant.lease).map_or(0, |lease| lease.used);
-        state.leases.insert(
-            grant.lease,
-            Lease {
-                link,
-                slots: grant.slots,
-                used,
-                expires,
-                grant,
-                refused: None,
-            },
-        );
+        state.leases.hold(link, grant, expires);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    fn note_unreachable(&self, builder: &str, error: &TransportError) {
+        let error = crate::host::text::chain(error);
+        tracing::warn!(builder, error, "builder unreachable");
+        let mut state = self.lock();
+        state.avoided.insert(builder.to_owned(), Instant::now() + AVOIDED);
+        state.problem = Some(error);
         drop(state);
         self.changed.notify_waiters();
     }
@@ -668,9 +556,9 @@ impl Farm {
         let leases: Vec<_> = {
             let mut state = self.lock();
             let on_it = |lease: &&Lease| Arc::ptr_eq(&lease.link, link);
-            let leases = state.leases.values().filter(on_it);
+            let leases = state.leases.iter().filter(on_it);
             let leases: Vec<_> = leases.map(|lease| (lease.grant.clone(), lease.expires)).collect();
-            let mut number = |grant: &LeaseGrant| state.number_grant(grant.lease);
+            let mut number = |grant: &LeaseGrant| state.leases.number_grant(grant.lease);
             let numbered = leases
                 .into_iter()
                 .map(|(grant, expires)| (number(&grant), grant, expires));
@@ -699,23 +587,5 @@ impl Attempt {
         } else {
             Self::WaitUntil(until)
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lease_that_ended_while_its_builder_was_dialled_is_void() {
-        let mut state = State::new();
-        let (ended, other): (LeaseId, LeaseId) = (1, 2);
-        let first = state.number_grant(ended);
-        let kept = state.number_grant(other);
-        assert!(state.is_latest(ended, first));
-        state.end_lease(ended);
-        assert!(!state.is_latest(ended, first) && state.is_latest(other, kept));
-        let again = state.number_grant(ended);
-        assert!(state.is_latest(ended, again) && !state.is_latest(ended, first));
     }
 }

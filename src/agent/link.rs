@@ -330,6 +330,11 @@ impl Link {
         *self.standing.borrow() == Standing::TooEarly
     }
 
+    /// The same, once it is known.
+    pub async fn was_too_early(&self) -> bool {
+        settled(self.standing.clone()).await == Standing::TooEarly
+    }
+
     /// The path's round trip as it is now.
     pub fn round_trip(&self) -> Duration {
         self.connection.rtt()

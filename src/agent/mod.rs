@@ -7,6 +7,7 @@ pub mod demand;
 pub mod failure;
 pub mod farm;
 pub mod history;
+mod leases;
 pub mod link;
 pub mod loader_path;
 pub mod native;
