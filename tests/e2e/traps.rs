@@ -507,3 +507,60 @@ fn times_in_the_source_are_the_local_ones() {
         "this gcc heeds SOURCE_DATE_EPOCH: {summary:?}"
     );
 }
+
+/// Questions for a header that hide from whoever does not preprocess. The header lies where nothing else is looked up.
+#[test]
+fn a_question_that_no_scanner_sees_is_never_answered_wrongly() {
+    let world = World::new();
+    world.write("o/x.h", "int o;\n");
+    let hidden = [
+        (
+            "",
+            "#if 1\r#define ASK(x) __has_include(x)\r#endif\r#if ASK(\"../../o/x.h\")",
+        ),
+        ("", "#define\u{a0}H \"../../o/x.h\"\n#if __has_include(H)"),
+        ("", "#\u{a0}define H \"../../o/x.h\"\n#if __has_include(H)"),
+        (
+            "",
+            "#define is_defined __has_include\n#if is_defined(\"../../o/x.h\")",
+        ),
+        (
+            "",
+            "#define xdefined(x) x\n#define HAS __has_include\n#if xdefined(HAS(\"../../o/x.h\"))",
+        ),
+        (
+            "",
+            "#define M \"../../o/x.h\"\n#define has_define __has_include(M)\n#if has_define",
+        ),
+        ("-DASK=HAS", "#define HAS __has_include\n#if ASK(\"../../o/x.h\")"),
+        (
+            "'-DASK=HAS(\"../../o/x.h\")'",
+            "#define HAS __has_include\n#if ASK",
+        ),
+        (
+            "",
+            "#define CAT(a,b) a##b\n#if CAT(__has_,include)(\"../../o/x.h\")",
+        ),
+        (
+            "",
+            "#define CAT(a,b) a##b\n#define HAS __has_include\n#if CAT(HA,S)(\"../../o/x.h\")",
+        ),
+        (
+            "",
+            "#define HAS __has_include\n#define M \"../../o/x.h\"\n// a\r#if HAS(M)",
+        ),
+        ("", "#if __has_include\u{a0}(\"../../o/x.h\")"),
+        ("", "#define HAS __has_include\n#if HAS\u{a0}(\"../../o/x.h\")"),
+        ("", "#if __has_include(\"../../o/x.h\")"),
+    ];
+    let mut lines = String::from("cd p/q\n");
+    for (number, (flags, question)) in hidden.iter().enumerate() {
+        let text = format!("{question}\nint yes;\n#else\nint no;\n#endif\n");
+        world.write(&format!("p/q/{number}.c"), &text);
+        lines += &format!("both {flags} -c {number}.c\n");
+    }
+    let script = BOTH.to_owned() + &lines;
+    let summary = world.compare("rm -f p/q/*.o p/q/*.d", &script);
+    assert_eq!(summary.fallbacks(), 0, "{summary:?}\n{}", world.agent_log());
+    assert!(summary.remote() > 0, "{summary:?}");
+}

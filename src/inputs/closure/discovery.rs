@@ -43,6 +43,7 @@ pub fn discover(tree: &Tree, request: &Request<'_>) -> Result<Closure, DiscoverE
     discovery.visit_all()?;
     discovery.unite_expansion();
     discovery.list_for_computed()?;
+    discovery.walker.list_passages();
     discovery.finish(source)
 }
 

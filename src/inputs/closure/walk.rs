@@ -71,6 +71,9 @@ struct File {
     content: Option<Content>,
 }
 
+/// Names up to which a directory is listed that is only passed through: each is told to every builder.
+const PASSAGE_NAMES: usize = 512;
+
 /// Everything met so far.
 pub(super) struct Walker<'t> {
     tree: &'t Tree,
@@ -117,6 +120,18 @@ impl<'t> Walker<'t> {
             entry.listed = Some(self.tree.listing(&entry.path)?);
         }
         Ok(())
+    }
+
+    /// Reads the names of the directories that were only passed through as well, as far as that costs little. What a
+    /// compiler may ask for there unforeseen, by a `__has_include` that no scanner understands, is then poison, and the
+    /// compile fails loudly. Left out are directories of very many names, and those where anybody's come and go.
+    pub(super) fn list_passages(&mut self) {
+        for directory in &mut self.directories {
+            if directory.listed.is_none() && !directory.stat.is_sticky() {
+                let listed = self.tree.listing(&directory.path).ok();
+                directory.listed = listed.filter(|listed| listed.listing.names.len() <= PASSAGE_NAMES);
+            }
+        }
     }
 
     /// Notes that `precompiled` stands where a precompiled form of what `header` is would be.

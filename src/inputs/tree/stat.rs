@@ -89,6 +89,11 @@ impl StatTuple {
         self.mode & 0o111 != 0
     }
 
+    /// Whether it is a directory like `/tmp`, where anybody may make names and nobody remove another's.
+    pub fn is_sticky(&self) -> bool {
+        self.mode & 0o1000 != 0
+    }
+
     /// Whether both are the same inode with the same permissions, whatever happened inside it.
     pub fn is_same_inode(&self, other: &Self) -> bool {
         (self.dev, self.ino, self.mode) == (other.dev, other.ino, other.mode)

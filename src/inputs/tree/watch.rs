@@ -119,7 +119,8 @@ impl Watch {
 
     /// Has the directory of `path` watched.
     fn begin(&self, path: &[u8]) -> Option<(u64, Ticket)> {
-        let parent = parent_of(path)?;
+        // Whatever happens to the root directory, its own watch tells.
+        let parent = if path == b"/" { path } else { parent_of(path)? };
         {
             let state = self.read()?;
             if let Some(ticket) = state.known.ticket(parent) {
