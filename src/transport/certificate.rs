@@ -9,7 +9,7 @@ use quicc_protocol::close;
 use quinn::VarInt;
 use rustls::pki_types::CertificateDer;
 
-use super::TransportError;
+use super::{TransportError, tuning};
 use crate::host::clock;
 
 /// How long the wall clock goes unread at most while an expiry is awaited: it may be set meanwhile.
@@ -45,8 +45,14 @@ const EXPIRED: &[u8] = b"the certificate has expired";
 
 /// Returns once the peer's certificate has expired, and has closed the connection then.
 pub async fn expiry(connection: &quinn::Connection) {
-    // Only connections whose certificate was read before get here.
-    let expiry = read(connection).map_or(0, |shown| shown.expiry);
+    let mut shown = read(connection);
+    if shown.is_err() {
+        // A connection may be used before its peer has answered: until then it has shown nothing, and whoever meets the
+        // peer judges it. Within this time that is over, one way or the other.
+        tokio::time::sleep(tuning::HANDSHAKE_TIMEOUT).await;
+        shown = read(connection);
+    }
+    let expiry = shown.map_or(0, |shown| shown.expiry);
     while let Some(left) = left(expiry, clock::unix_seconds()) {
         tokio::time::sleep(left.min(LOOK_AGAIN)).await;
     }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use quicc::transport::TransportError;
+use quicc::transport::liveness::Watched;
+use quicc::transport::{Pace, TransportError};
 use tokio::time::{Instant, timeout};
 
 use crate::net::{Link, Net};
@@ -44,6 +45,20 @@ async fn the_first_job_after_a_reconnect_takes_little_more_than_a_round_trip() {
         let (took, is_early) = first_job(&world).await;
         assert!(is_early && (1.0..=1.3).contains(&took), "{took}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_watched_before_its_peer_has_answered_lasts() {
+    let world = far();
+    first_job(&world).await;
+    let begun = world.open().await;
+    assert!(begun.opened.is_early());
+    let connection = begun.opened.connection.clone();
+    let _watched = Watched::new(connection.clone(), Pace::Prompt);
+    let met = begun.meet().await;
+    let (_near, _far) = met.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(connection.close_reason(), None);
 }
 
 #[tokio::test(start_paused = true)]
