@@ -71,7 +71,13 @@ const DOORS: [(&str, &[&str]); 8] = [
     ),
     (
         "quinn::",
-        &["transport/", "agent/link.rs", "builder/", "scheduler/"],
+        &[
+            "transport/",
+            "agent/link.rs",
+            "agent/upload.rs",
+            "builder/",
+            "scheduler/",
+        ],
     ),
     ("rcgen::", &["../certs/"]),
     ("jsonwebtoken::", &["../certs/"]),
