@@ -554,7 +554,7 @@ impl Link {
         let batches = upload::batches(found);
         let mut sent = Vec::with_capacity(batches.len());
         for batch in batches {
-            lock(&self.process.held).extend(batch.iter().map(|(digest, _)| *digest));
+            lock(&self.process.held).extend(batch.iter().map(|file| file.digest));
             let (done, result) = oneshot::channel();
             let upload = Upload {
                 batch,
