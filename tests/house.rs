@@ -30,7 +30,7 @@ const LAYERS: [(&str, u8); 13] = [
 ];
 
 /// Files that decide: no waiting, no files, no sockets, no clock.
-const PURE: [&str; 16] = [
+const PURE: [&str; 17] = [
     "compile/",
     "agent/demand.rs",
     "agent/failure.rs",
@@ -40,6 +40,7 @@ const PURE: [&str; 16] = [
     "scheduler/ledger.rs",
     "scheduler/placement.rs",
     "builder/slots.rs",
+    "builder/mirror/lacking.rs",
     "store/evict.rs",
     "inputs/scan",
     "inputs/closure/expansion.rs",
@@ -70,7 +71,13 @@ const DOORS: [(&str, &[&str]); 8] = [
     ),
     (
         "quinn::",
-        &["transport/", "agent/link.rs", "builder/", "scheduler/"],
+        &[
+            "transport/",
+            "agent/link.rs",
+            "agent/upload.rs",
+            "builder/",
+            "scheduler/",
+        ],
     ),
     ("rcgen::", &["../certs/"]),
     ("jsonwebtoken::", &["../certs/"]),

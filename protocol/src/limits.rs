@@ -14,6 +14,11 @@ pub const DECODED_PER_PAYLOAD_BYTE: usize = 32;
 pub const BLOB: u64 = 2 << 30;
 /// Blobs announced by one batch.
 pub const BLOBS_PER_BATCH: usize = 4096;
+/// Bytes of all blobs of a batch together, once decoded, unless it holds a single one: what a receiver decodes to reach
+/// the one it wants.
+pub const BATCH: u64 = 16 << 20;
+/// Logarithm of the largest window of a zstd frame: a receiver gives 8 MiB to each stream it decodes.
+pub const ZSTD_WINDOW_LOG: u32 = 23;
 /// Entries of one view's table. 5,000 headers are a large project; poison names do not count.
 pub const TABLE_ENTRIES: u32 = 1 << 20;
 /// Bytes of one path component (`NAME_MAX`).

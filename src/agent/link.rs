@@ -9,7 +9,7 @@ use std::time::Duration;
 use quicc_protocol::codec::DecodeError;
 use quicc_protocol::identifiers::{LeaseId, ViewId};
 use quicc_protocol::message::Message;
-use quicc_protocol::message::blob::{BlobBatch, BlobsWanted, Body};
+use quicc_protocol::message::blob::{BlobsWanted, Body};
 use quicc_protocol::message::lease::LeaseGrant;
 use quicc_protocol::message::refusal::{Refusal, RefusalCode};
 use quicc_protocol::message::run::{
@@ -18,29 +18,21 @@ use quicc_protocol::message::run::{
 use quicc_protocol::message::table::{EntryKind, TableOpen, TableRecord, TableRecords};
 use quicc_protocol::{BlobDigest, close, limits};
 use quinn::{RecvStream, SendStream, VarInt};
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::sources::{Source, Sources};
+use super::sources::Sources;
 use super::table::{Table, TableError};
+use super::upload::{self, Upload};
 use crate::config::builder::ACTION_WALL;
 use crate::host::task::{self, Task};
 use crate::inputs::tree::Tree;
 use crate::transport::frame::{self, Frame};
 use crate::transport::liveness::Watched;
-use crate::transport::tuning::{
-    self, BLOB_PRIORITY, BULK_FROM, BULK_PRIORITY, SEND_WINDOW, STREAM_WINDOW, TABLE_PRIORITY,
-};
+use crate::transport::tuning::{self, TABLE_PRIORITY};
 use crate::transport::{FrameError, Opened, Pace, TransportError};
 
 /// Encoded bytes of records gathered into one message; a record alone is at most as much again.
 const RECORD_BYTES_PER_MESSAGE: usize = 512 << 10;
-/// Uncompressed bytes gathered into one blob stream, unless a single blob is larger.
-const BATCH_BYTES: u64 = 4 << 20;
-/// Blob streams being read, compressed and sent at once: their memory is this many batches.
-const UPLOADS: usize = 4;
-// Room is left for what jobs write: whoever finds the connection's send window full waits, whatever its priority.
-const _: () = assert!(UPLOADS as u64 * (STREAM_WINDOW as u64) < SEND_WINDOW);
 /// Blobs of an action not believed to be held are sent unasked up to this many bytes in all: one edited source
 /// and a header or two. More is announced first; a cold agent often meets a warm builder.
 const UNASKED_BYTES: u64 = 256 << 10;
@@ -140,7 +132,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    fn add_up(&self, bytes: u64) {
+    pub(super) fn add_up(&self, bytes: u64) {
         self.up.fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -269,7 +261,7 @@ impl Link {
         let control_watch = task::spawn("builder-control", follow_control(opened, standing));
         let telling = Self::open_table(&connection, stands.clone(), view, epoch);
         let (uploads, queue) = mpsc::unbounded_channel();
-        let uploader = task::spawn("uploader", send_uploads(connection.clone(), tree, queue));
+        let uploader = task::spawn("uploader", upload::send_uploads(connection.clone(), tree, queue));
         Self {
             number,
             process,
@@ -561,28 +553,13 @@ impl Link {
         sources: &Sources,
         traffic: &Arc<Traffic>,
     ) -> Result<(), RunError> {
-        let mut batches: Vec<Vec<(BlobDigest, PathBuf)>> = Vec::new();
-        let mut room = 0;
         let found = sources
             .find(&digests)
             .ok_or_else(|| malformed("a blob was asked for that the action does not name"))?;
-        for Source { digest, path, size } in found {
-            if size > room
-                || batches
-                    .last()
-                    .is_none_or(|batch| batch.len() >= limits::BLOBS_PER_BATCH)
-            {
-                batches.push(Vec::new());
-                room = BATCH_BYTES;
-            }
-            room = room.saturating_sub(size);
-            if let Some(batch) = batches.last_mut() {
-                batch.push((digest, path.to_owned()));
-            }
-        }
+        let batches = upload::batches(found);
         let mut sent = Vec::with_capacity(batches.len());
         for batch in batches {
-            lock(&self.process.held).extend(batch.iter().map(|(digest, _)| *digest));
+            lock(&self.process.held).extend(batch.iter().map(|file| file.digest));
             let (done, result) = oneshot::channel();
             let upload = Upload {
                 batch,
@@ -628,14 +605,6 @@ fn malformed(rule: &str) -> RunError {
     RunError::Refused(Refusal::new(RefusalCode::Malformed, rule))
 }
 
-/// A batch to send. It is sent to its end even if the action that asked is cancelled: others may wait for it.
-#[derive(Debug)]
-struct Upload {
-    batch: Vec<(BlobDigest, PathBuf)>,
-    traffic: Arc<Traffic>,
-    done: oneshot::Sender<Result<(), RunError>>,
-}
-
 /// Returns when a digest among `sources` can no longer be read.
 async fn await_race(mut raced: broadcast::Receiver<(BlobDigest, PathBuf)>, sources: &Sources) -> RunError {
     loop {
@@ -652,58 +621,6 @@ async fn await_race(mut raced: broadcast::Receiver<(BlobDigest, PathBuf)>, sourc
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
     }
-}
-
-async fn send_uploads(
-    connection: quinn::Connection,
-    tree: Arc<Tree>,
-    mut queue: mpsc::UnboundedReceiver<Upload>,
-) {
-    let permits = Arc::new(Semaphore::new(UPLOADS));
-    let mut running = JoinSet::new();
-    while let Some(upload) = queue.recv().await {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-            return;
-        };
-        while running.try_join_next().is_some() {}
-        let (connection, tree) = (connection.clone(), Arc::clone(&tree));
-        running.spawn(async move {
-            let _permit = permit;
-            let result = send_batch(&connection, tree, upload.batch, &upload.traffic).await;
-            let _ = upload.done.send(result);
-        });
-    }
-}
-
-async fn send_batch(
-    connection: &quinn::Connection,
-    tree: Arc<Tree>,
-    batch: Vec<(BlobDigest, PathBuf)>,
-    traffic: &Traffic,
-) -> Result<(), RunError> {
-    let read = tokio::task::spawn_blocking(move || read_batch(&tree, &batch));
-    let packed = read.await.map_err(|_| RunError::Lost)??;
-    let mut send = connection.open_uni().await.map_err(|_| RunError::Lost)?;
-    let (bodies, wires): (Vec<Body>, Vec<Vec<u8>>) = packed.into_iter().unzip();
-    let bytes: u64 = bodies.iter().map(|body| body.wire_size).sum();
-    let is_bulk = bytes >= BULK_FROM;
-    let _ = send.set_priority(if is_bulk { BULK_PRIORITY } else { BLOB_PRIORITY });
-    let batch = BlobBatch {
-        bodies,
-        extensions: Vec::new(),
-    }
-    .to_frame();
-    let broken = |source: quinn::WriteError| FrameError::Broken {
-        source: source.into(),
-    };
-    traffic.add_up(batch.len() as u64);
-    send.write_all(&batch).await.map_err(broken)?;
-    for wire in wires {
-        traffic.add_up(wire.len() as u64);
-        send.write_all(&wire).await.map_err(broken)?;
-    }
-    let _ = send.finish();
-    Ok(())
 }
 
 /// Records by message: in order, each message within its limit.
@@ -749,20 +666,6 @@ fn record_bytes(record: &TableRecord) -> usize {
             REST + names.iter().map(|name| name.len() + REST_OF_NAME).sum::<usize>()
         }
     }
-}
-
-fn read_batch(tree: &Tree, batch: &[(BlobDigest, PathBuf)]) -> Result<Vec<(Body, Vec<u8>)>, RunError> {
-    use std::os::unix::ffi::OsStrExt;
-    batch
-        .iter()
-        .map(|(digest, path)| {
-            let bytes = tree
-                .read_verified(path.as_os_str().as_bytes(), digest.as_bytes())
-                .ok_or_else(|| RunError::Raced { path: path.clone() })?;
-            let (body, wire) = frame::pack(&bytes);
-            Ok((body, wire.into_owned()))
-        })
-        .collect()
 }
 
 /// A run stream that cancels the action unless it was read to its end.

@@ -24,3 +24,4 @@ pub mod table;
 pub mod trial;
 pub mod trust;
 pub mod unit;
+mod upload;

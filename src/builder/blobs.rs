@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quicc_protocol::close;
-use quicc_protocol::message::blob::{BlobBatch, Body};
+use quicc_protocol::message::blob::{Blob, BlobBatch};
 use quinn::RecvStream;
 use tokio::io::AsyncReadExt;
 
@@ -15,13 +15,13 @@ use super::condition::Patience;
 use super::connection::{Client, LEASE_PATIENCE, StreamEnd, blocking};
 use crate::store::{CasError, Writer};
 use crate::transport::FrameError;
-use crate::transport::frame;
+use crate::transport::solid::Unpacker;
 
 use self::impatient::Impatient;
 
 mod impatient;
 
-/// How long the next byte of a body may take to come. Whoever waits for the blob may then ask for it anew.
+/// How long the next byte of a batch may take to come. Whoever waits for the blob may then ask for it anew.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
 /// How long a batch waits for the client's tables to name its blobs: it may overtake the records that do, which count
 /// as progress.
@@ -29,10 +29,10 @@ const NAMED_WITHIN: Patience = Patience {
     patience: Duration::from_secs(2),
     total: Duration::from_secs(60),
 };
-/// Bytes read at once of a body that is not kept.
+/// Bytes read at once of a batch that is not kept.
 const SKIP_CHUNK: usize = 64 << 10;
 
-/// Receives the bodies of a batch.
+/// Receives the blobs of a batch.
 pub(super) async fn receive(
     client: &Arc<Client>,
     stream: &mut RecvStream,
@@ -43,38 +43,27 @@ pub(super) async fn receive(
     }
     let mut stream = Impatient::new(stream, STALLED_AFTER);
     let claims = client.wanted.claims();
-    claims.take_over(batch.bodies.iter().map(|body| &body.digest));
+    claims.take_over(batch.blobs.iter().map(|blob| &blob.digest));
     named(client, &batch).await;
-    for (number, body) in batch.bodies.iter().enumerate() {
-        let kept = take(client, &mut stream, body).await;
-        match kept {
-            Ok(Taken::Skipped) => {}
-            Ok(Taken::Stored) => {
-                client.wanted.arrived(&body.digest);
-                client.builder.condition.notify();
-                put_in_place(client, body).await?;
-            }
-            Err(Loss::Stream(error)) if impatient::is_stall(&error) => {
-                tracing::warn!(client = %client.owner.identity, "a blob stream stalled");
-                return Err(StreamEnd::Stop(close::CANCELLED));
-            }
-            Err(Loss::Stream(error)) => return Err(error.into()),
-            Err(Loss::Blob(error)) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "a blob cannot be kept");
-                client.wanted.failed(&body.digest);
-                client.builder.condition.notify();
-            }
-            Err(Loss::Batch(error)) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "blobs cannot be kept");
-                for body in &batch.bodies[number..] {
-                    client.wanted.failed(&body.digest);
-                }
-                client.builder.condition.notify();
-                return Err(StreamEnd::Stop(close::CANCELLED));
-            }
+    let received = if batch.blobs.iter().any(|blob| is_awaited(client, blob)) {
+        take_all(client, &mut stream, &batch).await
+    } else {
+        let skipped = skip(&mut stream, batch.wire_size, &client.received).await;
+        skipped.map_err(Loss::Stream)
+    };
+    match received {
+        Ok(()) => Ok(()),
+        Err(Loss::Stream(error)) if impatient::is_stall(&error) => {
+            tracing::warn!(client = %client.owner.identity, "a blob stream stalled");
+            Err(StreamEnd::Stop(close::CANCELLED))
         }
+        Err(Loss::Stream(error)) => Err(error.into()),
+        Err(Loss::Batch(error)) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "blobs cannot be kept");
+            Err(StreamEnd::Stop(close::CANCELLED))
+        }
+        Err(Loss::End(end)) => Err(end),
     }
-    Ok(())
 }
 
 /// Waits, within bounds, until each blob of a batch is named by a table of the client's or is stored already.
@@ -82,7 +71,7 @@ async fn named(client: &Arc<Client>, batch: &BlobBatch) {
     let Client { builder, owner, .. } = &**client;
     let mut known = 0;
     let look = || {
-        while let Some(Body { digest, .. }) = batch.bodies.get(known) {
+        while let Some(Blob { digest, .. }) = batch.blobs.get(known) {
             if !builder.cas.has(digest) && !builder.views.await_blob(owner, digest) {
                 return None;
             }
@@ -95,36 +84,64 @@ async fn named(client: &Arc<Client>, batch: &BlobBatch) {
     let _ = builder.condition.wait(NAMED_WITHIN, progress, look).await;
 }
 
-/// What became of a body.
-enum Taken {
-    /// The store has the blob.
-    Stored,
-    /// Nobody of this client waits for it, or does any more.
-    Skipped,
+fn is_awaited(client: &Client, blob: &Blob) -> bool {
+    client.builder.views.await_blob(&client.owner, &blob.digest)
 }
 
-async fn take(
+/// Takes the blobs one after the other; passes over those nobody of this client waits for, or does any more.
+async fn take_all(
     client: &Arc<Client>,
     stream: &mut Impatient<'_, RecvStream>,
-    body: &Body,
-) -> Result<Taken, Loss> {
-    let Client { builder, owner, .. } = &**client;
-    if builder.views.await_blob(owner, &body.digest) {
-        keep(client, stream, body).await.map(|()| Taken::Stored)
-    } else {
-        let skipped = skip(stream, body, &client.received).await;
-        skipped.map(|()| Taken::Skipped).map_err(Loss::Stream)
+    batch: &BlobBatch,
+) -> Result<(), Loss> {
+    let mut bytes = Unpacker::new(stream, batch).map_err(Loss::Stream)?;
+    for (number, blob) in batch.blobs.iter().enumerate() {
+        if !is_awaited(client, blob) {
+            let count = |length: usize| {
+                client.received.fetch_add(length as u64, Ordering::Relaxed);
+            };
+            bytes.skip(blob, count).await.map_err(Loss::Stream)?;
+            continue;
+        }
+        match keep(client, &mut bytes, blob).await {
+            Ok(None) => {
+                client.wanted.arrived(&blob.digest);
+                client.builder.condition.notify();
+                put_in_place(client, blob).await.map_err(Loss::End)?;
+            }
+            Ok(Some(refused)) => {
+                tracing::error!(
+                    error = &refused as &dyn std::error::Error,
+                    "a blob cannot be kept"
+                );
+                client.wanted.failed(&blob.digest);
+                client.builder.condition.notify();
+            }
+            Err(loss) => {
+                if let Loss::Batch(_) = loss {
+                    for blob in &batch.blobs[number..] {
+                        client.wanted.failed(&blob.digest);
+                    }
+                    client.builder.condition.notify();
+                }
+                return Err(loss);
+            }
+        }
+    }
+    match batch.blobs.last() {
+        Some(last) => bytes.finish(last).await.map_err(Loss::Stream),
+        None => Ok(()),
     }
 }
 
-/// Passes over a body without decoding it.
+/// Passes over a batch without decoding it.
 async fn skip(
     stream: &mut Impatient<'_, RecvStream>,
-    body: &Body,
+    wire_size: u64,
     count: &AtomicU64,
 ) -> Result<(), FrameError> {
-    let mut rest = stream.take(body.wire_size);
-    let mut chunk = vec![0; SKIP_CHUNK.min(body.wire_size as usize)];
+    let mut rest = stream.take(wire_size);
+    let mut chunk = vec![0; SKIP_CHUNK.min(wire_size as usize)];
     while rest.limit() > 0 {
         match rest.read(&mut chunk).await {
             Ok(0) => return Err(FrameError::CutShort),
@@ -135,22 +152,27 @@ async fn skip(
     Ok(())
 }
 
-/// Why a blob is not in the store.
+/// Why the rest of a batch does not come into the store.
 enum Loss {
     /// The stream broke, or its sender the protocol.
     Stream(FrameError),
-    /// The store has no room for this one; its bytes were read.
-    Blob(CasError),
     /// The store could not be written in the middle of the stream.
     Batch(io::Error),
+    /// Nothing more is to be done with the stream.
+    End(StreamEnd),
 }
 
-async fn keep(client: &Arc<Client>, stream: &mut Impatient<'_, RecvStream>, body: &Body) -> Result<(), Loss> {
+/// Puts a blob into the store. Where the store has no room for it, its bytes are read all the same, and the error tells.
+async fn keep(
+    client: &Arc<Client>,
+    bytes: &mut Unpacker<'_, Impatient<'_, RecvStream>>,
+    blob: &Blob,
+) -> Result<Option<CasError>, Loss> {
     let cas = &client.builder.cas;
-    let writer = if cas.has(&body.digest) {
+    let writer = if cas.has(&blob.digest) {
         Ok(None)
     } else {
-        cas.insert_writer(body.digest, body.size).map(Some)
+        cas.insert_writer(blob.digest, blob.size).map(Some)
     };
     let (writer, refused) = match writer {
         Ok(writer) => (writer, None),
@@ -161,24 +183,24 @@ async fn keep(client: &Arc<Client>, stream: &mut Impatient<'_, RecvStream>, body
         refused,
         count: &client.received,
     };
-    match frame::receive_body(stream, body, &mut counted).await {
+    match bytes.next(blob, &mut counted).await {
         Ok(()) => {}
         Err(FrameError::Sink { source }) => return Err(Loss::Batch(source)),
         Err(error) => return Err(Loss::Stream(error)),
     }
     let writer = counted.writer;
-    if let Some(error) = counted.refused {
-        return Err(Loss::Blob(error));
+    if counted.refused.is_some() {
+        return Ok(counted.refused);
     }
     match blocking(move || writer.map_or(Ok(()), Writer::commit)).await {
-        Ok(committed) => committed.map_err(Loss::Blob),
+        Ok(committed) => Ok(committed.err()),
         Err(_) => Err(Loss::Batch(io::Error::other("the builder is ending"))),
     }
 }
 
 /// Fills the client's files that wait for a blob. Actions that wait for it were told already and may be first.
-async fn put_in_place(client: &Arc<Client>, body: &Body) -> Result<(), StreamEnd> {
-    let (client, digest) = (Arc::clone(client), body.digest);
+async fn put_in_place(client: &Arc<Client>, blob: &Blob) -> Result<(), StreamEnd> {
+    let (client, digest) = (Arc::clone(client), blob.digest);
     let filled = blocking(move || client.builder.views.arrived(&client.owner, &digest));
     Ok(filled.await?)
 }

@@ -13,9 +13,9 @@ use quicc_protocol::message::run::RunRequest;
 use quinn::SendStream;
 
 use super::admission::HeldSlot;
-use super::condition::Patience;
+use super::condition::{Patience, Waiter};
 use super::connection::{Client, blocking};
-use super::mirror::{Mirror, Needs};
+use super::mirror::{Lacking, Mirror, Needs};
 use super::refusals;
 use super::views::{Use, ViewError};
 use super::wanted::Claims;
@@ -86,22 +86,27 @@ pub(super) async fn fetch(
     slot: &Arc<HeldSlot>,
     send: &mut SendStream,
 ) -> Result<(), Refusal> {
-    let ids: Arc<[EntryId]> = ids.into();
     let condition = &client.builder.condition;
-    let claims = client.wanted.claims();
+    let mut fetching = Fetching {
+        client,
+        mirror,
+        slot,
+        claims: client.wanted.claims(),
+        lacking: Lacking::new(ids.into()),
+    };
     let mut waiter = condition.waiter(UNASKED, 0);
     loop {
-        let Some(missing) = missing(client, mirror, &ids, slot, &claims).await? else {
+        let Some((missing, sight)) = fetching.look().await? else {
             return Ok(());
         };
-        if missing.values().sum::<u64>() > UNASKED_BYTES || !waiter.changed(|| 0).await {
+        if missing.values().sum::<u64>() > UNASKED_BYTES || !fetching.news(&sight, &mut waiter, || 0).await {
             break;
         }
     }
     let progress = || client.received.load(Ordering::Relaxed);
     let mut waiter = condition.waiter(INPUTS, progress());
-    while let Some(missing) = missing(client, mirror, &ids, slot, &claims).await? {
-        let mut digests = claims.claim(missing.keys());
+    while let Some((missing, sight)) = fetching.look().await? {
+        let mut digests = fetching.claims.claim(missing.keys());
         // What came since the look above is claimed by nobody any more.
         digests.retain(|digest| !client.builder.cas.has(digest));
         if !digests.is_empty() {
@@ -109,7 +114,7 @@ pub(super) async fn fetch(
             let sent = frame::send(send, &BlobsWanted { digests, extensions }).await;
             sent.map_err(|error| refusals::internal("a stream broke", &error))?;
         }
-        if !waiter.changed(progress).await {
+        if !fetching.news(&sight, &mut waiter, progress).await {
             return Err(Refusal::new(
                 RefusalCode::Internal,
                 "the action's files did not come",
@@ -119,39 +124,88 @@ pub(super) async fn fetch(
     Ok(())
 }
 
-/// What the entries lack, once whatever the store has was put in place; `None` for nothing.
-async fn missing(
-    client: &Arc<Client>,
-    mirror: &Arc<Mirror>,
-    ids: &Arc<[EntryId]>,
-    slot: &Arc<HeldSlot>,
-    claims: &Claims<'_>,
-) -> Result<Option<Blobs>, Refusal> {
-    let (cas, mirror, ids) = (client.builder.cas.clone(), Arc::clone(mirror), Arc::clone(ids));
-    let slot = Arc::clone(slot);
-    let looked = blocking(move || {
-        let _slot = slot;
-        match mirror.needs(&ids) {
-            Needs::Blobs(blobs) => put_in_place(&cas, &mirror, &ids, blobs),
-            needs => Some(needs),
+/// An action that waits for its blobs.
+struct Fetching<'a> {
+    client: &'a Arc<Client>,
+    mirror: &'a Arc<Mirror>,
+    slot: &'a Arc<HeldSlot>,
+    claims: Claims<'a>,
+    lacking: Lacking,
+}
+
+/// How things stood before a look that found something missing.
+struct Sight {
+    departures: u64,
+    setbacks: u64,
+    /// One of the missing blobs: the action cannot begin without it, whatever else comes.
+    missing: BlobDigest,
+}
+
+impl Fetching<'_> {
+    /// What the entries lack, once whatever the store has was put in place; `None` for nothing.
+    async fn look(&mut self) -> Result<Option<(Blobs, Sight)>, Refusal> {
+        let (departures, setbacks) = (self.mirror.departures(), self.client.wanted.setbacks());
+        let (cas, mirror) = (self.client.builder.cas.clone(), Arc::clone(self.mirror));
+        let slot = Arc::clone(self.slot);
+        let mut lacking = std::mem::take(&mut self.lacking);
+        let looked = blocking(move || {
+            let _slot = slot;
+            let needs = match mirror.needs_still(&mut lacking) {
+                Needs::Blobs(blobs) => put_in_place(&cas, &mirror, &mut lacking, blobs),
+                needs => Some(needs),
+            };
+            (lacking, needs)
+        });
+        let (lacking, needs) = looked.await.map_err(|_| refusals::ending())?;
+        self.lacking = lacking;
+        let blobs = match needs {
+            Some(Needs::Nothing) => return Ok(None),
+            Some(Needs::Current(_)) => return Err(refusals::stale()),
+            Some(Needs::Covered(_)) => {
+                return Err(Refusal::new(
+                    RefusalCode::Unsupported,
+                    "the action needs a file below a directory that the sandbox mounts over",
+                ));
+            }
+            Some(Needs::Blobs(blobs)) if !self.claims.has_failed(|digest| blobs.contains_key(digest)) => {
+                Some(blobs)
+            }
+            _ => None,
+        };
+        let last = blobs.and_then(|blobs| blobs.keys().next_back().copied().map(|last| (blobs, last)));
+        let (blobs, missing) =
+            last.ok_or_else(|| Refusal::new(RefusalCode::Internal, "a file cannot be kept"))?;
+        let sight = Sight {
+            departures,
+            setbacks,
+            missing,
+        };
+        Ok(Some((blobs, sight)))
+    }
+
+    /// Waits until another look may find something else than the last one; `false` when patience is at its end.
+    async fn news(&self, sight: &Sight, waiter: &mut Waiter, progress: impl Fn() -> u64) -> bool {
+        while waiter.changed(&progress).await {
+            if self.may_differ(sight) {
+                return true;
+            }
         }
-    });
-    match looked.await.map_err(|_| refusals::ending())? {
-        Some(Needs::Nothing) => Ok(None),
-        Some(Needs::Current(_)) => Err(refusals::stale()),
-        Some(Needs::Covered(_)) => Err(Refusal::new(
-            RefusalCode::Unsupported,
-            "the action needs a file below a directory that the sandbox mounts over",
-        )),
-        Some(Needs::Blobs(blobs)) if !claims.has_failed(|digest| blobs.contains_key(digest)) => {
-            Ok(Some(blobs))
-        }
-        _ => Err(Refusal::new(RefusalCode::Internal, "a file cannot be kept")),
+        false
+    }
+
+    /// Whether an entry went, a blob failed, somebody gave up, or the blob came that was missing, perhaps to leave again.
+    fn may_differ(&self, sight: &Sight) -> bool {
+        let (mirror, wanted) = (self.mirror, &self.client.wanted);
+        mirror.departures() != sight.departures
+            || wanted.setbacks() != sight.setbacks
+            || !wanted.is_seen_to(&sight.missing)
+            || !mirror.may_await(&sight.missing)
+            || self.client.builder.cas.has(&sight.missing)
     }
 }
 
 /// Puts blobs the store has in place and says what is needed still; `None` when one cannot be put there.
-fn put_in_place(cas: &Cas, mirror: &Mirror, ids: &[EntryId], blobs: Blobs) -> Option<Needs> {
+fn put_in_place(cas: &Cas, mirror: &Mirror, lacking: &mut Lacking, blobs: Blobs) -> Option<Needs> {
     let stored: Vec<BlobDigest> = blobs.into_keys().filter(|digest| cas.has(digest)).collect();
     for digest in &stored {
         mirror.materialise(digest);
@@ -160,5 +214,5 @@ fn put_in_place(cas: &Cas, mirror: &Mirror, ids: &[EntryId], blobs: Blobs) -> Op
     let stuck = stored
         .iter()
         .any(|digest| cas.has(digest) && mirror.awaits(digest));
-    (!stuck).then(|| mirror.needs(ids))
+    (!stuck).then(|| mirror.needs_still(lacking))
 }

@@ -27,8 +27,10 @@ use crate::store::{Cas, CasError};
 use self::usage::Usage;
 use self::waiting::Waiting;
 
+pub use self::lacking::Lacking;
 pub use self::still::{Needs, Still};
 
+mod lacking;
 mod still;
 mod usage;
 mod waiting;
@@ -88,6 +90,8 @@ pub struct Mirror {
     position: watch::Sender<u64>,
     /// Taken of the disk; kept beside the state for those who must not wait for the disk.
     bytes: AtomicU64,
+    /// [`Tree::departures`], kept beside the state likewise.
+    departures: AtomicU64,
     broken: AtomicBool,
 }
 
@@ -122,6 +126,7 @@ impl Mirror {
             waiting: Waiting::default(),
             position: watch::Sender::new(0),
             bytes: AtomicU64::new(0),
+            departures: AtomicU64::new(0),
             broken: AtomicBool::new(false),
         };
         for name in tree::MOUNT_POINTS {
@@ -213,6 +218,16 @@ impl Mirror {
     /// What these entries lack.
     pub fn needs(&self, ids: &[EntryId]) -> Needs {
         self.while_still(|still| still.needs(ids))
+    }
+
+    /// What entries lack that were looked at before.
+    pub fn needs_still(&self, lacking: &mut Lacking) -> Needs {
+        self.while_still(|still| lacking.look(still))
+    }
+
+    /// Entries that are entries no more, as of the last change. Never waits for the disk.
+    pub fn departures(&self) -> u64 {
+        self.departures.load(Ordering::Relaxed)
     }
 
     /// Where records stand, and how to wait for more of them.
@@ -360,6 +375,7 @@ impl Mirror {
     /// Ends a change: publishes the size, gives directories in which something was placed their client's time back.
     fn settle(&self, state: &mut State) {
         self.bytes.store(state.usage.bytes(), Ordering::Relaxed);
+        self.departures.store(state.tree.departures(), Ordering::Relaxed);
         for id in std::mem::take(&mut state.dirty) {
             let modified = state.tree.directory(id).and_then(|directory| directory.modified);
             if let Some(modified) = modified {

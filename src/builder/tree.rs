@@ -88,6 +88,7 @@ pub struct Tree {
     highest: EntryId,
     names: usize,
     stamp: u64,
+    departures: u64,
 }
 
 impl Default for Tree {
@@ -96,6 +97,7 @@ impl Default for Tree {
             parent: ROOT,
             name: Vec::new(),
             kind: Kind::Directory(Directory::new(None)),
+            is_covered: false,
             depth: 0,
         };
         Self {
@@ -104,6 +106,7 @@ impl Default for Tree {
             highest: ROOT,
             names: 0,
             stamp: 0,
+            departures: 0,
         }
     }
 }
@@ -178,6 +181,11 @@ impl Tree {
         self.stamp
     }
 
+    /// Counts the entries that are entries no more. While it stands still, whatever was an entry is one, in the same place.
+    pub fn departures(&self) -> u64 {
+        self.departures
+    }
+
     /// Records that the content of a directory changed by other means than a record.
     pub fn mark_changed(&mut self, directory: EntryId) {
         self.stamp += 1;
@@ -222,7 +230,9 @@ impl Tree {
                 highest: self.highest,
             });
         }
-        let depth = self.nodes.get(&parent).map_or(0, |node| node.depth) + 1;
+        let above = self.nodes.get(&parent);
+        let depth = above.map_or(0, |node| node.depth) + 1;
+        let is_covered = above.is_some_and(|node| node.is_covered || is_mount_point(node.parent, &node.name));
         self.room_in(parent, 1)?;
         if depth > limits::PATH_DEPTH {
             return Err(TreeError::TooDeep { parent });
@@ -260,6 +270,7 @@ impl Tree {
                 parent,
                 name: name.to_vec(),
                 kind,
+                is_covered,
                 depth,
             },
         );
@@ -356,6 +367,7 @@ impl Tree {
             let Some(node) = self.nodes.remove(&id) else {
                 continue;
             };
+            self.departures += 1;
             match node.kind {
                 Kind::Directory(directory) => {
                     self.names -= directory.names.len();

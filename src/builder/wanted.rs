@@ -28,6 +28,8 @@ struct State {
     seen_to: BTreeMap<BlobDigest, Claimant>,
     /// Blobs that came and could not be kept, by when: whoever began earlier may have waited for them.
     failed: BTreeMap<Claimant, BlobDigest>,
+    /// Counts blobs that could not be kept and claimants that gave up.
+    setbacks: u64,
 }
 
 /// A claimant's hold on its claims: what has not come when it is dropped, others may ask for, and are told so.
@@ -65,11 +67,23 @@ impl Wanted {
     pub(super) fn failed(&self, digest: &BlobDigest) {
         let mut state = self.state();
         state.last += 1;
+        state.setbacks += 1;
         let now = state.last;
         state.failed.insert(now, *digest);
         if state.failed.len() > FAILURES {
             state.failed.pop_first();
         }
+    }
+
+    /// Whether somebody asked for a blob or announced it.
+    pub(super) fn is_seen_to(&self, digest: &BlobDigest) -> bool {
+        self.state().seen_to.contains_key(digest)
+    }
+
+    /// Blobs that could not be kept and claimants that gave up so far: while it stands still, what was seen to either
+    /// came or is seen to.
+    pub(super) fn setbacks(&self) -> u64 {
+        self.state().setbacks
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -115,6 +129,7 @@ impl Drop for Claims<'_> {
         let claimed = state.seen_to.len();
         state.seen_to.retain(|_, claimant| *claimant != self.claimant);
         let gave_up = state.seen_to.len() < claimed;
+        state.setbacks += u64::from(gave_up);
         drop(state);
         if gave_up {
             self.wanted.condition.notify();
@@ -145,9 +160,12 @@ mod tests {
         assert_eq!(first.claim([a].iter()), [a]);
         assert_eq!(second.claim([a, b].iter()), [b]);
         assert_eq!(first.claim([a, b].iter()), []);
+        assert!(wanted.is_seen_to(&a) && wanted.setbacks() == 0);
         drop(first);
+        assert!(!wanted.is_seen_to(&a) && wanted.is_seen_to(&b) && wanted.setbacks() == 1);
         assert_eq!(second.claim([a, b].iter()), [a]);
         wanted.arrived(&a);
+        assert!(!wanted.is_seen_to(&a) && wanted.setbacks() == 1);
         assert_eq!(second.claim([a].iter()), [a], "evicted since, say");
     }
 
@@ -173,6 +191,7 @@ mod tests {
         let [a, b] = digests(["a", "b"]);
         let before = wanted.claims();
         wanted.failed(&a);
+        assert_eq!(wanted.setbacks(), 1);
         let after = wanted.claims();
         assert!(before.has_failed(|digest| *digest == a) && !before.has_failed(|digest| *digest == b));
         assert!(!after.has_failed(|digest| *digest == a));

@@ -8,17 +8,11 @@ use quicc_protocol::BlobDigest;
 use quicc_protocol::codec::DecodeError;
 use quicc_protocol::envelope::{self, Header};
 use quicc_protocol::message::Message;
-use quicc_protocol::message::blob::{Body, Encoding};
+use quicc_protocol::message::blob::{Blob, Body, Encoding};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use zstd::stream::raw::{DParameter, Decoder, Operation};
 
-/// Bytes of a body decoded, hashed and stored at once when it is received.
-const BODY_CHUNK: usize = 128 << 10;
-/// Compressed bytes taken at once: what the decoder does for one call is in proportion to them and to its output.
-const WIRE_CHUNK: usize = 4 << 10;
-/// Logarithm of the largest window a received zstd frame may ask memory for: 8 MiB. [`COMPRESSION_LEVEL`] stays at
-/// 512 KiB.
-const WINDOW_LOG_MAX: u32 = 23;
+use super::solid::Unpacker;
+
 /// Bodies shorter than this are sent plain: a zstd frame would not repay its header.
 const COMPRESS_FROM: usize = 256;
 /// Fast levels: a body is made once and sent once, on a machine that has compiles to run.
@@ -81,7 +75,7 @@ impl FrameError {
     }
 }
 
-fn broken(source: std::io::Error) -> FrameError {
+pub(super) fn broken(source: std::io::Error) -> FrameError {
     match source.kind() {
         std::io::ErrorKind::UnexpectedEof => FrameError::CutShort,
         _ => FrameError::Broken { source },
@@ -194,139 +188,27 @@ pub fn pack(bytes: &[u8]) -> (Body, Cow<'_, [u8]>) {
     )
 }
 
-/// Hashes, counts and bounds what passes to a sink, and lets other tasks run every so often.
-struct Verifier<'a> {
-    body: &'a Body,
-    sink: &'a mut (dyn Write + Send),
-    hasher: blake3::Hasher,
-    left: u64,
-    since_yield: usize,
-}
-
-impl Verifier<'_> {
-    /// Takes at most [`BODY_CHUNK`] bytes: whoever polls is held up no longer than they take.
-    async fn pass(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
-        self.left = self
-            .left
-            .checked_sub(bytes.len() as u64)
-            .ok_or_else(|| self.corrupt())?;
-        self.hasher.update(bytes);
-        self.sink
-            .write_all(bytes)
-            .map_err(|source| FrameError::Sink { source })?;
-        self.since_yield += bytes.len();
-        if self.since_yield >= BODY_CHUNK {
-            self.since_yield = 0;
-            tokio::task::yield_now().await;
-        }
-        Ok(())
-    }
-
-    fn corrupt(&self) -> FrameError {
-        FrameError::Corrupt {
-            digest: self.body.digest,
-            size: self.body.size,
-        }
-    }
-
-    fn finish(&self) -> Result<(), FrameError> {
-        let digest = BlobDigest::from_bytes(*self.hasher.finalize().as_bytes());
-        if self.left != 0 || digest != self.body.digest {
-            return Err(self.corrupt());
-        }
-        Ok(())
-    }
-}
-
-/// Reads exactly `body.wire_size` bytes, decodes them into `sink` and verifies length and digest. The sink may
-/// have received bytes when an error is returned.
-///
-/// One poll decodes, hashes and writes little more than `BODY_CHUNK` bytes, however few of the wire they came
-/// from; the sink must not take long over as many.
+/// Reads exactly `body.wire_size` bytes, decodes them into `sink` and verifies length and digest; see [`Unpacker`]. The
+/// sink may have received bytes when an error is returned.
 pub async fn receive_body(
     reader: &mut (impl AsyncRead + Unpin),
     body: &Body,
     sink: &mut (dyn Write + Send),
 ) -> Result<(), FrameError> {
-    let mut verifier = Verifier {
-        body,
-        sink,
-        hasher: blake3::Hasher::new(),
-        left: body.size,
-        since_yield: 0,
+    let blob = Blob {
+        digest: body.digest,
+        size: body.size,
     };
-    match body.encoding {
-        Encoding::Plain => copy(reader, &mut verifier).await?,
-        Encoding::Zstd => decode(reader, &mut verifier).await?,
-    }
-    verifier.finish()
-}
-
-async fn copy(reader: &mut (impl AsyncRead + Unpin), verifier: &mut Verifier<'_>) -> Result<(), FrameError> {
-    let mut left = verifier.body.wire_size;
-    let mut chunk = vec![0; BODY_CHUNK.min(left as usize)];
-    while left > 0 {
-        let read = read_some(reader, &mut chunk, &mut left).await?;
-        verifier.pass(&chunk[..read]).await?;
-    }
-    Ok(())
-}
-
-/// Decodes exactly one zstd frame.
-async fn decode(
-    reader: &mut (impl AsyncRead + Unpin),
-    verifier: &mut Verifier<'_>,
-) -> Result<(), FrameError> {
-    let mut decoder = decoder().map_err(|source| FrameError::Sink { source })?;
-    let mut left = verifier.body.wire_size;
-    let mut input = vec![0; WIRE_CHUNK.min(left as usize)];
-    // One byte more than is due shows a frame that decodes to too much.
-    let mut output = vec![0; BODY_CHUNK.min(verifier.body.size as usize + 1)];
-    let mut ended = false;
-    while left > 0 {
-        let read = read_some(reader, &mut input, &mut left).await?;
-        let mut taken = 0;
-        let mut drained = false;
-        while taken < read || !drained {
-            if ended {
-                return Err(verifier.corrupt());
-            }
-            let status = decoder.run_on_buffers(&input[taken..read], &mut output);
-            let status = status.map_err(|_| verifier.corrupt())?;
-            taken += status.bytes_read;
-            verifier.pass(&output[..status.bytes_written]).await?;
-            // Zero says that the frame is whole and all of it was written out.
-            ended = status.remaining == 0;
-            drained = ended || status.bytes_written < output.len();
-        }
-    }
-    if ended { Ok(()) } else { Err(verifier.corrupt()) }
-}
-
-fn decoder() -> std::io::Result<Decoder<'static>> {
-    let mut decoder = Decoder::new()?;
-    decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))?;
-    Ok(decoder)
-}
-
-/// Reads at least one byte of the `left` that are due.
-async fn read_some(
-    reader: &mut (impl AsyncRead + Unpin),
-    chunk: &mut [u8],
-    left: &mut u64,
-) -> Result<usize, FrameError> {
-    let room = chunk.len().min(*left as usize);
-    let read = reader.read(&mut chunk[..room]).await.map_err(broken)?;
-    if read == 0 {
-        return Err(FrameError::CutShort);
-    }
-    *left -= read as u64;
-    Ok(read)
+    let mut bytes = Unpacker::of(reader, body.encoding, body.size, body.wire_size)?;
+    bytes.next(&blob, sink).await?;
+    bytes.finish(&blob).await
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::solid::CHUNK;
     use super::*;
+    use quicc_protocol::limits::ZSTD_WINDOW_LOG;
     use std::pin::pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Poll, Waker};
@@ -427,10 +309,7 @@ mod tests {
             loop {
                 let before = count.load(Ordering::Relaxed);
                 let polled = receiving.as_mut().poll(&mut context);
-                assert!(
-                    count.load(Ordering::Relaxed) - before <= 2 * BODY_CHUNK,
-                    "{body:?}"
-                );
+                assert!(count.load(Ordering::Relaxed) - before <= 2 * CHUNK, "{body:?}");
                 if let Poll::Ready(received) = polled {
                     break received.unwrap();
                 }
@@ -441,7 +320,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_compressed_body_is_one_whole_frame_of_a_small_window() {
-        let bytes: Vec<u8> = (0..3 * BODY_CHUNK as u32).flat_map(u32::to_le_bytes).collect();
+        let bytes: Vec<u8> = (0..3 * CHUNK as u32).flat_map(u32::to_le_bytes).collect();
         let compress = |window| {
             let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), COMPRESSION_LEVEL).unwrap();
             encoder.window_log(window).unwrap();
@@ -453,9 +332,9 @@ mod tests {
             let corrupt = matches!(received, Err(FrameError::Corrupt { .. }));
             assert!(received.is_ok() == fits && corrupt != fits, "{received:?}");
         };
-        let whole = compress(WINDOW_LOG_MAX);
+        let whole = compress(ZSTD_WINDOW_LOG);
         check(&whole, true).await;
-        check(&compress(WINDOW_LOG_MAX + 1), false).await;
+        check(&compress(ZSTD_WINDOW_LOG + 1), false).await;
         check(&whole[..whole.len() - 1], false).await;
         check(&[&whole[..], b"x"].concat(), false).await;
         check(&[&whole[..], &whole].concat(), false).await;

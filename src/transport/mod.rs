@@ -12,6 +12,7 @@ pub mod path;
 mod reset;
 pub mod resolve;
 mod socket;
+pub mod solid;
 pub mod tuning;
 
 pub use endpoint::{Arriving, Control, Endpoint, Peer, When};

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use quicc::host::process;
+use quicc::transport::solid::Packer;
 use quicc::transport::{Peer, frame};
 use quicc_protocol::identifiers::{EntryId, ROOT, ViewId, encode_ascending};
 use quicc_protocol::message::Message;
@@ -275,20 +276,25 @@ impl Client {
 
     /// Sends a batch and gives its stream, which is not finished.
     pub(crate) async fn send_blobs(&self, digests: &[BlobDigest]) -> SendStream {
-        let packed: Vec<_> = digests
-            .iter()
-            .map(|digest| frame::pack(&self.contents[digest]))
-            .collect();
-        let batch = BlobBatch {
-            bodies: packed.iter().map(|(body, _)| *body).collect(),
-            extensions: Vec::new(),
-        };
+        let contents = digests.iter().map(|digest| (*digest, &self.contents[digest][..]));
+        let (batch, wire) = pack(contents);
         let mut stream = self.say(&batch).await;
-        for (_, wire) in &packed {
-            stream.write_all(wire).await.unwrap();
-        }
+        stream.write_all(&wire).await.unwrap();
         stream
     }
+}
+
+/// A batch of these blobs, under these digests.
+pub(crate) fn pack<'a>(
+    blobs: impl IntoIterator<Item = (BlobDigest, &'a [u8]), IntoIter: Clone>,
+) -> (BlobBatch, Vec<u8>) {
+    let blobs = blobs.into_iter();
+    let size = blobs.clone().map(|(_, bytes)| bytes.len() as u64).sum();
+    let mut packer = Packer::new(size, 1).unwrap();
+    for (digest, bytes) in blobs {
+        packer.add(digest, bytes).unwrap();
+    }
+    packer.finish().unwrap()
 }
 
 /// The shell with `script`.

@@ -1,14 +1,13 @@
 //! Peers that break the protocol lose their connection or stream; the builder lives on.
 
-use quicc::transport::frame;
 use quicc_protocol::message::Message;
-use quicc_protocol::message::blob::BlobBatch;
 use quicc_protocol::message::refusal::{Refusal, RefusalCode};
 use quicc_protocol::message::run::Exit;
 use quicc_protocol::message::table::{TableRecord, TableRecords};
 use quicc_protocol::{BlobDigest, close};
 use quinn::ConnectionError;
 
+use crate::client::pack;
 use crate::world::{World, within};
 
 pub(crate) fn is_closed_with(error: &ConnectionError, code: u32) -> bool {
@@ -31,13 +30,8 @@ async fn a_breach_closes_the_connection_and_nobody_elses() {
     let request = honest.request("exit 0", &[]);
     honest.run(&request).await.outcome();
     let lying = || {
-        let (mut body, wire) = frame::pack(b"these are not the bytes");
-        body.digest = BlobDigest::of(b"announced");
-        let batch = BlobBatch {
-            bodies: vec![body],
-            extensions: Vec::new(),
-        };
-        [&batch.to_frame()[..], &*wire].concat()
+        let (batch, wire) = pack([(BlobDigest::of(b"announced"), &b"these are not the bytes"[..])]);
+        [batch.to_frame(), wire].concat()
     };
     let breaches = [
         ("garbage", Breach::Message(vec![0xff; 64])),

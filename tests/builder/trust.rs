@@ -6,7 +6,9 @@ use quicc_protocol::close;
 use quicc_protocol::message::refusal::RefusalCode;
 use quicc_protocol::message::run::Exit;
 use quicc_protocol::message::table::TableOpen;
+use quinn::VarInt;
 
+use crate::client::pack;
 use crate::protocol::is_closed_with;
 use crate::world::{SLOTS, World, within};
 
@@ -107,6 +109,25 @@ async fn of_a_batch_only_what_the_clients_table_names_is_kept() {
     let (answer, asked) = alice.run_counting(&alice.request("exit 0", &[])).await;
     answer.outcome();
     assert_eq!(asked, [unnamed]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_batch_that_is_cut_the_rest_is_asked_for() {
+    let world = World::new().await;
+    let mut client = world.ready_client("alice").await;
+    client.run(&client.request("exit 0", &[])).await.outcome();
+    let mut noise = vec![0; 1 << 20];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    client.tell_file("/client/a", b"first", false).await;
+    client.tell_file("/client/b", &noise, false).await;
+    let digests = [client.content(b"first"), client.content(&noise)];
+    let (batch, wire) = pack([(digests[0], &b"first"[..]), (digests[1], &noise)]);
+    let mut stream = client.say(&batch).await;
+    stream.write_all(&wire[..wire.len() / 2]).await.unwrap();
+    stream.reset(VarInt::from_u32(close::CANCELLED)).unwrap();
+    let (answer, asked) = client.run_counting(&client.request("exit 0", &[])).await;
+    answer.outcome();
+    assert!(asked.contains(&digests[1]), "the first may have come");
 }
 
 #[tokio::test(flavor = "multi_thread")]

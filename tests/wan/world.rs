@@ -8,11 +8,12 @@ use std::time::Duration;
 use quicc::host::clock;
 use quicc::host::task::{self, Task};
 use quicc::transport::path::Paths;
+use quicc::transport::solid::{Packer, Unpacker};
 use quicc::transport::{Endpoint, Opened, Pace, Peer, ResetSecret, TransportError, When, frame, tuning};
 use quicc_certs::{Authority, Credentials, Identity};
 use quicc_protocol::BlobDigest;
 use quicc_protocol::message::Message;
-use quicc_protocol::message::blob::{BlobBatch, Body, Encoding};
+use quicc_protocol::message::blob::BlobBatch;
 use quicc_protocol::version::{ALPN, Hello};
 use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -238,31 +239,23 @@ pub(crate) async fn job(connection: &Connection, up: usize, down: usize) -> Dura
     begun.elapsed()
 }
 
-/// Bytes that no compression makes smaller, in the product's frame.
+/// Bytes that no compression makes smaller, as the product sends them.
 async fn send_body(send: &mut SendStream, size: usize) {
-    let bytes = vec![7; size];
-    let body = Body {
-        digest: BlobDigest::of(&bytes),
-        size: size as u64,
-        wire_size: size as u64,
-        encoding: Encoding::Plain,
-    };
-    let batch = BlobBatch {
-        bodies: vec![body],
-        extensions: Vec::new(),
-    };
-    let mut first = batch.to_frame();
-    first.extend(bytes);
-    send.write_all(&first).await.unwrap();
+    let mut bytes = vec![0; size];
+    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+    let mut packer = Packer::new(size as u64, 1).unwrap();
+    packer.add(BlobDigest::of(&bytes), &bytes).unwrap();
+    let (batch, wire) = packer.finish().unwrap();
+    send.write_all(&[batch.to_frame(), wire].concat()).await.unwrap();
     send.finish().unwrap();
 }
 
 async fn receive_body(receive: &mut RecvStream) -> usize {
     let batch: BlobBatch = frame::expect(receive).await.unwrap();
     let mut bytes = Vec::new();
-    frame::receive_body(receive, &batch.bodies[0], &mut bytes)
-        .await
-        .unwrap();
+    let mut unpacker = Unpacker::new(receive, &batch).unwrap();
+    unpacker.next(&batch.blobs[0], &mut bytes).await.unwrap();
+    unpacker.finish(&batch.blobs[0]).await.unwrap();
     bytes.len()
 }
 

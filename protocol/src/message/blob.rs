@@ -1,5 +1,5 @@
-//! Blobs by digest, on streams of their own. Their bytes follow the message raw, one after the other, never
-//! inside bincode.
+//! Bytes behind the message that describes them, never inside bincode: blobs by digest on streams of their own, all of a
+//! batch as one; and the bodies of other messages, one after the other.
 
 use bincode::{Decode, Encode};
 
@@ -36,28 +36,59 @@ impl Body {
             return Some("a body exceeds the size of a blob");
         }
         let plain_differs = self.encoding == Encoding::Plain && self.size != self.wire_size;
-        // A zstd frame never grows its input by more than its own bound: n + n/256 + 64 kB is above it.
-        let zstd_grows =
-            self.encoding == Encoding::Zstd && self.wire_size > self.size + self.size / 256 + (64 << 10);
+        let zstd_grows = self.encoding == Encoding::Zstd && grows(self.size, self.wire_size);
         (plain_differs || zstd_grows).then_some("a body's lengths contradict each other")
     }
 }
 
-/// Blobs sent to a builder; the bodies follow.
+/// Whether a zstd frame is longer than any of `size` bytes: it never grows its input by more than its own bound, and
+/// n + n/256 + 64 kB is above that.
+fn grows(size: u64, wire_size: u64) -> bool {
+    wire_size > size + size / 256 + (64 << 10)
+}
+
+/// One blob of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Blob {
+    /// Digest of its bytes.
+    pub digest: BlobDigest,
+    /// Their number.
+    pub size: u64,
+}
+
+/// Blobs sent to a builder. What follows is one zstd frame of all their bytes, one blob after the other: what many
+/// headers have in common travels once. Its window is at most [`limits::ZSTD_WINDOW_LOG`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct BlobBatch {
-    /// What follows, in order.
-    pub bodies: Vec<Body>,
+    /// What the frame holds, in order; at least one.
+    pub blobs: Vec<Blob>,
+    /// Bytes of the frame.
+    pub wire_size: u64,
     /// Later additions.
     pub extensions: Extensions,
 }
 message!(BlobBatch, 30, RUN_PAYLOAD, batch_rule);
 
-fn batch_rule(batch: &BlobBatch) -> Option<&'static str> {
-    if batch.bodies.len() > limits::BLOBS_PER_BATCH {
-        return Some("a batch holds too many blobs");
+impl BlobBatch {
+    /// Bytes of all blobs, once decoded.
+    pub fn size(&self) -> u64 {
+        let sizes = self.blobs.iter().map(|blob| blob.size);
+        sizes.fold(0, u64::saturating_add)
     }
-    batch.bodies.iter().find_map(Body::broken_rule)
+}
+
+fn batch_rule(batch: &BlobBatch) -> Option<&'static str> {
+    match batch.blobs.len() {
+        0 => return Some("a batch holds no blob"),
+        1 if batch.size() > limits::BLOB => return Some("a batch exceeds the size of a blob"),
+        1 => {}
+        2..=limits::BLOBS_PER_BATCH if batch.size() > limits::BATCH => {
+            return Some("a batch of several blobs is too large");
+        }
+        2..=limits::BLOBS_PER_BATCH => {}
+        _ => return Some("a batch holds too many blobs"),
+    }
+    grows(batch.size(), batch.wire_size).then_some("a batch's lengths contradict each other")
 }
 
 /// Digests the receiver lacks and wants now, by the sender of an action.

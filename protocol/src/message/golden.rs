@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::blob::{BlobBatch, BlobsWanted, Body, Encoding};
+use super::blob::{Blob, BlobBatch, BlobsWanted, Body, Encoding};
 use super::lease::{BuilderStatus, FarmStatus, FarmStatusRequest, LeaseDemand, LeaseGrant};
 use super::offer::{BuilderOffer, LeaseEnd, SchedulerWelcome};
 use super::refusal::{Refusal, RefusalCode};
@@ -168,14 +168,17 @@ fn visit_run(visitor: &mut impl Visitor) {
 
 fn visit_action(visitor: &mut impl Visitor, view: ViewId, content: BlobDigest) {
     visitor.visit(BlobBatch {
-        bodies: vec![
-            body(3),
-            Body {
-                encoding: Encoding::Zstd,
-                wire_size: 9,
-                ..body(4000)
+        blobs: vec![
+            Blob {
+                digest: content,
+                size: 3,
+            },
+            Blob {
+                digest: BlobDigest::from_bytes([7; 32]),
+                size: 4000,
             },
         ],
+        wire_size: 900,
         extensions: extensions(),
     });
     visitor.visit(BlobsWanted {
@@ -374,15 +377,35 @@ fn values_that_break_a_rule_are_refused() {
     assert!(refused(&TableRecords {
         records: vec![TableRecord::Remove { id: 0 }]
     }));
+}
+
+#[test]
+fn lengths_that_cannot_be_are_refused() {
     let lie = Body {
         wire_size: 1 << 40,
         encoding: Encoding::Zstd,
         ..body(1)
     };
-    assert!(refused(&BlobBatch {
-        bodies: vec![lie],
-        extensions: Vec::new()
-    }));
+    assert!(lie.broken_rule().is_some() && body(1).broken_rule().is_none());
+    let check = |sizes: &[u64], wire_size: u64, good: bool| {
+        let digest = BlobDigest::from_bytes([7; 32]);
+        let batch = BlobBatch {
+            blobs: sizes.iter().map(|&size| Blob { digest, size }).collect(),
+            wire_size,
+            extensions: Vec::new(),
+        };
+        assert_eq!(!refused(&batch), good, "{} blobs, {wire_size}", sizes.len());
+    };
+    check(&[1], 14, true);
+    check(&[], 9, false);
+    check(&[1], 1 << 40, false);
+    check(&[limits::BLOB], 1, true);
+    check(&[limits::BLOB + 1], 1, false);
+    check(&[limits::BATCH - 1, 1], 1, true);
+    check(&[limits::BATCH, 1], 1, false);
+    check(&[u64::MAX, 2], 1, false);
+    check(&[0; limits::BLOBS_PER_BATCH], 9, true);
+    check(&[0; limits::BLOBS_PER_BATCH + 1], 9, false);
 }
 
 #[test]

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use quicc_protocol::BlobDigest;
-use quicc_protocol::identifiers::{EntryId, ROOT};
+use quicc_protocol::identifiers::EntryId;
 
-use crate::builder::tree::{Kind, Node, Tree, is_mount_point};
+use super::lacking::Lacking;
+use crate::builder::tree::{Kind, Node, Tree};
 
 /// What an action still needs of its entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,14 @@ pub enum Needs {
     Current(EntryId),
     /// Another place: the sandbox mounts over this one, and no job would see it.
     Covered(EntryId),
+}
+
+/// What one entry lacks; see [`Needs`].
+pub(super) enum Need {
+    Nothing,
+    Blob(BlobDigest, u64),
+    Current,
+    Covered,
 }
 
 /// A mirror at rest.
@@ -39,28 +48,19 @@ impl Still<'_> {
 
     /// What these entries lack.
     pub fn needs(&self, ids: &[EntryId]) -> Needs {
-        let mut blobs = BTreeMap::new();
-        for &id in ids {
-            match self.tree.node(id).map(|node| &node.kind) {
-                None => return Needs::Current(id),
-                Some(_) if is_covered(self.tree, id) => return Needs::Covered(id),
-                Some(Kind::File(file)) if !self.is_filled(id) => {
-                    blobs.insert(file.content, file.size);
-                }
-                Some(_) => {}
-            }
-        }
-        if blobs.is_empty() {
-            Needs::Nothing
-        } else {
-            Needs::Blobs(blobs)
+        Lacking::new(ids.into()).look(self)
+    }
+
+    /// What one entry lacks.
+    pub(super) fn need(&self, id: EntryId) -> Need {
+        match self.tree.node(id) {
+            None => Need::Current,
+            Some(Node { is_covered: true, .. }) => Need::Covered,
+            Some(Node {
+                kind: Kind::File(file),
+                ..
+            }) if !self.is_filled(id) => Need::Blob(file.content, file.size),
+            Some(_) => Need::Nothing,
         }
     }
-}
-
-/// Whether an entry lies below a mount point. The mount point itself is a directory in either case.
-fn is_covered(tree: &Tree, id: EntryId) -> bool {
-    let parent = |node: &Node| tree.node(node.parent).filter(|_| node.parent != ROOT);
-    let above = tree.node(id).and_then(parent);
-    std::iter::successors(above, |node| parent(node)).any(|node| is_mount_point(node.parent, &node.name))
 }

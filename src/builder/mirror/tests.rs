@@ -223,6 +223,43 @@ fn a_late_blob_fills_all_that_wait_for_it() {
 }
 
 #[test]
+fn what_was_in_place_is_looked_at_again_only_when_an_entry_goes() {
+    const FILES: EntryId = 100;
+    let world = World::new(1 << 20);
+    let bytes = |id: EntryId| id.to_le_bytes();
+    let ids: Vec<EntryId> = (1..=FILES).collect();
+    let records: Vec<_> = ids
+        .iter()
+        .map(|id| define(*id, ROOT, id.to_string(), file(&bytes(*id))))
+        .collect();
+    world.apply(&records);
+    let mut lacking = Lacking::new(ids.into());
+    let mut look = |expected: usize| {
+        let before = lacking.checks();
+        match world.mirror.needs_still(&mut lacking) {
+            Needs::Blobs(blobs) => assert_eq!(blobs.len(), expected),
+            needs => assert!(needs == Needs::Nothing && expected == 0, "{needs:?}"),
+        }
+        lacking.checks() - before
+    };
+    assert_eq!(look(100), 100);
+    (1..=90).for_each(|id| world.arrive(&bytes(id)));
+    assert_eq!(look(10), 100);
+    world.arrive(&bytes(91));
+    assert_eq!((look(9), look(9)), (10, 9));
+    // Another entry comes, is replaced, and what takes its place is none of these.
+    world.apply(&[define(101, ROOT, "other", directory())]);
+    assert_eq!(look(9), 9);
+    world.apply(&[define(102, ROOT, "other", directory())]);
+    assert_eq!((look(9), look(9)), (109, 9));
+    (92..=100).for_each(|id| world.arrive(&bytes(id)));
+    assert_eq!((look(0), look(0)), (9, 0));
+    world.apply(&[define(103, ROOT, "7", file(&bytes(7)))]);
+    assert_eq!(world.mirror.needs_still(&mut lacking), Needs::Current(7));
+    assert_eq!(world.mirror.needs_still(&mut lacking), Needs::Current(7), "still");
+}
+
+#[test]
 fn equal_bytes_are_two_inodes_and_one_inode_stays_one() {
     let world = World::new(1 << 20);
     world.store(b"x");

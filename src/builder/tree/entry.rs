@@ -61,6 +61,9 @@ pub struct Node {
     pub name: Vec<u8>,
     /// What it is.
     pub kind: Kind,
+    /// Whether it lies below a mount point of the sandbox, where no job would see it. The mount point itself does not: it
+    /// is a directory in either case.
+    pub is_covered: bool,
     pub(super) depth: usize,
 }
 
