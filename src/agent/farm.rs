@@ -3,6 +3,7 @@
 //! A compile never waits for the scheduler while a lease has a free slot, and never for long when there is none.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::demand::{self, Told};
-use super::leases::{Lease, Leases};
-use super::link::{Link, Process};
+use super::leases::{Lease, Leases, Taken};
+use super::link::{End, Link, Process};
 use crate::host::task::{self, Task};
 use crate::inputs::tree::Tree;
 use crate::transport::liveness::Watched;
@@ -28,6 +29,8 @@ use crate::transport::{Endpoint, Opened, Pace, TransportError, When, frame};
 const FIRST_ANSWER: Duration = Duration::from_millis(300);
 /// Units wait this long for a first lease while the scheduler is there but grants nothing; then they run here.
 const FIRST_LEASE: Duration = Duration::from_millis(1500);
+/// The same after a builder fell silent: with the silence it stays below the 3 s promised for a silent network.
+const LEASE_AFTER_SILENCE: Duration = Duration::from_millis(400);
 /// How long after that wait units run here at once, before one waits again.
 const STARVED: Duration = Duration::from_secs(30);
 /// A unit waits this long for a slot while leases are held but busy; longer means something is wrong.
@@ -82,8 +85,8 @@ struct State {
     problem: Option<String>,
     leases: Leases,
     links: HashMap<String, Arc<Link>>,
-    /// The process that each builder was when it was met last.
-    processes: HashMap<String, Arc<Process>>,
+    /// The process that each builder was when it was met there last.
+    processes: HashMap<(String, SocketAddr), Arc<Process>>,
     avoided: HashMap<String, Instant>,
     waiting: u32,
     /// Since when units wait without any lease.
@@ -130,6 +133,8 @@ pub struct Slot {
     pub lease: LeaseId,
     /// The builder.
     pub link: Arc<Link>,
+    /// Whether it is no slot yet: it will be when one is free.
+    is_queued: bool,
 }
 
 impl Drop for Slot {
@@ -230,6 +235,9 @@ impl Farm {
     /// The slot's builder refused it for want of a free one. For a moment that happens to good leases too; one that
     /// is refused on and on is given up.
     pub fn refused(&self, slot: &Slot) {
+        if slot.is_queued {
+            return;
+        }
         let now = Instant::now();
         let mut state = self.lock();
         let Some(lease) = state.leases.get_mut(slot.lease) else {
@@ -281,11 +289,17 @@ impl Farm {
         let mut state = self.lock();
         let scheduler = state.scheduler;
         let away = !matches!(scheduler, Scheduler::Up(_));
-        if let Some((lease, link)) = state.leases.take(Instant::now(), away) {
+        if let Some(Taken {
+            lease,
+            link,
+            is_queued,
+        }) = state.leases.take(Instant::now(), away)
+        {
             return Attempt::Got(Slot {
                 farm: Arc::clone(self),
                 lease,
                 link,
+                is_queued,
             });
         }
         if state.leases.used() > 0 {
@@ -514,14 +528,15 @@ impl Farm {
         }
         // An epoch leaves room for a table to be begun anew within it.
         state.epoch += 1 << 16;
-        let former = state.processes.get(&grant.builder).cloned();
+        let place = (grant.builder.clone(), address);
+        let former = state.processes.get(&place).cloned();
         let (view, epoch, tree) = (self.view, state.epoch, Arc::clone(&self.tree));
         let link = Arc::new(Link::new(opened, view, epoch, tree, former));
         if state.processes.len() >= PROCESSES {
             state.processes.clear();
         }
         let process = Arc::clone(&link.process);
-        state.processes.insert(grant.builder.clone(), process);
+        state.processes.insert(place, process);
         state.links.insert(grant.builder.clone(), Arc::clone(&link));
         drop(state);
         self.wake_when_closed(&link, expected);
@@ -533,15 +548,22 @@ impl Farm {
     fn wake_when_closed(self: &Arc<Self>, link: &Arc<Link>, builder: Identity) {
         let (farm, link) = (Arc::downgrade(self), Arc::clone(link));
         let watch = async move {
-            let is_ending = link.closed().await;
+            let end = link.closed().await;
             let Some(farm) = farm.upgrade() else { return };
-            if is_ending {
+            if end == End::Ending {
                 farm.endpoint.forget(&builder);
             }
             if link.is_too_early() {
                 farm.meet_anew(&link).await;
             }
             let mut state = farm.lock();
+            if link.was_never_met() {
+                state.avoided.insert(link.name.clone(), Instant::now() + AVOIDED);
+            }
+            if end == End::Silent {
+                // Who waits has waited through the silence already.
+                state.starved = Some(Instant::now() - (FIRST_LEASE - LEASE_AFTER_SILENCE));
+            }
             farm.drop_leases(&mut state, |lease| Arc::ptr_eq(&lease.link, &link));
             state.links.retain(|_, link| link.is_alive());
             farm.update_demand(&state);
@@ -564,8 +586,16 @@ impl Farm {
                 .map(|(grant, expires)| (number(&grant), grant, expires));
             numbered.collect()
         };
-        for (number, grant, expires) in leases {
-            self.hold(grant, number, expires).await;
+        let held: Vec<_> = leases
+            .into_iter()
+            .map(|(number, grant, expires)| {
+                let farm = Arc::clone(self);
+                task::spawn("grant", async move { farm.hold(grant, number, expires).await })
+            })
+            .collect();
+        for held in held {
+            // A task that panicked said so, and its lease is given up.
+            let _ = held.await;
         }
     }
 }

@@ -70,6 +70,15 @@ fn rank(slots: u32, used: u32, queue: u32, is_willing: bool) -> Option<Rank> {
     (room > 0 && is_willing && slots > 0).then_some((false, true, room))
 }
 
+/// The right to send an action.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) lease: LeaseId,
+    pub(super) link: Arc<Link>,
+    /// Whether it waits for a slot there.
+    pub(super) is_queued: bool,
+}
+
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
@@ -140,20 +149,24 @@ impl Leases {
 
     /// Takes a slot, or a place in a queue, of the lease that suits best. Leases that are over are forgotten, unless
     /// their builder is being met anew.
-    pub(super) fn take(&mut self, now: Instant, away: bool) -> Option<(LeaseId, Arc<Link>)> {
+    pub(super) fn take(&mut self, now: Instant, away: bool) -> Option<Taken> {
         self.held.retain(|_, lease| {
             let may_return = lease.link.is_alive() || lease.link.is_too_early();
             may_return && (lease.is_in_force(now, away) || lease.used > 0)
         });
-        let alone = self.held.len() == 1;
+        let alone = self.held.values().filter(|lease| lease.slots > 0).count() == 1;
         let usable = self
             .held
             .iter_mut()
             .filter(|(_, lease)| lease.link.is_alive() && lease.is_in_force(now, away));
         let ranked = usable.filter_map(|(id, lease)| Some((lease.rank(alone)?, id, lease)));
-        let (_, id, lease) = ranked.max_by_key(|(rank, _, _)| *rank)?;
+        let ((is_free, ..), id, lease) = ranked.max_by_key(|(rank, _, _)| *rank)?;
         lease.used += 1;
-        Some((*id, Arc::clone(&lease.link)))
+        Some(Taken {
+            lease: *id,
+            link: Arc::clone(&lease.link),
+            is_queued: !is_free,
+        })
     }
 
     /// Gives back what [`Self::take`] took.

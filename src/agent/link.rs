@@ -94,6 +94,9 @@ pub enum RunError {
     /// The connection or stream ended.
     #[error("the connection to the builder is lost")]
     Lost,
+    /// The builder was not heard for so long that its connection was given up.
+    #[error("nothing is heard of the builder")]
+    Silent,
     /// The builder was restarted since the last connection: it knows nothing of this one.
     #[error("the builder was restarted")]
     TooEarly,
@@ -171,7 +174,7 @@ pub struct Link {
     /// Digests that can no longer be read because their file changed: every action that names one is void.
     raced: broadcast::Sender<(BlobDigest, PathBuf)>,
     _uploader: Task<()>,
-    _liveness: Watched,
+    liveness: Watched,
     _control: Task<()>,
 }
 
@@ -191,6 +194,17 @@ impl Process {
             held: Mutex::default(),
         }
     }
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The builder said that it ends.
+    Ending,
+    /// Nothing was heard for too long.
+    Silent,
+    /// It broke, or was closed by either side for another reason.
+    Other,
 }
 
 /// What has become of the meeting with a builder.
@@ -273,7 +287,7 @@ impl Link {
             uploads,
             raced: broadcast::channel(RACED_REMEMBERED).0,
             _uploader: uploader,
-            _liveness: liveness,
+            liveness,
             _control: control_watch,
         }
     }
@@ -337,11 +351,23 @@ impl Link {
         self.connection.close_reason().is_none()
     }
 
-    /// Returns when the connection has ended: whether because the builder ends.
-    pub async fn closed(&self) -> bool {
-        let reason = self.connection.closed().await;
-        matches!(reason, quinn::ConnectionError::ApplicationClosed(closed)
-            if closed.error_code == VarInt::from_u32(close::ENDING))
+    /// Returns when the connection has ended.
+    pub async fn closed(&self) -> End {
+        match self.connection.closed().await {
+            quinn::ConnectionError::ApplicationClosed(closed)
+                if closed.error_code == VarInt::from_u32(close::ENDING) =>
+            {
+                End::Ending
+            }
+            quinn::ConnectionError::TimedOut => End::Silent,
+            _ if self.liveness.gave_up() => End::Silent,
+            _ => End::Other,
+        }
+    }
+
+    /// Whether the builder never answered at all.
+    pub fn was_never_met(&self) -> bool {
+        *self.standing.borrow() == Standing::Failed
     }
 
     /// Ends the connection.
@@ -404,6 +430,9 @@ impl Link {
         match answer.unwrap_or(Err(RunError::Mute)) {
             Err(RunError::Lost) if settled(self.standing.clone()).await == Standing::TooEarly => {
                 Err(RunError::TooEarly)
+            }
+            Err(RunError::Lost) if !self.is_alive() && self.closed().await == End::Silent => {
+                Err(RunError::Silent)
             }
             answer => answer,
         }

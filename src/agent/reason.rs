@@ -72,6 +72,7 @@ const SENTENCES: &[(&str, &str)] = &[
         "builder-stale",
         "builders knew other files than the agent told, again and again",
     ),
+    ("builder-silent", "nothing was heard of its builder any more"),
     ("builder-unsupported", "a builder cannot run it"),
     (
         "compile-failed",

@@ -336,6 +336,8 @@ impl Units {
         match error {
             RunError::Lost => Failed::Again("builder-lost"),
             RunError::TooEarly => Failed::TooEarly,
+            // What a unit may wait for a silent network it has waited by now.
+            RunError::Silent => Failed::Finally(Decision::fallback("builder-silent")),
             RunError::Mute => {
                 // So long a wait is not begun again elsewhere.
                 self.farm.spare(link);

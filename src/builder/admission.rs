@@ -23,8 +23,9 @@ pub(super) struct Admission {
     condition: Arc<Condition>,
 }
 
-/// How long an action waits for a slot at most, its files at hand.
-const QUEUED: Patience = Patience::plain(Duration::from_secs(600));
+/// How long an action waits for a slot at most, its files at hand: then its agent chooses anew, for there may be a free
+/// one elsewhere by now.
+const QUEUED: Patience = Patience::plain(Duration::from_secs(5));
 
 /// A slot or, before it, a place in the queue for one; given back when dropped.
 #[derive(Debug)]

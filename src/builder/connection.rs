@@ -173,7 +173,7 @@ pub(super) async fn serve(builder: Arc<Shared>, peer: Peer) {
         tables: Semaphore::new(TABLE_STREAMS),
         leases: Mutex::default(),
     });
-    let _liveness = Watched::new(connection.clone(), Pace::Prompt);
+    let _liveness = Watched::new(connection.clone(), Pace::Heard);
     let (mut messages, mut runs) = (Tasks::default(), Tasks::default());
     let (code, reason) = tokio::select! {
         () = take_messages(&client, &connection, &mut messages) => (close::DONE, "the connection ended"),

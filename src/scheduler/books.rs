@@ -20,6 +20,9 @@ pub(super) const REMEMBERED_BUILDERS: usize = 8;
 /// Clients remembered after their last agent left, so that the next build meets a warm mirror or toolchain.
 pub(super) const REMEMBERED_CLIENTS: usize = 1024;
 
+/// Slots an agent may hold ahead of need: enough for a build's growth, and no idle agent holds a farm.
+pub(super) const AHEAD: u32 = 64;
+
 /// A builder's connection.
 #[derive(Debug)]
 pub(super) struct Builder {
@@ -88,7 +91,7 @@ impl Agent {
 
     pub(super) fn want(&mut self, demand: LeaseDemand) {
         self.demand = demand.slots;
-        self.ahead = demand.ahead;
+        self.ahead = demand.ahead.min(AHEAD);
         self.machine = demand.machine;
         self.avoid = demand.avoid.into_iter().collect();
     }

@@ -8,7 +8,7 @@ use quicc_certs::{Identity, Role};
 use quicc_protocol::close;
 use quicc_protocol::version::{Hello, PREFIX};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{AsyncUdpSocket, RecvStream, SendStream, TokioRuntime, VarInt};
+use quinn::{AsyncUdpSocket, EndpointConfig, RecvStream, SendStream, TokioRuntime, VarInt};
 
 use super::certificate::{self, Shown};
 use super::congestion::Congestion;
@@ -83,7 +83,6 @@ impl std::fmt::Debug for Renewal {
 #[derive(Debug)]
 pub struct Endpoint {
     main: quinn::Endpoint,
-    secret: ResetSecret,
     /// One for all connections until it is renewed: sessions resume only with what they were made with.
     client: Mutex<quinn::ClientConfig>,
     server: Mutex<Option<quinn::ServerConfig>>,
@@ -113,8 +112,9 @@ impl Endpoint {
         secret: ResetSecret,
     ) -> Result<Self, TransportError> {
         let server = server.map(server_config).transpose()?;
+        let secret = server.is_some().then_some(secret);
         let main = bind_quinn(address, server.clone(), secret)?;
-        Ok(Self::of(main, server, client_config(client)?, secret))
+        Ok(Self::of(main, server, client_config(client)?))
     }
 
     /// The same over a socket of the caller's making: a simulated link, say. Reaches no other address family than the
@@ -127,22 +127,17 @@ impl Endpoint {
     ) -> Result<Self, TransportError> {
         let server = server.map(server_config).transpose()?;
         let address = socket.local_addr();
+        let secret = server.is_some().then_some(secret);
         let main = quinn_over(socket, server.clone(), secret).map_err(|source| TransportError::Bind {
             address: address.unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into()),
             source,
         })?;
-        Ok(Self::of(main, server, client_config(client)?, secret))
+        Ok(Self::of(main, server, client_config(client)?))
     }
 
-    fn of(
-        main: quinn::Endpoint,
-        server: Option<quinn::ServerConfig>,
-        client: quinn::ClientConfig,
-        secret: ResetSecret,
-    ) -> Self {
+    fn of(main: quinn::Endpoint, server: Option<quinn::ServerConfig>, client: quinn::ClientConfig) -> Self {
         Self {
             main,
-            secret,
             client: Mutex::new(client),
             server: Mutex::new(server),
             paths: Paths::default(),
@@ -283,7 +278,7 @@ impl Endpoint {
         } else {
             (Ipv6Addr::UNSPECIFIED, 0).into()
         };
-        Ok(other.insert(bind_quinn(any, None, self.secret)?).clone())
+        Ok(other.insert(bind_quinn(any, None, None)?).clone())
     }
 
     /// The next connection that asks; `None` when the endpoint is closed.
@@ -489,10 +484,11 @@ fn server_config(server: rustls::ServerConfig) -> Result<quinn::ServerConfig, Tr
     Ok(server)
 }
 
+/// What accepts has a `secret`.
 fn bind_quinn(
     address: SocketAddr,
     server: Option<quinn::ServerConfig>,
-    secret: ResetSecret,
+    secret: Option<ResetSecret>,
 ) -> Result<quinn::Endpoint, TransportError> {
     socket::bind(address)
         .and_then(|socket| quinn_over(socket, server, secret))
@@ -502,10 +498,13 @@ fn bind_quinn(
 fn quinn_over(
     socket: Arc<dyn AsyncUdpSocket>,
     server: Option<quinn::ServerConfig>,
-    secret: ResetSecret,
+    secret: Option<ResetSecret>,
 ) -> std::io::Result<quinn::Endpoint> {
-    let (config, runtime) = (secret.endpoint_config(), Arc::new(TokioRuntime));
-    quinn::Endpoint::new_with_abstract_socket(config, server, socket, runtime)
+    let config = match secret {
+        Some(secret) => secret.endpoint_config(socket.local_addr()?),
+        None => EndpointConfig::default(),
+    };
+    quinn::Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(TokioRuntime))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quicc_protocol::close;
@@ -34,6 +35,7 @@ const PROBE_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Watched {
     expected: Arc<Notify>,
+    gave_up: Arc<AtomicBool>,
     _watch: Task<()>,
 }
 
@@ -42,15 +44,24 @@ impl Watched {
     /// ended; closes it in the first two cases. Ends when dropped.
     pub fn new(connection: quinn::Connection, pace: Pace) -> Self {
         let expected = Arc::new(Notify::new());
-        let heard = Arc::clone(&expected);
+        let gave_up = Arc::<AtomicBool>::default();
+        let (heard, given_up) = (Arc::clone(&expected), Arc::clone(&gave_up));
         let watch = task::spawn("liveness", async move {
             tokio::select! {
                 () = certificate::expiry(&connection) => {}
-                () = watch_arrivals(&connection, pace, &heard) => {}
+                () = watch_arrivals(&connection, pace, &heard, &given_up) => {}
             }
         });
-        let _watch = watch;
-        Self { expected, _watch }
+        Self {
+            expected,
+            gave_up,
+            _watch: watch,
+        }
+    }
+
+    /// Whether the connection was closed because nothing was heard.
+    pub fn gave_up(&self) -> bool {
+        self.gave_up.load(Ordering::Relaxed)
     }
 
     /// Something was just sent that the peer has to acknowledge, and work waits: silence counts from now as on a
@@ -60,7 +71,7 @@ impl Watched {
     }
 }
 
-async fn watch_arrivals(connection: &quinn::Connection, pace: Pace, expected: &Notify) {
+async fn watch_arrivals(connection: &quinn::Connection, pace: Pace, expected: &Notify, gave_up: &AtomicBool) {
     let heard = || connection.stats().udp_rx.datagrams;
     let mut ear = Ear::new(pace, heard(), Instant::now());
     let gone = |why: &'static [u8]| connection.close(VarInt::from_u32(close::SILENT), why);
@@ -73,7 +84,10 @@ async fn watch_arrivals(connection: &quinn::Connection, pace: Pace, expected: &N
                 }
                 PROBE_PAUSE
             }
-            Next::GiveUp => return gone(b"nothing was heard"),
+            Next::GiveUp => {
+                gave_up.store(true, Ordering::Relaxed);
+                return gone(b"nothing was heard");
+            }
         };
         tokio::select! {
             _ = connection.closed() => return,

@@ -66,6 +66,8 @@ pub enum Pace {
     Prompt,
     /// Within some seconds: the scheduler, seen by a client.
     Leisurely,
+    /// Soon, by the side that only hears the pings of [`Self::Prompt`]: one that is late must not look like an end.
+    Heard,
 }
 
 impl Pace {
@@ -74,6 +76,7 @@ impl Pace {
         match self {
             Self::Prompt => PROMPT_KEEP_ALIVE,
             Self::Leisurely => LEISURELY_KEEP_ALIVE,
+            Self::Heard => PROMPT_KEEP_ALIVE.saturating_mul(2),
         }
     }
 }
