@@ -30,7 +30,7 @@ const LAYERS: [(&str, u8); 13] = [
 ];
 
 /// Files that decide: no waiting, no files, no sockets, no clock.
-const PURE: [&str; 17] = [
+const PURE: [&str; 18] = [
     "compile/",
     "agent/demand.rs",
     "agent/failure.rs",
@@ -48,6 +48,7 @@ const PURE: [&str; 17] = [
     "inputs/tree/known.rs",
     "sandbox/plan.rs",
     "transport/congestion/",
+    "transport/level.rs",
 ];
 
 const IMPURE_WORDS: [&str; 9] = [

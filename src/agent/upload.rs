@@ -14,15 +14,15 @@ use super::link::{RunError, Traffic};
 use super::sources::Source;
 use crate::inputs::tree::Tree;
 use crate::transport::FrameError;
+use crate::transport::effort::Effort;
 use crate::transport::solid::Packer;
 use crate::transport::tuning::{BLOB_PRIORITY, BULK_FROM, BULK_PRIORITY, SEND_WINDOW, STREAM_WINDOW};
 
 /// Uncompressed bytes gathered into one blob stream, unless a single blob is larger.
 const BATCH_BYTES: u64 = 4 << 20;
+const _: () = assert!(BATCH_BYTES <= limits::BATCH);
 /// Blob streams being read, compressed and sent at once: their memory is this many batches.
 const UPLOADS: usize = 4;
-/// zstd's.
-const LEVEL: i32 = 1;
 // Room is left for what jobs write: whoever finds the connection's send window full waits, whatever its priority.
 const _: () = assert!(UPLOADS as u64 * (STREAM_WINDOW as u64) < SEND_WINDOW);
 /// A blob and a file that holds it.
@@ -69,16 +69,17 @@ pub(super) async fn send_uploads(
     mut queue: mpsc::UnboundedReceiver<Upload>,
 ) {
     let permits = Arc::new(Semaphore::new(UPLOADS));
+    let effort = Arc::<Effort>::default();
     let mut running = JoinSet::new();
     while let Some(upload) = queue.recv().await {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return;
         };
         while running.try_join_next().is_some() {}
-        let (connection, tree) = (connection.clone(), Arc::clone(&tree));
+        let (connection, tree, effort) = (connection.clone(), Arc::clone(&tree), Arc::clone(&effort));
         running.spawn(async move {
             let _permit = permit;
-            let result = send_batch(&connection, tree, upload.batch, &upload.traffic).await;
+            let result = send_batch(&connection, &effort, tree, upload.batch, &upload.traffic).await;
             let _ = upload.done.send(result);
         });
     }
@@ -86,11 +87,19 @@ pub(super) async fn send_uploads(
 
 async fn send_batch(
     connection: &quinn::Connection,
+    effort: &Arc<Effort>,
     tree: Arc<Tree>,
     files: Vec<File>,
     traffic: &Traffic,
 ) -> Result<(), RunError> {
-    let packing = tokio::task::spawn_blocking(move || pack(&tree, &files, LEVEL));
+    let size = files.iter().map(|file| file.size).sum();
+    let level = effort.level(connection, size);
+    let effort = Arc::clone(effort);
+    let packing = tokio::task::spawn_blocking(move || {
+        let contents = read(&tree, &files)?;
+        let packed = effort.spend(level, size, || pack(&contents, size, level));
+        packed.map_err(|_| RunError::Lost)
+    });
     let (batch, wire) = packing.await.map_err(|_| RunError::Lost)??;
     let mut send = connection.open_uni().await.map_err(|_| RunError::Lost)?;
     let is_bulk = batch.wire_size >= BULK_FROM;
@@ -107,16 +116,61 @@ async fn send_batch(
     Ok(())
 }
 
-fn pack(tree: &Tree, files: &[File], level: i32) -> Result<(BlobBatch, Vec<u8>), RunError> {
+fn read(tree: &Tree, files: &[File]) -> Result<Vec<(BlobDigest, Vec<u8>)>, RunError> {
     use std::os::unix::ffi::OsStrExt;
-    let size = files.iter().map(|file| file.size).sum();
-    let mut packer = Packer::new(size, level).map_err(|_| RunError::Lost)?;
-    for File { digest, path, size } in files {
-        let bytes = tree
-            .read_verified(path.as_os_str().as_bytes(), digest.as_bytes())
+    let contents = files.iter().map(|File { digest, path, size }| {
+        tree.read_verified(path.as_os_str().as_bytes(), digest.as_bytes())
             .filter(|bytes| bytes.len() as u64 == *size)
-            .ok_or_else(|| RunError::Raced { path: path.clone() })?;
-        packer.add(*digest, &bytes).map_err(|_| RunError::Lost)?;
+            .map(|bytes| (*digest, bytes))
+            .ok_or_else(|| RunError::Raced { path: path.clone() })
+    });
+    contents.collect()
+}
+
+fn pack(contents: &[(BlobDigest, Vec<u8>)], size: u64, level: i32) -> std::io::Result<(BlobBatch, Vec<u8>)> {
+    let mut packer = Packer::new(size, level)?;
+    for (digest, bytes) in contents {
+        packer.add(*digest, bytes)?;
     }
-    packer.finish().map_err(|_| RunError::Lost)
+    packer.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn a_batch_has_neighbours_and_a_bounded_size() {
+        let digest = BlobDigest::of(b"");
+        let check = |files: &[(&str, u64)], expected: &[&[&str]]| {
+            let sources = files.iter().map(|(path, size)| Source {
+                digest,
+                path: Path::new(path),
+                size: *size,
+            });
+            let batches = batches(sources.collect());
+            let paths: Vec<Vec<_>> = batches
+                .iter()
+                .map(|batch| batch.iter().map(|file| file.path.to_str().unwrap()).collect())
+                .collect();
+            assert_eq!(paths, expected);
+        };
+        check(&[], &[]);
+        check(
+            &[("/b", 1), ("/a/d", 2), ("/c", 3), ("/a/c", 0)],
+            &[&["/a/c", "/a/d", "/b", "/c"]],
+        );
+        let (half, large) = (BATCH_BYTES / 2, 3 * BATCH_BYTES);
+        check(
+            &[("/a", half), ("/b", half), ("/c", 1)],
+            &[&["/a", "/b"], &["/c"]],
+        );
+        check(
+            &[("/a", 1), ("/b", large), ("/c", 1)],
+            &[&["/a"], &["/b"], &["/c"]],
+        );
+        let many = vec![("/a", 0); limits::BLOBS_PER_BATCH + 1];
+        check(&many, &[&["/a"; limits::BLOBS_PER_BATCH], &["/a"]]);
+    }
 }

@@ -22,6 +22,7 @@ use super::wanted::Wanted;
 use super::{action, blobs, tables};
 use crate::host::task::{self, Task};
 use crate::host::text;
+use crate::transport::effort::Effort;
 use crate::transport::liveness::Watched;
 use crate::transport::{FrameError, Pace, Peer, frame, tuning};
 
@@ -48,6 +49,9 @@ pub(super) struct Client {
     pub(super) wanted: Wanted,
     /// Bytes of blobs received: progress, for those who wait for some.
     pub(super) received: AtomicU64,
+    /// Where the outcomes go.
+    pub(super) connection: quinn::Connection,
+    pub(super) effort: Effort,
     tables: Semaphore,
     /// Leases shown on this connection whose tickets held. What bounds them is the builder's bound on all leases.
     leases: Mutex<Vec<LeaseId>>,
@@ -170,6 +174,8 @@ pub(super) async fn serve(builder: Arc<Shared>, peer: Peer) {
             key: certificate_spki,
         },
         received: AtomicU64::new(0),
+        connection: connection.clone(),
+        effort: Effort::default(),
         tables: Semaphore::new(TABLE_STREAMS),
         leases: Mutex::default(),
     });

@@ -94,12 +94,17 @@ impl Job {
         report: Report,
     ) -> Result<(Packed, Arc<HeldSlot>), Refusal> {
         let file_limit = client.builder.config.limits.file_bytes;
+        let client = Arc::clone(client);
         let finishing = blocking(move || {
             let collected = collect::collect(&self.layout, file_limit).map_err(|error| match &error {
                 CollectError::TooLarge => refusals::limit_exceeded(),
                 CollectError::File(_) => refusals::internal("outputs cannot be read", &error),
             })?;
-            let packed = outcome::pack(&report, collected, self.mirror_changed()).map_err(|limit| {
+            let bytes = outcome::size(&report, &collected);
+            let level = client.effort.level(&client.connection, bytes);
+            let changed = self.mirror_changed();
+            let pack = || outcome::pack(level, &report, collected, changed);
+            let packed = client.effort.spend(level, bytes, pack).map_err(|limit| {
                 tracing::info!(?limit, "an action ran into a limit");
                 refusals::limit_exceeded()
             })?;

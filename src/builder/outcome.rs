@@ -20,15 +20,27 @@ pub(super) struct Packed {
     pub(super) wires: Vec<Vec<u8>>,
 }
 
-/// Compresses what a run left. Takes processor time in proportion to it.
-pub(super) fn pack(report: &Report, collected: Collected, mirror_changed: bool) -> Result<Packed, Limit> {
+/// Bytes of what a run left.
+pub(super) fn size(report: &Report, collected: &Collected) -> u64 {
+    let streams = [&report.stdout, &report.stderr];
+    let all = streams.into_iter().chain(&collected.bytes);
+    all.map(|bytes| bytes.len() as u64).sum()
+}
+
+/// Compresses what a run left at a `level` of zstd. Takes processor time in proportion to it.
+pub(super) fn pack(
+    level: i32,
+    report: &Report,
+    collected: Collected,
+    mirror_changed: bool,
+) -> Result<Packed, Limit> {
     let exit = exit(report.end)?;
     let streams = [&report.stdout, &report.stderr];
     let (bodies, wires): (Vec<Body>, Vec<Vec<u8>>) = streams
         .into_iter()
         .chain(&collected.bytes)
         .map(|bytes| {
-            let (body, wire) = frame::pack(bytes);
+            let (body, wire) = frame::pack_at(level, bytes);
             (body, Cow::into_owned(wire))
         })
         .unzip();
@@ -84,7 +96,9 @@ mod tests {
             bytes: vec![b"object".to_vec()],
             unexpected: vec![b"/x".to_vec()],
         };
-        let packed = pack(&report(End::Exited(1)), collected, true).unwrap();
+        let ran = report(End::Exited(1));
+        assert_eq!(size(&ran, &collected), 10_009);
+        let packed = pack(1, &ran, collected, true).unwrap();
         assert_eq!(packed.outcome.broken_rule(), None);
         assert_eq!(packed.outcome.exit, Exit::Code(1));
         let sizes: Vec<_> = packed.outcome.bodies.iter().map(|body| body.size).collect();
@@ -102,7 +116,7 @@ mod tests {
     #[test]
     fn ends_become_exits_or_refusals() {
         let check = |end, expected| {
-            let packed = pack(&report(end), Collected::default(), false);
+            let packed = pack(1, &report(end), Collected::default(), false);
             assert_eq!(packed.map(|packed| packed.outcome.exit), expected, "{end:?}");
         };
         check(End::Signaled(9), Ok(Exit::Signal(9)));

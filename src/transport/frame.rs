@@ -168,8 +168,13 @@ pub async fn expect<M: Message>(reader: &mut (impl AsyncRead + Unpin)) -> Result
 
 /// Describes `bytes` as a body and gives the bytes to send: compressed where that makes them smaller.
 pub fn pack(bytes: &[u8]) -> (Body, Cow<'_, [u8]>) {
+    pack_at(COMPRESSION_LEVEL, bytes)
+}
+
+/// The same at another level of zstd.
+pub fn pack_at(level: i32, bytes: &[u8]) -> (Body, Cow<'_, [u8]>) {
     let compressed = (bytes.len() >= COMPRESS_FROM)
-        .then(|| zstd::bulk::compress(bytes, COMPRESSION_LEVEL).ok())
+        .then(|| zstd::bulk::compress(bytes, level).ok())
         .flatten()
         .filter(|compressed| compressed.len() < bytes.len());
     let (encoding, wire) = match compressed {

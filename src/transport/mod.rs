@@ -4,8 +4,10 @@
 
 pub mod certificate;
 mod congestion;
+pub mod effort;
 pub mod endpoint;
 pub mod frame;
+mod level;
 pub mod liveness;
 mod opened;
 pub mod path;
