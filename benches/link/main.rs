@@ -53,6 +53,7 @@ mod project;
 mod queue;
 mod side;
 mod sleeper;
+mod slots;
 mod units;
 mod wide;
 mod wire;
@@ -101,6 +102,7 @@ fn measure(options: &Options) -> Result<(), String> {
             Scenario::Check => check::run(&wire)?,
             Scenario::Latency => latency::run(&wire, &options.peers, options.is_traced)?,
             Scenario::First => first::run(&wire, options.is_traced)?,
+            Scenario::Slots => slots::run(&wire)?,
             Scenario::Wide => wide::run(&wire, &options.peers)?,
             Scenario::Project => project::run(&wire, &options.peers)?,
         }

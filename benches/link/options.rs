@@ -4,22 +4,24 @@ use crate::peers::Peer;
 
 const USAGE: &str = "cargo bench --bench link -- [SCENARIO…] [--peers distcc,pump] [--loss PERCENT] [--seed N]
 [--trace]
-scenarios: --check the link by itself, --latency network time a unit, --first units that find little ready, --wide a
-farm of sleeping compilers, --project a foreign project; without any: --check --latency --first";
+scenarios: --check the link by itself, --latency network time a unit, --first units that find little ready, --slots how
+busy 8 slots are kept, --wide a farm of sleeping compilers, --project a foreign project; without any: --check --latency --first";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scenario {
     Check,
     Latency,
     First,
+    Slots,
     Wide,
     Project,
 }
 
-const SCENARIOS: [(&str, Scenario); 5] = [
+const SCENARIOS: [(&str, Scenario); 6] = [
     ("--check", Scenario::Check),
     ("--latency", Scenario::Latency),
     ("--first", Scenario::First),
+    ("--slots", Scenario::Slots),
     ("--wide", Scenario::Wide),
     ("--project", Scenario::Project),
 ];

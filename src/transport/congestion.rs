@@ -9,13 +9,13 @@
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quinn::congestion::{Controller, ControllerFactory};
 use quinn_proto::RttEstimator;
 
 use self::model::Model;
-use super::path::Paths;
+use super::path::{Paths, Remembered};
 use crate::host::clock;
 
 mod cubic;
@@ -49,17 +49,26 @@ impl Congestion {
             was_used: AtomicBool::new(false),
         }
     }
+
+    /// What is remembered of the path.
+    fn known(&self) -> Option<Remembered> {
+        let path = self.path.as_ref()?;
+        path.paths.recall(&path.peer, clock::unix_seconds())
+    }
+
+    /// The path's round trip when it was used last.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.known().map(|known| known.round_trip)
+    }
 }
 
 impl ControllerFactory for Congestion {
     fn build(self: Arc<Self>, now: Instant, packet: u16) -> Box<dyn Controller> {
         let is_first = !self.was_used.swap(true, Ordering::Relaxed);
-        let path = self.path.clone();
-        let known = path.as_ref().filter(|_| is_first);
-        let known = known.and_then(|path| path.paths.recall(&path.peer, clock::unix_seconds()));
+        let known = self.known().filter(|_| is_first);
         Box::new(Fitted {
             model: Model::new(now, packet, known),
-            path,
+            path: self.path.clone(),
         })
     }
 }

@@ -32,8 +32,11 @@ const PROMPT_KEEP_ALIVE: Duration = Duration::from_millis(400);
 const LEISURELY_KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Time for a connection to come about, hello included.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(2500);
-/// First estimate of the round trip, for the first retransmission.
+/// First estimate of the round trip where the path is not known: for the first retransmission, and for the pace at which
+/// what is sent early leaves.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
+/// The same at least, however short a known path is: the first answer takes a busy peer some milliseconds.
+const LEAST_INITIAL_RTT: Duration = Duration::from_millis(20);
 /// The longest datagram looked for: Ethernet's, less IPv4 and UDP. Longer ones take a longer search on every other path,
 /// and above 6500 bytes break segmentation offload in quinn-udp 0.5 (ten segments exceed 64 kB).
 const MTU_LIMIT: u16 = 1472;
@@ -104,6 +107,11 @@ pub(super) fn arriving_transport(congestion: Congestion) -> Arc<TransportConfig>
     Arc::new(settings(ARRIVING_WINDOW, congestion))
 }
 
+/// What a round trip is taken for until one was measured, given the one that the path had last time.
+fn first_round_trip(known: Option<Duration>) -> Duration {
+    known.unwrap_or(INITIAL_RTT).clamp(LEAST_INITIAL_RTT, INITIAL_RTT)
+}
+
 fn settings(receive_window: u32, congestion: Congestion) -> TransportConfig {
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(MTU_LIMIT);
@@ -119,7 +127,7 @@ fn settings(receive_window: u32, congestion: Congestion) -> TransportConfig {
         .max_concurrent_bidi_streams(VarInt::from_u32(BIDIRECTIONAL_STREAMS))
         .max_concurrent_uni_streams(VarInt::from_u32(UNIDIRECTIONAL_STREAMS))
         .max_idle_timeout(IDLE_TIMEOUT.try_into().ok())
-        .initial_rtt(INITIAL_RTT)
+        .initial_rtt(first_round_trip(congestion.round_trip()))
         .datagram_receive_buffer_size(None)
         .congestion_controller_factory(Arc::new(congestion))
         .mtu_discovery_config(Some(discovery))

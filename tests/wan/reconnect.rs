@@ -48,6 +48,31 @@ async fn the_first_job_after_a_reconnect_takes_little_more_than_a_round_trip() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_sent_early_leaves_at_the_pace_of_a_path_that_is_known_and_is_not_lost_on_arrival() {
+    for (milliseconds, size, bound) in [(25, 64 << 10, 1.2), (25, 200 << 10, 1.4), (50, 200 << 10, 1.35)] {
+        let round_trip = Duration::from_millis(milliseconds);
+        let world = World::new(Net::new(Link::new(1000.0, round_trip), 1));
+        for is_known in [false, true] {
+            let since = Instant::now();
+            let begun = world.open().await;
+            let connection = begun.opened.connection.clone();
+            let job = async {
+                job(&connection, size, size).await;
+                since.elapsed().as_secs_f64() / round_trip.as_secs_f64()
+            };
+            let (met, took) = tokio::join!(begun.meet(), job);
+            let _far = met.unwrap();
+            tokio::time::sleep(2 * round_trip).await;
+            connection.close(0_u32.into(), b"");
+            assert!(
+                !is_known || took <= bound,
+                "{size} bytes, {round_trip:?}: {took:.2}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_that_is_watched_before_its_peer_has_answered_lasts() {
     let world = far();
     first_job(&world).await;
