@@ -243,3 +243,20 @@ fn a_silent_network_costs_seconds_not_the_build() {
     // DESIGN §9 promises 3 s; the bound here only tells waiting from hanging on a loaded machine.
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
 }
+
+#[test]
+fn a_farm_that_freezes_while_it_is_used_costs_seconds_not_the_build() {
+    let farm = Farm::start();
+    let roles = farm.builders.iter().chain([&farm.scheduler]);
+    let processes: Vec<_> = roles.map(|role| role.id().to_string()).collect();
+    let processes = processes.join(" ");
+    let script = format!(
+        "gcc -O2 -c a.c -o 1.o && kill -STOP {processes} && gcc -O2 -c a.c -o 2.o && \
+         gcc -O2 -c a.c -o 3.o; end=$?; kill -CONT {processes}; exit $end"
+    );
+    let started = std::time::Instant::now();
+    let (success, said) = farm.run(&script);
+    assert!(success && said.contains("1 units remote, 2 local"), "{said}");
+    // DESIGN §9 promises 3 s; the bound here only tells waiting from hanging on a loaded machine.
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+}
