@@ -76,24 +76,28 @@ pub(super) async fn send_uploads(
             return;
         };
         while running.try_join_next().is_some() {}
+        let others = running.len() + queue.len();
         let (connection, tree, effort) = (connection.clone(), Arc::clone(&tree), Arc::clone(&effort));
         running.spawn(async move {
             let _permit = permit;
-            let result = send_batch(&connection, &effort, tree, upload.batch, &upload.traffic).await;
+            let result = send_batch(&connection, &effort, tree, upload.batch, others, &upload.traffic).await;
             let _ = upload.done.send(result);
         });
     }
 }
 
+/// Sends one batch while `others` are being sent or wait.
 async fn send_batch(
     connection: &quinn::Connection,
     effort: &Arc<Effort>,
     tree: Arc<Tree>,
     files: Vec<File>,
+    others: usize,
     traffic: &Traffic,
 ) -> Result<(), RunError> {
-    let size = files.iter().map(|file| file.size).sum();
-    let level = effort.level(connection, size);
+    let size: u64 = files.iter().map(|file| file.size).sum();
+    // The others are much alike, and share the path.
+    let level = effort.level(connection, size.saturating_mul(1 + others as u64));
     let effort = Arc::clone(effort);
     let packing = tokio::task::spawn_blocking(move || {
         let contents = read(&tree, &files)?;
