@@ -33,7 +33,7 @@ pub(super) struct CommandLine {
     pub(super) local: Option<Reason>,
     /// Whether one of `input_files` is a precompiled header.
     pub(super) loads_precompiled: bool,
-    /// Whether an argument has [`PROBE_WORD`].
+    /// Whether an argument [`may_name_probe`].
     pub(super) mentions_probe: bool,
     /// Those of [`TIME_WORDS`] that some value mentions.
     mentioned: Vec<&'static [u8]>,
@@ -54,6 +54,22 @@ const TIME_WORDS: [&[u8]; 3] = [b"__DATE__", b"__TIME__", b"__TIMESTAMP__"];
 
 /// How `__has_include`, `__has_include_next` and `__has_embed` begin.
 const PROBE_WORD: &[u8] = b"__has_";
+/// The letters of [`PROBE_WORD`] that a word must have for us to think of one of them.
+const PROBE_LETTERS: usize = 5;
+
+/// Whether `argument` has one of those operators, or a word of which `##` may make one.
+fn may_name_probe(argument: &[u8]) -> bool {
+    let (begin, rest) = PROBE_WORD.split_at(PROBE_LETTERS);
+    memchr::memmem::find_iter(argument, begin).any(|at| {
+        let after = &argument[at + begin.len()..];
+        let alike = rest.iter().zip(after).take_while(|(letter, byte)| letter == byte);
+        let alike = alike.count();
+        let goes_on = after
+            .get(alike)
+            .is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+        alike == rest.len() || !goes_on
+    })
+}
 
 /// Whether `argument` mentions `word` otherwise than as the macro it defines or takes back.
 fn uses(argument: &[u8], word: &[u8]) -> bool {
@@ -91,9 +107,7 @@ pub(super) fn read(
             reader.line.mentioned.push(word);
         }
     }
-    reader.line.mentions_probe = arguments
-        .iter()
-        .any(|argument| memchr::memmem::find(argument, PROBE_WORD).is_some());
+    reader.line.mentions_probe = arguments.iter().any(|argument| may_name_probe(argument));
     let mut rest = arguments;
     while let Some((argument, following)) = rest.split_first() {
         rest = following;

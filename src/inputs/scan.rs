@@ -154,6 +154,9 @@ pub use mention::{Mentions, mentions};
 /// Collects what `content` refers to.
 pub fn scan(content: &[u8]) -> References {
     let mut scanner = Scanner::new(content);
+    if text::has_unclear_splice(content) {
+        scanner.not_understood();
+    }
     let mut position = 0;
     while let Some(skipped) = content.get(position..).and_then(next_trigger) {
         scanner.judge(position + skipped);
@@ -256,10 +259,15 @@ impl<'a> Scanner<'a> {
             _ => Ok(()),
         };
         if outcome.is_err() {
-            self.references.computed = true;
-            self.references.computed_probe = true;
-            self.references.computed_line = true;
+            self.not_understood();
         }
+    }
+
+    /// Any name may be meant.
+    fn not_understood(&mut self) {
+        self.references.computed = true;
+        self.references.computed_probe = true;
+        self.references.computed_line = true;
     }
 
     fn skip_trivia(&mut self, position: usize) -> Result<usize, TooMuchTrivia> {

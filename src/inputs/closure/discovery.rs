@@ -1,12 +1,12 @@
 //! From references to files: which directories each kind of reference is searched in, and how far.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::expansion::Expansion;
 use super::walk::{DirectoryId, FileId, Found, Lookups, PRECOMPILED, ROOT, Walker};
 use super::{Closure, DiscoverError, Request};
-use crate::inputs::scan::{Form, Reference, ReferenceKind, References, TimeMacros};
+use crate::inputs::scan::{Form, Mentions, Reference, ReferenceKind, References, TimeMacros, mentions};
 use crate::inputs::tree::{Tree, as_path};
 
 /// Included by gcc before the first line of every hosted compile, named nowhere (GCC manual, "Standard
@@ -219,6 +219,7 @@ impl Discovery<'_> {
 
     fn visit_all(&mut self) -> Result<(), DiscoverError> {
         let mut asked = HashSet::new();
+        let mut mentioned = BTreeMap::new();
         loop {
             while let Some((directory, file)) = self.pending.pop() {
                 let references = self.walker.scan(file)?;
@@ -231,7 +232,7 @@ impl Discovery<'_> {
                 }
                 self.scanned.push((file, references));
             }
-            self.ask_aliases(&mut asked)?;
+            self.ask_aliases(&mut asked, &mut mentioned)?;
             self.expand()?;
             if self.pending.is_empty() {
                 return Ok(());
@@ -240,23 +241,32 @@ impl Discovery<'_> {
     }
 
     /// Follows what the files visited ask for through macros that stand for `__has_include`, wherever those are
-    /// defined. `asked` are the questions already put.
+    /// defined. `asked` are the questions already put, `mentioned` is what was learned of each macro.
     fn ask_aliases(
         &mut self,
         asked: &mut HashSet<(DirectoryId, FileId, Vec<u8>)>,
+        mentioned: &mut BTreeMap<Vec<u8>, Mentions>,
     ) -> Result<(), DiscoverError> {
         let visited: Vec<_> = self.visited.iter().copied().collect();
         for alias in self.summary.probe_aliases.clone() {
+            let known = mentioned.entry(alias.clone()).or_insert_with(|| {
+                let given = self.expansion.given();
+                // Where a macro of the command line asks depends on who uses that.
+                let mut known = given.map(|given| mentions(given, &alias)).unwrap_or_default();
+                known.computed |= given.is_none() || !known.includes.is_empty();
+                known
+            });
             for &(directory, file) in &visited {
                 if !asked.insert((directory, file, alias.clone())) {
                     continue;
                 }
                 let mentions = self.walker.mentions(file, &alias)?;
-                self.summary.computed_probe |= mentions.computed;
+                known.unite(&mentions);
                 for reference in &mentions.includes {
                     self.follow(directory, reference)?;
                 }
             }
+            self.summary.computed_probe |= known.computed || known.may_paste(&alias);
         }
         Ok(())
     }

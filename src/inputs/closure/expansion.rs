@@ -85,6 +85,11 @@ impl Expansion {
         }
     }
 
+    /// The definitions that no file makes, as a text; `None` where not all are known.
+    pub(super) fn given(&self) -> Option<&[u8]> {
+        self.given.as_deref()
+    }
+
     /// Notes an operand of a file found in `directory`.
     pub(super) fn meet(&mut self, directory: DirectoryId, operand: &Operand) {
         use ReferenceKind::{HasEmbed, HasInclude, HasIncludeNext};

@@ -184,3 +184,29 @@ fn macros_from_elsewhere_leave_all_to_a_preprocessor() {
     fixture.write("i/x.h.gch", "");
     assert!(is_computed(&fixture.discover()), "a precompiled header");
 }
+
+/// What a macro that stands for `__has_include` is handed on by, or made of, may be in another file or an argument.
+#[test]
+fn a_macro_for_the_operator_is_followed_everywhere() {
+    let is_probe = |text: &str, definitions: &[&str]| {
+        let files = [("a.c", text), ("y.h", "#define HAS __has_include\n")];
+        closure(&files, definitions).1.computed_probe
+    };
+    let text = "#include \"y.h\"\n#if HAS(\"x.h\")\n#endif\n";
+    assert!(!is_probe(text, &["ASK=1", "HAS_NOT=0"]));
+    assert!(!is_probe(text, &["HAS(x)=0"]), "only defined");
+    assert!(is_probe(text, &["ASK=HAS"]));
+    assert!(is_probe(text, &["ASK=HAS(\"x.h\")"]));
+    assert!(is_probe(text, &["ASK(x)=HAS(x)"]));
+    let pasted = "#include \"y.h\"\n#if CAT(HA, X)(\"x.h\")\n#endif\n";
+    assert!(!is_probe(pasted, &[]));
+    assert!(is_probe(pasted, &["X=S"]));
+    assert!(is_probe(
+        "#include \"y.h\"\n#if CAT(HA, S)(\"x.h\")\n#endif\n",
+        &[]
+    ));
+    let fixture = Fixture::new(&[]);
+    fixture.write("a.c", "#define HAS __has_include\n");
+    let unknown = fixture.discover_with(|request| request.definitions = None);
+    assert!(unknown.computed_probe, "arguments that were not read");
+}

@@ -5,6 +5,8 @@
 pub(super) const WORD: usize = 24;
 /// Blanks between a backslash and the line end that still make a splice.
 pub(super) const SPLICE_BLANKS: usize = 64;
+/// Splices in a row looked back over within a word.
+pub(super) const SPLICES: usize = 16;
 /// Comments in a row between two tokens of one directive.
 pub(super) const COMMENTS_IN_TRIVIA: usize = 16;
 /// Blanks in a row behind such a comment.
@@ -19,3 +21,5 @@ pub(super) const DEFINITIONS: usize = 64;
 pub(super) const PRAGMA_STRING: usize = 4096;
 /// Bytes looked back on a line.
 pub(super) const LOOK_BACK: usize = 512;
+/// Words that `##` is taken to make a macro's name of, at most.
+pub(super) const PASTED: usize = 4;

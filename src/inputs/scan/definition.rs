@@ -4,7 +4,7 @@
 //! What one stands for is read when it is.
 
 use super::bounds::{DEFINITIONS, MACRO};
-use super::text::{CommentEnds, Text, TooMuchTrivia, is_word_byte};
+use super::text::{CommentEnds, Text, TooMuchTrivia, is_word_byte, starts_odd_blank};
 use super::{Form, Scanner};
 
 /// The names a text defines as macros, wherever and however it does.
@@ -106,6 +106,9 @@ fn read_define(
         return Ok(None);
     }
     let mut at = text.skip_trivia(word.end, ends)?;
+    if starts_odd_blank(text.from(at)) {
+        return Ok(Some(Definition::Other));
+    }
     for expected in name {
         match text.next(at) {
             Some((byte, after)) if byte == *expected => at = after,
@@ -305,6 +308,8 @@ mod tests {
             check(&format!("#define HEADER {value}\n"), &["Other"]);
         }
         check("#define HEADER$ <x.h>", &["Other"]);
+        let odd = "#define\u{a0}HEADER <x.h>\n#define HEADER\u{a0}<x.h>\n";
+        assert_eq!(definitions(odd.as_bytes(), b"HEADER"), [Definition::Other]);
         check(&format!("#define HEADER {}\n", "A".repeat(MACRO + 1)), &["Other"]);
     }
 

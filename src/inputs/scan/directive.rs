@@ -1,7 +1,7 @@
 //! What follows a `#` in any of its spellings: includes, line markers and pragmas.
 
 use super::bounds::{NAME, PRAGMA_STRING};
-use super::text::{TooMuchTrivia, starts_identifier};
+use super::text::{TooMuchTrivia, starts_identifier, starts_odd_blank};
 use super::{Form, Operand, ReferenceKind, Scanner, definition, look_back, name};
 
 impl Scanner<'_> {
@@ -9,6 +9,7 @@ impl Scanner<'_> {
     pub(super) fn directive(&mut self, hash: usize, position: usize) -> Result<(), TooMuchTrivia> {
         let at = self.skip_trivia(position)?;
         let word = self.text.word(at);
+        self.note_odd_blank(hash, word.end);
         let kind = match word.as_bytes() {
             b"include" | b"__include_macros" => ReferenceKind::Include,
             b"include_next" => ReferenceKind::Next,
@@ -17,7 +18,11 @@ impl Scanner<'_> {
                 ReferenceKind::Import
             }
             b"embed" => ReferenceKind::Embed,
-            b"define" => return self.define(word.end),
+            b"define" => {
+                let name = self.skip_trivia(word.end)?;
+                self.note_odd_blank(hash, name);
+                return self.define(name);
+            }
             b"line" => {
                 let number = self.skip_trivia(word.end)?;
                 return self.line_marker(hash, number, self.text.word(number).end);
@@ -34,6 +39,14 @@ impl Scanner<'_> {
             self.macro_operand(kind, operand)?;
         }
         Ok(())
+    }
+
+    /// Notes white space beyond ASCII at `position`, behind the `#` at `hash` and perhaps a word: some compiler may read
+    /// on there, and a directive be meant.
+    fn note_odd_blank(&mut self, hash: usize, position: usize) {
+        if starts_odd_blank(self.text.from(position)) && look_back::is_first_on_line(self.text, hash) {
+            self.not_understood();
+        }
     }
 
     /// Reads the macro in an include's place of a name. Only one that is alone on its line is understood.

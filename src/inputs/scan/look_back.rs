@@ -1,20 +1,20 @@
 //! What stands before a position on its line. Only used to keep words in prose from costing a tier: a
 //! literal name is believed wherever it stands.
 
-use super::bounds::LOOK_BACK;
-use super::text::{Text, ends_spliced, is_blank, is_word_byte};
+use super::bounds::{LOOK_BACK, SPLICES};
+use super::text::{LineEnd, Text, is_blank, is_word_byte, line_end};
 
-/// Whether nothing but blanks or the end of a comment stands before `position` on its physical line. Only
+/// Whether nothing but blanks, of Unicode as well, or the end of a comment stands before `position` on its physical line. Only
 /// there can a `#` begin a directive, whatever the lexer's state: text on an earlier, spliced line could
 /// only make it less of one.
 pub(super) fn is_first_on_line(text: Text<'_>, position: usize) -> bool {
     let whole = text.before(position);
-    let before = without_blanks(whole);
+    let before = without_trailing(whole, |byte| is_blank(byte) || byte >= 0x80);
     if whole.len() - before.len() >= LOOK_BACK {
         return true;
     }
     match before {
-        [] | [.., b'\n' | b'\r'] | [0xef, 0xbb, 0xbf] | [.., b'*', b'/'] => true,
+        [] | [.., b'\n' | b'\r'] | [.., b'*', b'/'] => true,
         // A comment may end in a spliced `*/`.
         [rest @ .., b'/'] => matches!(rest, [.., b'\n' | b'\r']),
         _ => false,
@@ -26,20 +26,62 @@ pub(super) fn follows(text: Text<'_>, position: usize, word: &[u8]) -> bool {
     without_blanks(text.before(position)).ends_with(word)
 }
 
+/// Whether the bytes before `position`, less blanks, end with the word `word`, and with no longer one.
+pub(super) fn follows_word(text: Text<'_>, position: usize, word: &[u8]) -> bool {
+    without_blanks(text.before(position))
+        .strip_suffix(word)
+        .is_some_and(|rest| !may_continue_word(rest))
+}
+
+/// Whether the word at `position` is the name that a `#define` defines.
+pub(super) fn is_defined(text: Text<'_>, position: usize) -> bool {
+    is_named_by(text, position, b"define")
+}
+
 /// Whether the word at `position` is only defined, undefined or asked for: `defined NAME`, `#ifdef NAME` and the like.
 pub(super) fn is_only_named(text: Text<'_>, position: usize) -> bool {
-    const BEFORE: [&[u8]; 9] = [
-        b"define",
-        b"undef",
-        b"ifdef",
-        b"ifndef",
-        b"elifdef",
-        b"elifndef",
-        b"defined",
-        b"defined(",
-        b"defined (",
-    ];
-    BEFORE.iter().any(|word| follows(text, position, word))
+    const DIRECTIVES: [&[u8]; 6] = [b"define", b"undef", b"ifdef", b"ifndef", b"elifdef", b"elifndef"];
+    let before = without_blanks(text.before(position));
+    let opened = before.strip_suffix(b"(").map_or(before, without_blanks);
+    let is_operand = opened
+        .strip_suffix(b"defined")
+        .is_some_and(|rest| !may_continue_word(rest));
+    is_operand || DIRECTIVES.iter().any(|word| is_named_by(text, position, word))
+}
+
+/// Whether the directive `directive`, spelled without tricks, stands directly before `position`.
+fn is_named_by(text: Text<'_>, position: usize, directive: &[u8]) -> bool {
+    let before = without_blanks(text.before(position));
+    let Some(rest) = before.strip_suffix(directive) else {
+        return false;
+    };
+    let rest = without_blanks(rest);
+    [&b"#"[..], b"%:", b"??="]
+        .iter()
+        .find_map(|hash| rest.strip_suffix(*hash))
+        .is_some_and(|rest| is_first_on_line(text, rest.len()))
+}
+
+/// Whether what follows `before` may go on with a word that began there.
+fn may_continue_word(before: &[u8]) -> bool {
+    let mut before = before;
+    for _ in 0..SPLICES {
+        let Some(head) = before.strip_suffix(b"\n").or_else(|| before.strip_suffix(b"\r")) else {
+            return before
+                .last()
+                .is_some_and(|byte| is_word_byte(*byte) || *byte == b'$' || *byte >= 0x80);
+        };
+        if line_end(head) == LineEnd::Ends {
+            return false;
+        }
+        let head = head.strip_suffix(b"\r").unwrap_or(head);
+        let head = without_blanks(head);
+        let Some(head) = head.strip_suffix(b"\\").or_else(|| head.strip_suffix(b"??/")) else {
+            return true;
+        };
+        before = head;
+    }
+    true
 }
 
 /// Whether `position` begins a word. A splice before it counts as a boundary.
@@ -50,49 +92,133 @@ pub(super) fn begins_word(text: Text<'_>, position: usize) -> bool {
         .is_some_and(|byte| is_word_byte(*byte))
 }
 
-/// Whether a `define` stands before `position` on its logical line; yes for a line too long to tell.
-pub(super) fn is_in_define(text: Text<'_>, position: usize) -> bool {
+/// A logical line up to some position, of at most [`LOOK_BACK`] bytes.
+struct Line<'a> {
+    bytes: &'a [u8],
+    /// Whether it begins and goes on there for every compiler in every mode; otherwise it may begin later.
+    is_clear: bool,
+}
+
+/// The logical line up to `position`, the longest that any compiler reads; none where that is too long to tell.
+fn line_before(text: Text<'_>, position: usize) -> Option<Line<'_>> {
     let before = text.before(position);
-    let window = before
-        .get(before.len().saturating_sub(LOOK_BACK)..)
-        .unwrap_or(before);
-    let mut start = window.len();
-    while let Some(line_end) = window
-        .get(..start)
-        .and_then(|head| head.iter().rposition(|b| *b == b'\n'))
-    {
-        if !ends_spliced(window.get(..line_end).unwrap_or_default()) {
-            return contains(window.get(line_end + 1..).unwrap_or_default(), b"define");
+    let first = before.len().saturating_sub(LOOK_BACK);
+    let mut start = before.len();
+    let mut is_clear = true;
+    loop {
+        let head = before.get(first..start).unwrap_or_default();
+        let Some(offset) = head.iter().rposition(|byte| *byte == b'\n') else {
+            if first > 0 {
+                return None;
+            }
+            start = 0;
+            break;
+        };
+        match line_end(before.get(..first + offset).unwrap_or_default()) {
+            LineEnd::Ends => {
+                start = first + offset + 1;
+                break;
+            }
+            LineEnd::Spliced => {}
+            LineEnd::Unclear => is_clear = false,
         }
-        start = line_end;
+        start = first + offset;
     }
-    window.len() < before.len() || contains(window, b"define")
+    let bytes = before.get(start..).unwrap_or_default();
+    let mut returns = memchr::memchr_iter(b'\r', bytes);
+    // One without a line feed ends a line for clang only.
+    is_clear &= returns.all(|at| bytes.get(at + 1) == Some(&b'\n'));
+    Some(Line { bytes, is_clear })
 }
 
 /// Whether `position`, unless it is in a comment or string, belongs to an `#if` or `#elif` that begins its logical
-/// line; no for a line too long to tell.
+/// line, for every compiler in every mode; no for a line too long to tell.
 pub(super) fn is_in_condition(text: Text<'_>, position: usize) -> bool {
-    let before = text.before(position);
-    let window = before
-        .get(before.len().saturating_sub(LOOK_BACK)..)
-        .unwrap_or(before);
-    let mut start = window.len();
-    let line = loop {
-        let head = window.get(..start).unwrap_or_default();
-        match head.iter().rposition(|byte| *byte == b'\n') {
-            Some(line_end) if ends_spliced(head.get(..line_end).unwrap_or_default()) => start = line_end,
-            Some(line_end) => break window.get(line_end + 1..).unwrap_or_default(),
-            None if window.len() == before.len() => break window,
-            None => return false,
-        }
+    let Some(line) = line_before(text, position).filter(|line| line.is_clear) else {
+        return false;
     };
-    let Some(directive) = line.trim_ascii_start().strip_prefix(b"#") else {
+    let Some(directive) = line.bytes.trim_ascii_start().strip_prefix(b"#") else {
         return false;
     };
     let directive = directive.trim_ascii_start();
     // Behind the end of a comment or of a raw string the directive may have begun on an earlier line.
-    let ends_context = line.iter().any(|byte| matches!(byte, b'*' | b'"'));
+    let ends_context = line.bytes.iter().any(|byte| matches!(byte, b'*' | b'"'));
     (directive.starts_with(b"if") || directive.starts_with(b"elif")) && !ends_context
+}
+
+/// Whether some compiler may expand the word at `position` in a directive, or have a macro stand for it. Certainly not
+/// on a line that no directive begins on or goes on to, nor in one that expands nothing.
+pub(super) fn may_be_in_directive(text: Text<'_>, position: usize) -> bool {
+    /// What follows these is not expanded. `#include`, `#line` and `#if` expand what they are given.
+    const INERT: [&[u8]; 10] = [
+        b"ifdef",
+        b"ifndef",
+        b"elifdef",
+        b"elifndef",
+        b"else",
+        b"endif",
+        b"undef",
+        b"error",
+        b"warning",
+        b"pragma",
+    ];
+    let Some(line) = line_before(text, position) else {
+        return true;
+    };
+    let start = position - line.bytes.len();
+    if !line.is_clear || may_leave_context(text, start, line.bytes) {
+        return true;
+    }
+    let Some(hash) = next_solid(text, start) else {
+        return false;
+    };
+    let directive = match hash {
+        (b'#', after) => after,
+        (b'%', after) => match text.next(after) {
+            Some((b':', after)) => after,
+            _ => return false,
+        },
+        (b'?', after) if text.from(after).starts_with(b"?=") => after + 2,
+        _ => return false,
+    };
+    let Some((_, behind)) = next_solid(text, directive) else {
+        return false;
+    };
+    let word = text.word(behind - 1);
+    if word.end > position {
+        return true;
+    }
+    let is_condition = matches!(word.as_bytes(), b"if" | b"elif");
+    !INERT.contains(&word.as_bytes()) && !is_in_comment(line.bytes, is_condition)
+}
+
+/// Whether a comment or raw string that began on an earlier line may end on this one, which begins at `start`.
+fn may_leave_context(text: Text<'_>, start: usize, line: &[u8]) -> bool {
+    let ends_comment = |star: usize| matches!(text.next(start + star + 1), Some((b'/', _)));
+    let parenthesis = memchr::memchr(b')', line).unwrap_or(line.len());
+    memchr::memchr_iter(b'*', line).any(ends_comment)
+        || memchr::memrchr(b'"', line).is_some_and(|quote| quote > parenthesis)
+}
+
+/// The first byte from `position` on that nobody takes for white space within a line, and the position behind it.
+fn next_solid(text: Text<'_>, position: usize) -> Option<(u8, usize)> {
+    let mut at = position;
+    loop {
+        let (byte, after) = text.next(at)?;
+        if !is_blank(byte) && byte < 0x80 {
+            return Some((byte, after));
+        }
+        at = after;
+    }
+}
+
+/// Whether the end of a directive's `line`, on which no comment ends, is in a comment for certain. `//` begins one
+/// unless the language is that of 1990, where a condition that has it is an error.
+fn is_in_comment(line: &[u8], is_condition: bool) -> bool {
+    let mut pairs = line.windows(2);
+    let opens = |pair: &[u8]| pair == b"/*" || (is_condition && pair == b"//");
+    let is_odd = |pair: &[u8]| matches!(pair.first(), Some(b'"' | b'\'' | b'<'));
+    pairs.find(|pair| opens(pair) || is_odd(pair)).is_some_and(opens)
 }
 
 /// Whether an odd number of unescaped quotes stands before `position` on its physical line, as inside a
@@ -123,15 +249,12 @@ pub(super) fn is_in_string(text: Text<'_>, position: usize) -> bool {
 }
 
 fn without_blanks(before: &[u8]) -> &[u8] {
-    let blanks = before
-        .iter()
-        .rev()
-        .take(LOOK_BACK)
-        .take_while(|byte| is_blank(**byte))
-        .count();
-    before.get(..before.len() - blanks).unwrap_or_default()
+    without_trailing(before, is_blank)
 }
 
-fn contains(line: &[u8], word: &[u8]) -> bool {
-    line.windows(word.len()).any(|window| window == word)
+/// `before` less those of its last [`LOOK_BACK`] bytes that `is_left_out`.
+fn without_trailing(before: &[u8], is_left_out: impl Fn(u8) -> bool) -> &[u8] {
+    let last = before.iter().rev().take(LOOK_BACK);
+    let count = last.take_while(|byte| is_left_out(**byte)).count();
+    before.get(..before.len() - count).unwrap_or_default()
 }

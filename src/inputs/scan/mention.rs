@@ -1,6 +1,9 @@
 //! Macros that stand for `__has_include`: which names a text asks for through one.
 
-use super::text::{Text, is_blank, is_word_byte};
+use std::collections::BTreeSet;
+
+use super::bounds::PASTED;
+use super::text::{LineEnd, Text, is_blank, is_word_byte, line_end};
 use super::{Reference, ReferenceKind, Scanner, look_back};
 
 /// What may stand for the operator: `__has_include` and `__has_include_next` are told apart by nothing here.
@@ -13,12 +16,49 @@ pub struct Mentions {
     pub includes: Vec<Reference>,
     /// A name is asked for that only a preprocessor knows, or the macro is handed on.
     pub computed: bool,
+    /// The words that directives have of which `##` may make the macro's name, each once.
+    pub pieces: BTreeSet<Vec<u8>>,
+}
+
+impl Mentions {
+    /// Adds what another text has besides literal names.
+    pub fn unite(&mut self, other: &Self) {
+        self.computed |= other.computed;
+        self.pieces.extend(other.pieces.iter().cloned());
+    }
+
+    /// Whether `##` may make `alias` of the pieces. A name of more than [`PASTED`] words is not looked for: of single
+    /// letters any could be made.
+    pub fn may_paste(&self, alias: &[u8]) -> bool {
+        // The ends of what can be made of so many words.
+        let mut ends = BTreeSet::from([0]);
+        for _ in 0..PASTED {
+            let longer = |end: usize| {
+                let rest = alias.get(end..).unwrap_or_default();
+                let pieces = self.pieces.iter();
+                pieces.filter_map(move |piece| rest.starts_with(piece).then_some(end + piece.len()))
+            };
+            ends = ends.into_iter().flat_map(longer).collect();
+            if ends.contains(&alias.len()) {
+                return true;
+            }
+        }
+        false
+    }
 }
 
 /// The macro that the definition around the operator at `at` makes stand for it: `#define NAME __has_include` or
 /// `#define NAME(x) __has_include(x)`, on one line. `end` is behind the operator.
 pub(super) fn alias_of(text: Text<'_>, at: usize, end: usize) -> Option<Vec<u8>> {
-    let line = line_before(text.before(at));
+    let before = text.before(at);
+    let line = line_before(before);
+    let earlier = before.get(..before.len() - line.len()).unwrap_or_default();
+    if earlier
+        .strip_suffix(b"\n")
+        .is_some_and(|earlier| line_end(earlier) != LineEnd::Ends)
+    {
+        return None;
+    }
     let line = strip(line.trim_ascii_start(), b"#")?;
     let line = strip(line.trim_ascii_start(), b"define")?;
     let name = line.trim_ascii_start();
@@ -53,47 +93,73 @@ pub(super) fn alias_of(text: Text<'_>, at: usize, end: usize) -> Option<Vec<u8>>
 /// Everything `content` asks for through `alias`.
 pub fn mentions(content: &[u8], alias: &[u8]) -> Mentions {
     let mut scanner = Scanner::new(content);
+    let text = scanner.text;
     let mut computed = false;
-    for at in memchr::memmem::find_iter(content, alias) {
-        let end = at + alias.len();
-        let text = scanner.text;
-        let is_word = look_back::begins_word(text, at) && !text.peek(end).is_some_and(is_word_byte);
-        let is_used = !look_back::is_only_named(text, at);
-        if is_word && is_used && !is_prose(text.before(at)) {
-            computed |= !asks_literally(&mut scanner, at, end);
+    let mut pieces = BTreeSet::new();
+    let mut at = 0;
+    while let Some(skipped) = text.from(at).iter().position(|byte| is_word_byte(*byte)) {
+        let start = at + skipped;
+        let length = text
+            .from(start)
+            .iter()
+            .take_while(|byte| is_word_byte(**byte))
+            .count();
+        at = start + length;
+        let word = text.from(start).get(..length).unwrap_or_default();
+        // Seldom is a word all in one piece, and seldom one like the macro's name.
+        let Some((word, end)) = spliced(text, word, at, alias) else {
+            continue;
+        };
+        if look_back::is_only_named(text, start) || !look_back::may_be_in_directive(text, start) {
+            continue;
+        }
+        if word == alias {
+            computed |= !asks_literally(&mut scanner, end);
+        } else {
+            pieces.insert(word);
         }
     }
     Mentions {
         includes: scanner.finish().includes,
         computed,
+        pieces,
     }
 }
 
-fn asks_literally(scanner: &mut Scanner<'_>, at: usize, end: usize) -> bool {
+/// The word that begins with `first`, which ends before `end`, over its splices, and the position behind it, if `alias`
+/// has it.
+fn spliced(text: Text<'_>, first: &[u8], end: usize, alias: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let is_part = |word: &[u8]| alias.windows(word.len()).any(|part| part == word);
+    if !first.first().is_some_and(|byte| alias.contains(byte)) || !is_part(first) {
+        return None;
+    }
+    let mut word = first.to_vec();
+    let mut end = end;
+    while let Some((byte, after)) = text.next(end)
+        && is_word_byte(byte)
+    {
+        if word.len() >= alias.len() {
+            return None;
+        }
+        word.push(byte);
+        end = after;
+    }
+    is_part(&word).then_some((word, end))
+}
+
+/// Whether the macro whose name ends before `end`, in a directive, asks for a literal name.
+fn asks_literally(scanner: &mut Scanner<'_>, end: usize) -> bool {
     let Ok(open) = scanner.skip_trivia(end) else {
         return false;
     };
+    // Without an operand it is handed on.
     let Some((b'(', inside)) = scanner.text.next(open) else {
-        // Without an operand it asks for nothing, unless another macro is made of it.
-        return !look_back::is_in_define(scanner.text, at);
+        return false;
     };
     let Ok(operand) = scanner.skip_trivia(inside) else {
         return false;
     };
     KINDS.iter().all(|kind| scanner.literal(*kind, operand))
-}
-
-/// Whether the line up to here is that of a comment: no directive goes on in it.
-fn is_prose(before: &[u8]) -> bool {
-    let line = line_before(before);
-    let earlier = before.get(..before.len() - line.len()).unwrap_or_default();
-    let earlier = earlier.trim_ascii_end();
-    let line = line.trim_ascii_start();
-    let begins = line.starts_with(b"/*") || line.starts_with(b"//") || line.starts_with(b"*");
-    begins
-        && memchr::memmem::find(line, b"*/").is_none()
-        && !earlier.ends_with(b"\\")
-        && !earlier.ends_with(b"??/")
 }
 
 fn line_before(before: &[u8]) -> &[u8] {
@@ -177,5 +243,38 @@ mod tests {
         check("#if A /*\n * */ && HAS(MACRO)\n", &[], true);
         check("#if A \\\n * HAS(MACRO)\n", &[], true);
         check("#if defined(HAS) && HAS(<x.h>)\n", &["x.h"], false);
+        check("#if !defined ( HAS ) || \\\n!HAS(<x.h>)\n", &["x.h"], false);
+        check("#if A || H\\\nA??/\nS(<x.h>)\n", &["x.h"], false);
+        check("#if HAS\u{a0}(<x.h>)\n", &[], true);
+        check("#if ID(HAS)(<x.h>)\n", &[], true);
+        check("#if xdefined(HAS(<x.h>))\n", &["x.h"], false);
+        check("#if xdefined(HAS)(<x.h>)\n", &[], true);
+        check("#define has_define HAS(M)\n", &[], true);
+        check("#define is_defined HAS\n", &[], true);
+        check("// a\r#if HAS(MACRO)\n", &[], true);
+        check("* a\r#if HAS(MACRO)\n", &[], true);
+        check("#endif // HAS\nHAS(MACRO)\n", &[], false);
+    }
+
+    #[test]
+    fn a_macros_name_may_be_pasted_of_words_in_directives() {
+        let check = |text: &str, expected: bool| {
+            let found = mentions(text.as_bytes(), b"MY_HAS_X");
+            assert_eq!(
+                found.may_paste(b"MY_HAS_X"),
+                expected,
+                "{text:?} {:?}",
+                found.pieces
+            );
+        };
+        check("#if CAT(MY_HAS, _X)(<x.h>)\n", true);
+        check("#define ASK(x) MY_##x\n#if ASK(HAS_X)(<x.h>)\n", true);
+        check("#if CAT(MY, CAT(_, CAT(HAS, _X)))(<x.h>)\n", true);
+        check("#if CAT(M\\\nY_, HAS_X)(<x.h>)\n", true);
+        check("#if MY_HAS_X(<x.h>)\n", false);
+        check("#if CAT(MY_HAS, X)(<x.h>)\n", false);
+        check("#define MY_HAS\nint _X;\n", false);
+        check("MY_HAS _X\n", false);
+        check("#if M + Y + _ + H + A + S + X\n", false);
     }
 }

@@ -28,9 +28,32 @@ impl Scanner<'_> {
             b"__has_include" | b"__has_include__" => ReferenceKind::HasInclude,
             b"__has_include_next" | b"__has_include_next__" => ReferenceKind::HasIncludeNext,
             b"__has_embed" => ReferenceKind::HasEmbed,
-            _ => return Ok(()),
+            part => {
+                self.pasted_probe(at, part);
+                return Ok(());
+            }
         };
         self.probe_operand(kind, at, word.end)
+    }
+
+    /// Notes that the word `part` at `at` may become an operator by `##`, unless it names a type, as in the
+    /// `struct __has_##NAME` of libstdc++.
+    fn pasted_probe(&mut self, at: usize, part: &[u8]) {
+        const OPERATORS: [&[u8]; 2] = [b"__has_include_next__", b"__has_embed"];
+        const TYPES: [&[u8]; 4] = [b"struct", b"class", b"union", b"enum"];
+        // Less is a name in many a header.
+        let begins =
+            part.starts_with(b"__has") && OPERATORS.iter().any(|operator| operator.starts_with(part));
+        if begins
+            && look_back::begins_word(self.text, at)
+            && !TYPES
+                .iter()
+                .any(|word| look_back::follows_word(self.text, at, word))
+            && look_back::may_be_in_directive(self.text, at)
+        {
+            self.references.computed = true;
+            self.references.computed_probe = true;
+        }
     }
 
     fn probe_operand(&mut self, kind: ReferenceKind, at: usize, end: usize) -> Result<(), TooMuchTrivia> {
@@ -44,11 +67,10 @@ impl Scanner<'_> {
         }
         let computed = if parenthesised {
             // `#define __has_include(x) 0` makes the word an ordinary macro.
-            self.text.peek(operand).is_some_and(starts_identifier)
-                && !look_back::follows(self.text, at, b"define")
+            self.text.peek(operand).is_some_and(starts_identifier) && !look_back::is_defined(self.text, at)
         } else {
-            // A macro that stands for the operator hides the operands it is used with.
-            look_back::is_in_define(self.text, at) && !look_back::is_only_named(self.text, at)
+            // A macro that stands for the operator, or is handed it, hides the operands it is used with.
+            !look_back::is_only_named(self.text, at) && look_back::may_be_in_directive(self.text, at)
         };
         if !computed {
             return Ok(());

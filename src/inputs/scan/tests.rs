@@ -200,6 +200,7 @@ fn computed_operands() {
     check("#define HAS(x) __has_include(x)", false);
     check("#define HAS __has_include", false);
     check("#define HAS \\\n  __has_include", true);
+    check("#define HAS \\\0\n  1", true);
     check("#pragma include_alias(\"a\", \"b\")", true);
     check("#pragma GCC dependency MACRO", true);
     check(
@@ -230,6 +231,130 @@ fn computed_probes() {
         &format!("#{}include <x.h>", "/**/".repeat(bounds::COMMENTS_IN_TRIVIA + 1)),
         true,
     );
+}
+
+/// Macros' parameters that may be taken for operands by whoever reads a line end otherwise than the compiler.
+#[test]
+fn a_condition_begins_its_line_for_every_compiler() {
+    let check = |text: &str, probe| {
+        assert_eq!(scan(text.as_bytes()).computed_probe, probe, "{text:?}");
+    };
+    for line_end in [
+        "//??/\n".to_owned(),
+        "??/ \n".to_owned(),
+        "\\\0\n".to_owned(),
+        "\\ \0 \r\n".to_owned(),
+        "\\\r\r\n".to_owned(),
+        "\r".to_owned(),
+        format!("\\{}\n", " ".repeat(bounds::SPLICE_BLANKS + 1)),
+    ] {
+        check(
+            &format!("#if 1 {line_end}#define ASK(x, y) __has_include(x)\n"),
+            true,
+        );
+        check(
+            &format!("#define ASK(x, y) {line_end}#if __has_include(x)\n"),
+            true,
+        );
+    }
+    check("#if 1\r#define ASK(x) __has_include(x)\r#endif", true);
+    check("#define A \\\n#define ASK __has_include\n", true);
+    check("#if 1 \\\n && __has_include(MACRO)\n", false);
+    check("#if 1 \\ \t\r\n && __has_include(MACRO)\r\n", false);
+    check("#if 0\r\n# elif __has_include(MACRO)\r\n", false);
+}
+
+#[test]
+fn white_space_beyond_ascii_may_be_read_over() {
+    let check = |text: &str, computed| {
+        let found = scan(text.as_bytes());
+        assert_eq!(
+            (found.computed, found.computed_probe),
+            (computed, computed),
+            "{text:?}"
+        );
+    };
+    for blank in ["\u{a0}", "\u{85}", "\u{2003}", "\u{3000}"] {
+        check(&format!("#define{blank}H \"x.h\"\n"), true);
+        check(&format!("#define {blank}H \"x.h\"\n"), true);
+        check(&format!("#{blank}define H \"x.h\"\n"), true);
+        check(&format!(" # {blank}include MACRO()\n"), true);
+        check(&format!("#include{blank}\"x.h\"\n"), true);
+        check(&format!("#if __has_include{blank}(\"x.h\")\n"), true);
+        check(&format!("#if __has_include({blank}\"x.h\")\n"), true);
+        check(&format!("// a #{blank}define in prose\n"), false);
+        check(&format!("/* __has_include{blank}(\"x.h\") */\n"), false);
+        assert!(scan(format!("{blank}#include MACRO()\n").as_bytes()).computed);
+    }
+    check("#define \u{e9}t\u{e9} 1\n", false);
+    check("#error \u{e9}t\u{e9}\n", false);
+}
+
+#[test]
+fn a_word_that_only_ends_alike_names_nothing() {
+    let check = |text: &str, probe| {
+        assert_eq!(scan(text.as_bytes()).computed_probe, probe, "{text:?}");
+    };
+    check("#define is_defined __has_include  // why\n", true);
+    check("#define has_define __has_include(M)\n", true);
+    check("#if xdefined(__has_include)\n", true);
+    check("#if $defined(__has_include)\n", true);
+    check("#if x\\\ndefined(__has_include)\n", true);
+    check("#if x??/\ndefined(__has_include)\n", true);
+    check("#define X x #define __has_include(M) 0\n", true);
+    check("#if A && \\\ndefined(__has_include)\n", false);
+    check("#if A && \\\n  !defined ( __has_include ) || 1\n", false);
+    check("%: define __has_include(x) 0\n", false);
+    check("#elif defined __has_include\n", false);
+    check("#ifdef A\ndefined(__has_include)\n", false);
+}
+
+#[test]
+fn an_operator_handed_on_hides_what_it_is_asked() {
+    let check = |text: &str, probe| {
+        assert_eq!(scan(text.as_bytes()).computed_probe, probe, "{text:?}");
+    };
+    for handed in [
+        "CAT(__has_, include)(\"x.h\")",
+        "CAT(__has_inc, lude)(\"x.h\")",
+        "CAT(__has, _embed)(\"x.h\")",
+        "CAT(__has_include, )(\"x.h\")",
+        "CAT(__has_include, _next)(<x.h>)",
+    ] {
+        check(&format!("#if {handed}\n"), true);
+        check(&format!("  # elif A || \\\n {handed}\n"), true);
+        check(&format!("#if A /* \n */ || {handed}\n"), true);
+        check(&format!("#if A /* \n *\\\n/ || {handed}\n"), true);
+        check(&format!("#def\\\nine ASK {handed}\n"), true);
+        check(&format!("%:define ASK {handed}\n"), true);
+        check(&format!("%\\\n:define ASK {handed}\n"), true);
+        check(&format!("??=define ASK {handed}\n"), true);
+        check(&format!("#include {handed}\n"), true);
+        check(&format!("#define S R\"(\n)\" {handed}\n"), true);
+        check(&format!("int x;\r#if {handed}\r"), true);
+        check(&format!("{}#if {handed}\n", " ".repeat(bounds::LOOK_BACK)), true);
+        check(&format!("// {handed}\n"), false);
+        check(&format!("/* {handed} */\n"), false);
+        check(&format!("/* what is asked\n   {handed}, is.  */\n"), false);
+        check(&format!("#endif // {handed}\n"), false);
+        check(&format!("#if defined(A) // {handed}\n"), false);
+        check(&format!("#define A 1 /* {handed} */\n"), false);
+    }
+    check("#define HAS(x) __has_##x\n", true);
+    check("#define HAS(x) my_struct __has_##x\n", true);
+    for known in [
+        "#if __has_attribute(x)\n",
+        "#if __has_cpp_attribute(x)\n",
+        "#if defined(__has_builtin)\n",
+        "#define A __hash(__h)\n",
+        "#define A(T) T::__has_element_type\n",
+        "#define A x__has_\n",
+        "#define A(N) template<typename> \\\n  struct __has_##N \\\n {};\n",
+        "#pragma push_macro(\"__has_include\")\n#undef __has_include\n",
+        "#error no __has_include\n",
+    ] {
+        check(known, false);
+    }
 }
 
 #[test]
@@ -408,6 +533,9 @@ fn hostile_text_is_linear() {
         "#define /* ",
         "__has_include",
         "#if __has_include(A",
+        "#if CAT(__has_,",
+        "#if * HAS HA",
+        "\\\n__has_include ",
         "\\\n",
         "_Pragma(\"",
     ] {
@@ -415,5 +543,6 @@ fn hostile_text_is_linear() {
         let references = scan(text.as_bytes());
         assert!(references.includes.len() <= 2, "{pattern:?}");
         assert!(definitions(text.as_bytes(), b"HEADER").len() <= bounds::DEFINITIONS);
+        assert!(mentions(text.as_bytes(), b"HAS").pieces.len() <= 1);
     }
 }

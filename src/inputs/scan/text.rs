@@ -190,15 +190,56 @@ pub(super) fn starts_identifier(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'$' | b'\\') || byte >= 0x80
 }
 
-/// Whether a line end that closes `before` is a splice.
-pub(super) fn ends_spliced(before: &[u8]) -> bool {
+/// What a line end is to compilers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineEnd {
+    /// The end of a line.
+    Ends,
+    /// A splice.
+    Spliced,
+    /// Either, depending on the compiler and its mode.
+    Unclear,
+}
+
+/// What the line feed is that closes `before`.
+pub(super) fn line_end(before: &[u8]) -> LineEnd {
     let before = before.strip_suffix(b"\r").unwrap_or(before);
-    let blanks = before
-        .iter()
-        .rev()
-        .take(SPLICE_BLANKS)
-        .take_while(|byte| is_blank(**byte))
-        .count();
-    let before = before.get(..before.len() - blanks).unwrap_or_default();
-    before.ends_with(b"\\") || before.ends_with(b"??/")
+    let last = before.iter().rev().take(SPLICE_BLANKS + 1);
+    let blanks = last.take_while(|byte| is_blank(**byte)).count();
+    let (line, gap) = before.split_at(before.len() - blanks);
+    match line {
+        _ if blanks > SPLICE_BLANKS => LineEnd::Unclear,
+        // Without trigraphs it is nothing.
+        [.., b'?', b'?', b'/'] | [.., b'\r'] => LineEnd::Unclear,
+        // gcc takes a NUL for a blank here and clang does not.
+        [.., b'\\'] if gap.contains(&0) => LineEnd::Unclear,
+        [.., b'\\'] => LineEnd::Spliced,
+        _ => LineEnd::Ends,
+    }
+}
+
+/// Whether a NUL makes a splice of some backslash for gcc only.
+pub(super) fn has_unclear_splice(content: &[u8]) -> bool {
+    memchr::memchr(0, content).is_some()
+        && memchr::memchr_iter(b'\n', content).any(|at| {
+            let line = content.get(..at).unwrap_or_default();
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let last = line.iter().rev().take(SPLICE_BLANKS);
+            let blanks = last.take_while(|byte| is_blank(**byte)).count();
+            let (line, gap) = line.split_at(line.len() - blanks);
+            gap.contains(&0) && (line.ends_with(b"\\") || line.ends_with(b"??/"))
+        })
+}
+
+/// Whether `rest` begins with what clang may take for white space beyond ASCII (Unicode's property `White_Space`).
+pub(super) fn starts_odd_blank(rest: &[u8]) -> bool {
+    matches!(
+        rest,
+        [0xc2, 0x85 | 0xa0, ..]
+            | [0xe1, 0x9a, 0x80, ..]
+            | [0xe1, 0xa0, 0x8e, ..]
+            | [0xe2, 0x80, 0x80..=0x8a | 0xa8 | 0xa9 | 0xaf, ..]
+            | [0xe2, 0x81, 0x9f, ..]
+            | [0xe3, 0x80, 0x80, ..]
+    )
 }

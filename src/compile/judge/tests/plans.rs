@@ -17,11 +17,16 @@ fn a_question_for_headers_is_seen_in_every_argument() {
         assert_eq!(plan.mentions_probe, expect, "{command}");
     };
     for compiler in ["gcc", "clang"] {
-        check(&format!("{compiler} -c a.c -DHAS=1 @plain"), false);
+        check(
+            &format!("{compiler} -c a.c -DHAS=1 -D__hppa=__hash -DA=__has1 -DB=__h @plain"),
+            false,
+        );
         for arguments in [
             "-DHAS=__has_include",
             "-D HAS=__has_embed",
             "-Wp,-DHAS=__has_include_next",
+            "-DP=__has_",
+            "-DP=__has",
             "@outer",
         ] {
             check(&format!("{compiler} -c a.c {arguments}"), true);
