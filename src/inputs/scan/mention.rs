@@ -1,6 +1,6 @@
 //! Macros that stand for `__has_include`: which names a text asks for through one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::bounds::PASTED;
 use super::text::{LineEnd, Text, is_blank, is_word_byte, line_end};
@@ -16,15 +16,18 @@ pub struct Mentions {
     pub includes: Vec<Reference>,
     /// A name is asked for that only a preprocessor knows, or the macro is handed on.
     pub computed: bool,
-    /// The words that directives have of which `##` may make the macro's name, each once.
-    pub pieces: BTreeSet<Vec<u8>>,
+    /// The words that directives have of which `##` may make the macro's name, and whether one may be other than the
+    /// last of it: before a parenthesis nothing is pasted to it.
+    pub pieces: BTreeMap<Vec<u8>, bool>,
 }
 
 impl Mentions {
     /// Adds what another text has besides literal names.
     pub fn unite(&mut self, other: &Self) {
         self.computed |= other.computed;
-        self.pieces.extend(other.pieces.iter().cloned());
+        for (piece, goes_on) in &other.pieces {
+            *self.pieces.entry(piece.clone()).or_default() |= goes_on;
+        }
     }
 
     /// Whether `##` may make `alias` of the pieces. A name of more than [`PASTED`] words is not looked for: of single
@@ -36,7 +39,10 @@ impl Mentions {
             let longer = |end: usize| {
                 let rest = alias.get(end..).unwrap_or_default();
                 let pieces = self.pieces.iter();
-                pieces.filter_map(move |piece| rest.starts_with(piece).then_some(end + piece.len()))
+                pieces.filter_map(move |(piece, goes_on)| {
+                    let fits = rest.starts_with(piece) && (*goes_on || piece.len() == rest.len());
+                    fits.then_some(end + piece.len())
+                })
             };
             ends = ends.into_iter().flat_map(longer).collect();
             if ends.contains(&alias.len()) {
@@ -95,7 +101,7 @@ pub fn mentions(content: &[u8], alias: &[u8]) -> Mentions {
     let mut scanner = Scanner::new(content);
     let text = scanner.text;
     let mut computed = false;
-    let mut pieces = BTreeSet::new();
+    let mut pieces = BTreeMap::new();
     let mut at = 0;
     while let Some(skipped) = text.from(at).iter().position(|byte| is_word_byte(*byte)) {
         let start = at + skipped;
@@ -116,7 +122,10 @@ pub fn mentions(content: &[u8], alias: &[u8]) -> Mentions {
         if word == alias {
             computed |= !asks_literally(&mut scanner, end);
         } else {
-            pieces.insert(word);
+            let is_called = scanner
+                .skip_trivia(end)
+                .is_ok_and(|open| text.peek(open) == Some(b'('));
+            *pieces.entry(word).or_default() |= !is_called;
         }
     }
     Mentions {
@@ -271,6 +280,8 @@ mod tests {
         check("#define ASK(x) MY_##x\n#if ASK(HAS_X)(<x.h>)\n", true);
         check("#if CAT(MY, CAT(_, CAT(HAS, _X)))(<x.h>)\n", true);
         check("#if CAT(M\\\nY_, HAS_X)(<x.h>)\n", true);
+        check("#if CAT(MY_, HAS_X(<x.h>))\n", true);
+        check("#if MY_HAS(<x.h>) && CAT(A, _X)\n", false);
         check("#if MY_HAS_X(<x.h>)\n", false);
         check("#if CAT(MY_HAS, X)(<x.h>)\n", false);
         check("#define MY_HAS\nint _X;\n", false);
