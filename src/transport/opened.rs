@@ -117,7 +117,7 @@ impl Opened {
         &self.unmet.expected
     }
 
-    /// Whether what is sent now may be refused by a peer that was restarted: [`Unmet::meet`] tells.
+    /// Whether what is sent now may be refused by a peer that was restarted: [`Self::meet`] tells.
     pub fn is_early(&self) -> bool {
         self.unmet.early.is_some()
     }
@@ -127,7 +127,7 @@ impl Opened {
         (self.send, self.unmet)
     }
 
-    /// Meets the peer; see [`Unmet::meet`].
+    /// Meets the peer; see `Unmet::meet`.
     pub async fn meet(self) -> Result<Peer, TransportError> {
         let (send, unmet) = self.part();
         let connection = unmet.connection.clone();

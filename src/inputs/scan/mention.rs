@@ -30,7 +30,7 @@ impl Mentions {
         }
     }
 
-    /// Whether `##` may make `alias` of the pieces. A name of more than [`PASTED`] words is not looked for: of single
+    /// Whether `##` may make `alias` of the pieces. A name of more than four words is not looked for: of single
     /// letters any could be made.
     pub fn may_paste(&self, alias: &[u8]) -> bool {
         // The ends of what can be made of so many words.
