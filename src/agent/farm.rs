@@ -562,7 +562,7 @@ impl Farm {
             }
             if end == End::Silent {
                 // Who waits has waited through the silence already.
-                state.starved = Some(Instant::now() - (FIRST_LEASE - LEASE_AFTER_SILENCE));
+                state.starved = Instant::now().checked_sub(FIRST_LEASE - LEASE_AFTER_SILENCE);
             }
             farm.drop_leases(&mut state, |lease| Arc::ptr_eq(&lease.link, &link));
             state.links.retain(|_, link| link.is_alive());

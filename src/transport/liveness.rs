@@ -24,7 +24,7 @@ use crate::host::task::{self, Task};
 const SUSPICION: Duration = Duration::from_millis(100);
 /// Silence, pings included, after which a connection that work waits for is given up: with the handshake bound it keeps
 /// a waiting unit under the 3 s promised for a silent network.
-pub const SILENCE: Duration = Duration::from_millis(2200);
+const SILENCE: Duration = Duration::from_millis(2200);
 /// How long a probe waits for the kernel's refusal.
 const PROBE: Duration = Duration::from_millis(150);
 

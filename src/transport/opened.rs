@@ -127,7 +127,7 @@ impl Opened {
         (self.send, self.unmet)
     }
 
-    /// Meets the peer; see `Unmet::meet`.
+    /// Meets the peer; see [`Unmet::meet`].
     pub async fn meet(self) -> Result<Peer, TransportError> {
         let (send, unmet) = self.part();
         let connection = unmet.connection.clone();
