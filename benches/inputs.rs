@@ -146,7 +146,7 @@ fn discovering(criterion: &mut Criterion, unit: &Unit, tree: &Tree) {
         });
         group.bench_function(format!("bring up to date, all files {what}"), |bencher| {
             bencher.iter(|| {
-                let revision = revise(tree, black_box(&kept), &|_, _| false);
+                let revision = revise(tree, black_box(&kept), None, &|_, _| false);
                 assert!(matches!(revision, Revision::Holds { .. }));
             });
         });

@@ -15,7 +15,7 @@ use super::outputs;
 use super::reason::LocalReason;
 use super::remote::{self, Candidate, Caveats, Prepared, Tier};
 use crate::inputs::kept::Kept;
-use crate::inputs::tree::Tree;
+use crate::inputs::tree::{Mark, Tree};
 use crate::inputs::validate::{Revision, revise};
 
 /// Calls remembered; beyond it all are forgotten and learned again.
@@ -32,6 +32,7 @@ pub type Key = [u8; 32];
 struct Remembered {
     candidate: Arc<Candidate>,
     kept: Arc<Kept>,
+    proof: Option<Mark>,
     tier: Tier,
     caveats: Caveats,
     toolchain: BlobDigest,
@@ -84,6 +85,7 @@ impl Recall {
         let Remembered {
             candidate,
             kept,
+            proof,
             tier,
             caveats,
             toolchain,
@@ -95,7 +97,7 @@ impl Recall {
         if now.files != candidate.toolchain.files || now.real_files != candidate.toolchain.real_files {
             return None;
         }
-        let Revision::Holds { kept, proof } = revise(tree, &kept, is_ours) else {
+        let Revision::Holds { kept, proof } = revise(tree, &kept, proof, is_ours) else {
             return None;
         };
         let outputs = match outputs::locate(&request.cwd, &candidate.plan.outputs) {
@@ -129,6 +131,7 @@ impl Recall {
         let remembered = Remembered {
             candidate: Arc::clone(candidate),
             kept: Arc::clone(&prepared.kept),
+            proof: prepared.proof,
             tier: prepared.tier,
             caveats: prepared.caveats,
             toolchain: prepared.toolchain,

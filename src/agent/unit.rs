@@ -25,7 +25,7 @@ use super::table::TableError;
 use super::trust::{Trial, Trust};
 use crate::compile::Role;
 use crate::inputs::tree::Tree;
-use crate::inputs::validate::{Validity, mapped_files_hold, validate};
+use crate::inputs::validate::{Validity, still_holds, validate};
 
 /// Attempts on builders before a unit is compiled here.
 const ATTEMPTS: usize = 3;
@@ -491,11 +491,13 @@ impl Units {
 
     /// Gives the compile back if it would still read the same files.
     async fn require_valid(self: &Arc<Self>, notes: &Notes, prepared: Prepared) -> Result<Prepared, Failed> {
-        if prepared.proof.is_some()
-            && self.tree.refresh() == prepared.proof
-            && mapped_files_hold(&self.tree, &prepared.kept)
-        {
-            return Ok(prepared);
+        let proof = prepared.proof;
+        let newer = proof.and_then(|proof| still_holds(&self.tree, &prepared.kept, proof));
+        if newer.is_some() {
+            return Ok(Prepared {
+                proof: newer,
+                ..prepared
+            });
         }
         let (validity, prepared) = self
             .blocking(move |units| (validate(&units.tree, &prepared.kept), prepared))

@@ -29,8 +29,9 @@ use super::closure::Object;
 use super::kept::Item;
 use super::scan::{Definition, Mentions, References};
 use crate::host::files::{FileError, PathContext};
-pub use watch::Mark;
+pub use known::ChangedName;
 use watch::Watch;
+pub use watch::{Changes, Mark};
 
 /// BLAKE3 of a file's bytes.
 pub type ContentDigest = [u8; 32];
@@ -138,6 +139,12 @@ impl Tree {
         self.watch.refresh()
     }
 
+    /// Takes notice of all that changed until now, and says what of it came after `mark`. `None` if that is more than
+    /// names that came, went or were replaced, or cannot be told.
+    pub fn changes_since(&self, mark: Mark) -> Option<Changes> {
+        self.watch.refresh_since(mark)
+    }
+
     /// What the kernel says of `path` itself; `None` if there is no such name.
     pub fn stat(&self, path: &[u8]) -> Result<Option<StatTuple>, TreeError> {
         match self.watch.answer(path) {
@@ -213,10 +220,16 @@ impl Tree {
         self.watch.note_listed(path);
         let (stat, listing, read_at) = listing::read(path)?;
         let settled = stat.is_settled(read_at, self.granule(path, stat.dev));
+        // A file replaced by renaming another over it leaves the names as they were; who knew them need not look again.
+        let before = known(&self.listings, path).map(|before| before.listing);
+        let listing = match before.filter(|before| **before == listing) {
+            Some(before) => before,
+            None => Arc::new(listing),
+        };
         let listed = Listed {
             stat,
             settled,
-            listing: Arc::new(listing),
+            listing,
         };
         insert_bounded(&self.listings, path.to_vec(), listed.clone(), REMEMBERED_LISTINGS);
         Ok(listed)

@@ -4,19 +4,21 @@
 //! is listed again and only the names some lookup asked for are judged: a build that writes its objects
 //! beside its headers changes directories all the time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::closure::Object;
 use super::kept::{Item, Kept};
-use super::tree::{Listed, Listing, Mark, Tree, TreeError, join, may_be_mapped, precompiled_header_of};
+use super::tree::{
+    ChangedName, Changes, Listed, Listing, Mark, Tree, TreeError, join, may_be_mapped, precompiled_header_of,
+};
 
 /// What [`validate`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Validity {
     /// The compile would read the same files.
     Unchanged {
-        /// As long as [`Tree::refresh`] gives this mark and [`mapped_files_hold`], it stays so. `None` where watches do
-        /// not see everything.
+        /// [`still_holds`] takes it. `None` where watches do not see everything.
         proof: Option<Mark>,
     },
     /// It might not.
@@ -57,9 +59,35 @@ pub enum Revision {
     Other,
 }
 
-/// Brings `kept` up to date where that takes no discovery. `is_ours` says of a name in a directory that quicc
-/// published it, so that no lookup unforeseen will ask for it.
-pub fn revise(tree: &Tree, kept: &Arc<Kept>, is_ours: &dyn Fn(&[u8], &[u8]) -> bool) -> Revision {
+/// Whether `kept` holds that held as of `proof`, and a newer proof: without a look at anything but files that
+/// [`may_be_mapped`]. `None` if that cannot be told so quickly.
+pub fn still_holds(tree: &Tree, kept: &Kept, proof: Mark) -> Option<Mark> {
+    let changes = changes_beside(tree, kept, proof)?;
+    mapped_files_hold(tree, kept).then_some(changes.mark)
+}
+
+/// Brings `kept` up to date where that takes no discovery; `proof` is what proved that it held, if anything did.
+/// `is_ours` says of a name in a directory that quicc published it, so that no lookup unforeseen will ask for it.
+pub fn revise(
+    tree: &Tree,
+    kept: &Arc<Kept>,
+    proof: Option<Mark>,
+    is_ours: &dyn Fn(&[u8], &[u8]) -> bool,
+) -> Revision {
+    let beside = proof.and_then(|proof| changes_beside(tree, kept, proof));
+    if let Some(Changes { mark, names }) = beside.filter(|_| mapped_files_hold(tree, kept)) {
+        let changed: BTreeSet<_> = names
+            .iter()
+            .filter_map(|changed| kept.listed_index(&changed.directory))
+            .collect();
+        return match relist(tree, kept, changed.into_iter(), is_ours) {
+            Some(listed) => Revision::Holds {
+                kept: renewed(kept, Vec::new(), listed),
+                proof: Some(mark),
+            },
+            None => Revision::Other,
+        };
+    }
     let mark = tree.refresh();
     let Ok(examined) = examine(tree, kept) else {
         return Revision::Other;
@@ -67,23 +95,41 @@ pub fn revise(tree: &Tree, kept: &Arc<Kept>, is_ours: &dyn Fn(&[u8], &[u8]) -> b
     let Some(edited) = reread(tree, kept, &examined.edited) else {
         return Revision::Other;
     };
-    let Some(listed) = relist(tree, kept, is_ours) else {
+    let Some(listed) = relist(tree, kept, 0..kept.listed.len(), is_ours) else {
         return Revision::Other;
     };
-    let kept = if edited.is_empty() && listed.is_empty() {
-        Arc::clone(kept)
-    } else {
-        let mut revised = Kept::clone(kept);
-        if !edited.is_empty() {
-            revised.replace(edited);
-        }
-        for (index, listed) in listed {
-            revised.listed[index].1 = listed;
-        }
-        Arc::new(revised)
-    };
+    let kept = renewed(kept, edited, listed);
     let proof = mark.filter(|_| is_proven(tree, &kept));
     Revision::Holds { kept, proof }
+}
+
+/// `kept` with files and listings, by index, as they are now.
+fn renewed(kept: &Arc<Kept>, edited: Vec<(usize, Arc<Item>)>, listed: Vec<(usize, Listed)>) -> Arc<Kept> {
+    if edited.is_empty() && listed.is_empty() {
+        return Arc::clone(kept);
+    }
+    let mut renewed = Kept::clone(kept);
+    if !edited.is_empty() {
+        renewed.replace(edited);
+    }
+    for (index, listed) in listed {
+        renewed.listed[index].1 = listed;
+    }
+    Arc::new(renewed)
+}
+
+/// What changed since `proof` proved that `kept` held, if nothing of it is a name that `kept` is about.
+fn changes_beside(tree: &Tree, kept: &Kept, proof: Mark) -> Option<Changes> {
+    let changes = tree.changes_since(proof)?;
+    let concerns = |ChangedName { directory, name }: &ChangedName| {
+        kept.get(&join(directory, name)).is_some()
+            || kept
+                .absent_in(directory)
+                .is_some_and(|absent| absent.contains(name))
+            // Compilers probe for these unasked.
+            || precompiled_header_of(name).is_some()
+    };
+    (!changes.names.iter().any(concerns)).then_some(changes)
 }
 
 /// What differs and yet leaves every lookup as it was.
@@ -189,11 +235,17 @@ fn reread(tree: &Tree, kept: &Kept, edited: &[usize]) -> Option<Vec<(usize, Arc<
         .collect()
 }
 
-/// Newer listings of directories in which nothing came or went that a lookup asked for; `None` where names are
-/// computed and one appeared that is not ours.
-fn relist(tree: &Tree, kept: &Kept, is_ours: &dyn Fn(&[u8], &[u8]) -> bool) -> Option<Vec<(usize, Listed)>> {
+/// Newer listings of those of its directories, by index, in which nothing came or went that a lookup asked for; `None`
+/// where names are computed and one appeared that is not ours.
+fn relist(
+    tree: &Tree,
+    kept: &Kept,
+    directories: impl Iterator<Item = usize>,
+    is_ours: &dyn Fn(&[u8], &[u8]) -> bool,
+) -> Option<Vec<(usize, Listed)>> {
     let mut newer = Vec::new();
-    for (index, (path, before)) in kept.listed.iter().enumerate() {
+    for index in directories {
+        let (path, before) = kept.listed.get(index)?;
         let now = tree.listing(path).ok()?;
         if Arc::ptr_eq(&now.listing, &before.listing) {
             continue;
@@ -215,7 +267,7 @@ fn relist(tree: &Tree, kept: &Kept, is_ours: &dyn Fn(&[u8], &[u8]) -> bool) -> O
 }
 
 /// Whether the files still stand that may change without a word to their watches, while a proof of all else holds.
-pub fn mapped_files_hold(tree: &Tree, kept: &Kept) -> bool {
+fn mapped_files_hold(tree: &Tree, kept: &Kept) -> bool {
     let mut mapped = kept.items.iter().filter(|item| may_be_mapped(&item.path));
     mapped.all(|item| match &item.object {
         Object::File { stat, settled, .. } => {
@@ -247,6 +299,9 @@ fn changed_name(
         return Ok(None);
     }
     let now = tree.listing(path)?.listing;
+    if Arc::ptr_eq(&now, &listed.listing) {
+        return Ok(None);
+    }
     let absent = kept.absent_in(path);
     if let Some(name) = absent
         .into_iter()
@@ -278,370 +333,4 @@ fn new_precompiled(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::symlink;
-    use std::time::{Duration, UNIX_EPOCH};
-
-    use super::*;
-    use crate::inputs::closure::{Closure, Fixture};
-    use crate::inputs::tree::StatTuple;
-
-    /// What is found of a closure, without the proof.
-    fn validate(tree: &Tree, closure: &Closure) -> Validity {
-        match super::validate(tree, &Kept::new(tree, closure.clone())) {
-            Validity::Unchanged { .. } => UNCHANGED,
-            changed => changed,
-        }
-    }
-
-    const UNCHANGED: Validity = Validity::Unchanged { proof: None };
-
-    /// A source that includes `x.h` by way of `-I first -I second`, found in the second.
-    fn fixture() -> Fixture {
-        let fixture = Fixture::new(&["first", "second"]);
-        fixture.write(
-            "a.c",
-            "#include \"x.h\"\n#include \"own.h\"\n#include <sub/y.h>\n",
-        );
-        fixture.write("own.h", "");
-        fixture.write("second/x.h", "one");
-        fixture.write("second/sub/y.h", "");
-        fixture.directory("first");
-        fixture
-    }
-
-    /// What `change` does to a closure discovered before it; with `aged`, long after the files settled.
-    fn check(what: &str, change: impl Fn(&Fixture), expected: Option<&str>) {
-        for aged in [false, true] {
-            let fixture = fixture();
-            if aged {
-                fixture.settle();
-            }
-            let closure = fixture.discover();
-            assert_eq!(validate(&fixture.tree, &closure), UNCHANGED, "{what}: before");
-            change(&fixture);
-            let expected = expected.map_or(UNCHANGED, |path| Validity::Changed {
-                path: fixture.path(path),
-            });
-            assert_eq!(
-                validate(&fixture.tree, &closure),
-                expected,
-                "{what}: after, aged: {aged}"
-            );
-            // A memory of nothing judges alike.
-            assert_eq!(
-                validate(&Tree::new(), &closure),
-                expected,
-                "{what}: new tree, aged: {aged}"
-            );
-        }
-        check_watching(what, change, expected);
-    }
-
-    /// The same for a tree that knew everything by watches before the change.
-    fn check_watching(what: &str, change: impl Fn(&Fixture), expected: Option<&str>) {
-        let mut fixture = fixture();
-        fixture.tree = Tree::watching();
-        fixture.settle();
-        let closure = fixture.discover();
-        for _ in 0..2 {
-            assert_eq!(
-                validate(&fixture.tree, &closure),
-                UNCHANGED,
-                "{what}: watched, before"
-            );
-        }
-        change(&fixture);
-        let expected = expected.map_or(UNCHANGED, |path| Validity::Changed {
-            path: fixture.path(path),
-        });
-        for _ in 0..2 {
-            assert_eq!(
-                validate(&fixture.tree, &closure),
-                expected,
-                "{what}: watched, after"
-            );
-        }
-    }
-
-    #[test]
-    fn files_that_changed() {
-        check("nothing", |_| {}, None);
-        check("rewritten", |f| f.write("second/x.h", "two"), Some("second/x.h"));
-        check("deleted", |f| f.remove("second/x.h"), Some("second/x.h"));
-        check("the source", |f| f.write("a.c", ""), Some("a.c"));
-        let touched = |f: &Fixture| {
-            let file = fs::File::options()
-                .write(true)
-                .open(f.os_path("second/x.h"))
-                .unwrap();
-            file.set_modified(UNIX_EPOCH + Duration::from_secs(1)).unwrap();
-        };
-        check("touched", touched, Some("second/x.h"));
-        let became_link = |f: &Fixture| {
-            fs::rename(f.os_path("second/x.h"), f.os_path("second/z.h")).unwrap();
-            symlink("z.h", f.os_path("second/x.h")).unwrap();
-        };
-        check("became a link", became_link, Some("second/x.h"));
-    }
-
-    #[test]
-    fn equal_size_and_mtime_are_no_proof() {
-        let keeping_mtime = |f: &Fixture, write: &dyn Fn()| {
-            let mtime = fs::metadata(f.os_path("second/x.h")).unwrap().modified().unwrap();
-            write();
-            let file = fs::File::options()
-                .write(true)
-                .open(f.os_path("second/x.h"))
-                .unwrap();
-            file.set_modified(mtime).unwrap();
-        };
-        let in_place = |f: &Fixture| keeping_mtime(f, &|| f.write("second/x.h", "two"));
-        check("edit and touch -r", in_place, Some("second/x.h"));
-        let renamed = |f: &Fixture| {
-            keeping_mtime(f, &|| {
-                f.write("other", "two");
-                fs::rename(f.os_path("other"), f.os_path("second/x.h")).unwrap();
-            });
-        };
-        check("rename and touch -r", renamed, Some("second/x.h"));
-    }
-
-    #[test]
-    fn names_that_appeared() {
-        check(
-            "earlier in the list",
-            |f| f.write("first/x.h", ""),
-            Some("first/x.h"),
-        );
-        check("beside the includer", |f| f.write("x.h", ""), Some("x.h"));
-        check(
-            "a directory on the way",
-            |f| f.directory("first/sub"),
-            Some("first/sub"),
-        );
-        check(
-            "a dangling link",
-            |f| symlink("nowhere", f.os_path("x.h")).unwrap(),
-            Some("x.h"),
-        );
-        check("an object beside headers", |f| f.write("second/a.o", ""), None);
-        check("an object beside the source", |f| f.write("a.o", ""), None);
-        check("an unrelated header", |f| f.write("first/z.h", ""), None);
-        check(
-            "a precompiled header",
-            |f| f.write("second/x.h.gch", ""),
-            Some("second/x.h.gch"),
-        );
-        check(
-            "one without its header",
-            |f| f.write("first/x.h.pch", ""),
-            Some("first/x.h.pch"),
-        );
-        check(
-            "an unrelated precompiled one",
-            |f| f.write("first/z.h.gch", ""),
-            None,
-        );
-    }
-
-    #[test]
-    fn directories_that_changed() {
-        let moved = |f: &Fixture| {
-            fs::rename(f.os_path("second"), f.os_path("third")).unwrap();
-            f.write("second/x.h", "one");
-        };
-        check("replaced", moved, Some("second"));
-        check(
-            "emptied",
-            |f| fs::remove_dir_all(f.os_path("second/sub")).unwrap(),
-            Some("second/sub"),
-        );
-        check(
-            "removed",
-            |f| fs::remove_dir(f.os_path("first")).unwrap(),
-            Some("first"),
-        );
-    }
-
-    #[test]
-    fn a_missing_search_directory_that_appears_is_a_change() {
-        let fixture = Fixture::new(&[]);
-        fixture.write("a.c", "");
-        let mut search = fixture.search.clone();
-        search.ignored.push(b"later/include".to_vec());
-        let closure = fixture.discover_with(|request| request.search = &search);
-        let check = |expected| assert_eq!(validate(&fixture.tree, &closure), expected);
-        check(UNCHANGED);
-        fixture.directory("later/include");
-        check(Validity::Changed {
-            path: fixture.path("later"),
-        });
-    }
-
-    #[test]
-    fn a_link_to_another_target_is_a_change() {
-        let fixture = Fixture::new(&["link"]);
-        fixture.write("a.c", "#include <x.h>\n");
-        fixture.write("one/x.h", "");
-        fixture.write("two/x.h", "");
-        symlink("one", fixture.os_path("link")).unwrap();
-        let closure = fixture.discover();
-        assert_eq!(validate(&fixture.tree, &closure), UNCHANGED);
-        fs::remove_file(fixture.os_path("link")).unwrap();
-        symlink("two", fixture.os_path("link")).unwrap();
-        assert_eq!(
-            validate(&fixture.tree, &closure),
-            Validity::Changed {
-                path: fixture.path("link")
-            }
-        );
-    }
-
-    /// A watched closure of the fixture after `change`, brought up to date, with `computed` set as given.
-    fn revised(computed: bool, change: impl Fn(&Fixture)) -> (Fixture, Revision) {
-        let mut fixture = fixture();
-        fixture.tree = Tree::watching();
-        fixture.settle();
-        let closure = Closure {
-            computed,
-            ..fixture.discover()
-        };
-        let kept = Arc::new(Kept::new(&fixture.tree, closure));
-        change(&fixture);
-        let is_ours = |_: &[u8], name: &[u8]| name == b"a.o";
-        let revision = revise(&fixture.tree, &kept, &is_ours);
-        (fixture, revision)
-    }
-
-    /// The items, without the times of directories, which change with every name and tell nobody anything.
-    fn timeless(kept: &Kept) -> Vec<(&[u8], Object)> {
-        let timeless = |object: &Object| match object {
-            Object::Directory { stat } => Object::Directory {
-                stat: StatTuple {
-                    size: 0,
-                    mtime_ns: 0,
-                    ctime_ns: 0,
-                    nlink: 0,
-                    ..*stat
-                },
-            },
-            other => other.clone(),
-        };
-        kept.items
-            .iter()
-            .map(|item| (&*item.path, timeless(&item.object)))
-            .collect()
-    }
-
-    #[test]
-    fn what_takes_no_discovery_is_brought_up_to_date() {
-        let check = |what: &str, computed, change: &dyn Fn(&Fixture), expected: bool| {
-            let (fixture, revision) = revised(computed, change);
-            let holds = match revision {
-                Revision::Holds { kept, proof } => {
-                    let fresh = Kept::new(&fixture.tree, fixture.discover());
-                    assert_eq!(timeless(&kept), timeless(&fresh), "{what}: as if discovered");
-                    assert_eq!(kept.absent, fresh.absent, "{what}: as if discovered");
-                    let names = |kept: &Kept| -> Vec<_> {
-                        let listed = kept.listed.iter();
-                        listed
-                            .map(|(path, listed)| (path.clone(), listed.listing.clone()))
-                            .collect()
-                    };
-                    assert_eq!(names(&kept), names(&fresh), "{what}: as if discovered");
-                    assert!(proof.is_some(), "{what}: all of it is watched");
-                    assert_eq!(fixture.tree.refresh(), proof, "{what}");
-                    true
-                }
-                Revision::Other => false,
-            };
-            assert_eq!(holds, expected, "{what}, computed: {computed}");
-        };
-        let body = |f: &Fixture| f.write("own.h", "int edited;");
-        let directive = |f: &Fixture| f.write("own.h", "#include \"new.h\"");
-        let shadowed = |f: &Fixture| f.write("first/x.h", "");
-        let object = |f: &Fixture| f.write("a.o", "");
-        let neighbour = |f: &Fixture| f.write("unrelated.h", "");
-        check("nothing", false, &|_| {}, true);
-        check("a body", false, &body, true);
-        check("a directive", false, &directive, false);
-        check("a header found earlier", false, &shadowed, false);
-        check("a header deleted", false, &|f| f.remove("own.h"), false);
-        check("an object of ours", false, &object, true);
-        check("a neighbour", false, &neighbour, true);
-        // Any byte and any name may decide a computed include.
-        check("nothing", true, &|_| {}, true);
-        check("a body", true, &body, false);
-        check("an object of ours", true, &object, true);
-        check("a neighbour", true, &neighbour, false);
-    }
-
-    #[test]
-    fn an_edit_of_a_definition_takes_discovery_where_it_may_decide() {
-        let check = |source: &str, before: &str, after: &str, expected: bool| {
-            let fixture = Fixture::new(&[]);
-            fixture.write("a.c", &format!("#include \"own.h\"\n{source}"));
-            fixture.write("own.h", before);
-            fixture.write("x.h", "");
-            fixture.settle();
-            let kept = Arc::new(Kept::new(&fixture.tree, fixture.discover()));
-            fixture.write("own.h", after);
-            let holds = matches!(
-                revise(&fixture.tree, &kept, &|_, _| false),
-                Revision::Holds { .. }
-            );
-            assert_eq!(holds, expected, "{source:?}: {before:?} to {after:?}");
-        };
-        let define = "#define H \"x.h\"\n";
-        check("#include H\n", "", define, false);
-        check("#include H\n", define, "", false);
-        check("#include H\n", define, "#define H \"y.h\"\n", false);
-        check("#if __has_include(H)\n#endif\n", "", define, false);
-        check("#include I\n#define I H\n", "", define, false);
-        // A word of the name becomes a macro.
-        check("#include I\n#define I <x.h>\n", "", "#define x y\n", false);
-        check("#include H\n", "", "#define OTHER 1\n", true);
-        check("#include H\n", "int before;\n", "int after;\n", true);
-        check("", "", define, true);
-    }
-
-    /// Any byte of a file that is no source text may decide what is read, a response file's say.
-    #[test]
-    fn an_edit_of_what_was_never_scanned_takes_discovery() {
-        let fixture = fixture();
-        fixture.write("flags.rsp", "");
-        fixture.settle();
-        let files = [b"flags.rsp".to_vec()];
-        let closure = fixture.discover_with(|request| request.further_files = &files);
-        assert!(
-            fixture.tree.references_of(&blake3::hash(b"").into()).is_some(),
-            "a header of the same bytes was scanned"
-        );
-        let kept = Arc::new(Kept::new(&fixture.tree, closure));
-        fixture.write("flags.rsp", "-I/elsewhere");
-        let revision = revise(&fixture.tree, &kept, &|_, _| false);
-        assert!(matches!(revision, Revision::Other), "{revision:?}");
-    }
-
-    #[test]
-    fn a_proof_ends_with_any_change_of_what_it_rests_on() {
-        let (fixture, revision) = revised(false, |_| {});
-        let Revision::Holds { proof, .. } = revision else {
-            panic!("nothing changed")
-        };
-        for change in ["own.h", "second/x.h", "first/new.h"] {
-            let before = fixture.tree.refresh();
-            fixture.write(change, "changed");
-            assert_ne!(fixture.tree.refresh(), before, "{change}");
-            assert_ne!(fixture.tree.refresh(), proof, "{change}");
-        }
-        let plain = Tree::new();
-        let kept = Kept::new(&plain, fixture.discover());
-        assert_eq!(
-            super::validate(&plain, &kept),
-            Validity::Unchanged { proof: None }
-        );
-    }
-}
+mod tests;

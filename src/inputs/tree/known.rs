@@ -2,12 +2,16 @@
 //!
 //! Never asks the kernel anything. Paths are physical. An event takes back too much rather than too little.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::StatTuple;
 
 /// Paths remembered; beyond it everything is forgotten and learned again.
 pub(super) const KNOWN_PATHS: usize = 400_000;
+
+/// Losses remembered one by one: a build at full width publishes some hundred files while one unit compiles, each with
+/// a handful of events.
+pub(super) const REMEMBERED_LOSSES: usize = 4096;
 
 /// A watch as the kernel numbers it.
 pub(super) type WatchId = i32;
@@ -34,6 +38,15 @@ pub(super) struct Ticket {
     parent: WatchId,
 }
 
+/// A name that came, went or was replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedName {
+    /// The physical path of the directory.
+    pub directory: Box<[u8]>,
+    /// The name in it.
+    pub name: Box<[u8]>,
+}
+
 #[derive(Debug)]
 struct Watched {
     /// The names under which the inode is known; more than one for hard links and bind mounts.
@@ -53,8 +66,10 @@ pub(super) struct Known {
     listed: HashSet<Box<[u8]>>,
     /// Counts events.
     clock: u64,
-    /// Counts events that took something back that others may rely on.
+    /// Counts what was taken back that others may rely on.
     losses: u64,
+    /// The last of these, `None` for what is not the loss of one name.
+    lost: VecDeque<Option<ChangedName>>,
     /// Counts how often all below a directory was forgotten.
     forgets: u64,
 }
@@ -69,6 +84,22 @@ impl Known {
     /// not told of as listed.
     pub(super) fn losses(&self) -> u64 {
         self.losses
+    }
+
+    /// The names whose loss is all that was lost since [`Self::losses`] was `losses`; `None` if it was more, or cannot
+    /// be told any more.
+    pub(super) fn names_lost_since(&self, losses: u64) -> Option<Vec<ChangedName>> {
+        let count = usize::try_from(self.losses.checked_sub(losses)?).ok()?;
+        let first = self.lost.len().checked_sub(count)?;
+        self.lost.range(first..).cloned().collect()
+    }
+
+    fn lose(&mut self, lost: Option<ChangedName>) {
+        if self.lost.len() >= REMEMBERED_LOSSES {
+            self.lost.pop_front();
+        }
+        self.lost.push_back(lost);
+        self.losses += 1;
     }
 
     /// How many inodes are watched.
@@ -139,7 +170,7 @@ impl Known {
         }
         if self.answers.len() >= KNOWN_PATHS {
             self.answers.clear();
-            self.losses += 1;
+            self.lose(None);
         }
         self.answers.insert(path.into(), answer);
         true
@@ -159,7 +190,10 @@ impl Known {
                     if was_directory {
                         self.forget_below(&path);
                     }
-                    self.losses += u64::from(was_known || was_directory || self.listed.contains(&*directory));
+                    if was_known || was_directory || self.listed.contains(&*directory) {
+                        let name = name.as_slice().into();
+                        self.lose(Some(ChangedName { directory, name }));
+                    }
                 }
             }
             Event::Itself(watch) => self.inode_changed(*watch),
@@ -171,7 +205,7 @@ impl Known {
     }
 
     fn inode_changed(&mut self, watch: WatchId) {
-        self.losses += 1;
+        self.lose(None);
         for path in self.touch(watch) {
             self.answers.remove(&*path);
             if self.directories.contains_key(&*path) {

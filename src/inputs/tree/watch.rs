@@ -15,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
 use nix::sys::statfs::statfs;
 
-use super::known::{Answer, Event, Known, Ticket, WatchId};
+use super::known::{Answer, ChangedName, Event, Known, Ticket, WatchId};
 use super::{TreeError, as_path};
 
 /// Part of the user's watches (`fs.inotify.max_user_watches`) left to others: three of four.
@@ -39,8 +39,17 @@ const WATCHED_FILE_SYSTEMS: [i64; 9] = [
     0x7371_7368,
 ];
 
-/// How often everything was forgotten, and how often something since.
+/// How often everything was forgotten, and how much was taken back since.
 pub type Mark = (u64, u64);
+
+/// What changed between two marks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// The later mark.
+    pub mark: Mark,
+    /// All of it: names in directories.
+    pub names: Vec<ChangedName>,
+}
 
 /// What was asked while nothing changed stays known.
 #[derive(Debug, Default)]
@@ -75,6 +84,18 @@ impl Watch {
         let mut state = write(self.0.as_ref()?);
         state.take_news();
         Some((state.epoch, state.known.losses()))
+    }
+
+    /// The same, and what was taken back since `mark`; `None` if more than names that came or went.
+    pub(super) fn refresh_since(&self, mark: Mark) -> Option<Changes> {
+        let mut state = write(self.0.as_ref()?);
+        state.take_news();
+        let (epoch, losses) = mark;
+        let names = (state.epoch == epoch).then(|| state.known.names_lost_since(losses))??;
+        Some(Changes {
+            mark: (state.epoch, state.known.losses()),
+            names,
+        })
     }
 
     /// Notes that the names in the directory `path` are remembered as long as its answer stays the same.
