@@ -102,9 +102,9 @@ pub fn mentions(content: &[u8], alias: &[u8]) -> Mentions {
     let text = scanner.text;
     let mut computed = false;
     let mut pieces = BTreeMap::new();
+    let beginnings = Beginnings::of(alias);
     let mut at = 0;
-    while let Some(skipped) = text.from(at).iter().position(|byte| is_word_byte(*byte)) {
-        let start = at + skipped;
+    while let Some(start) = beginnings.next(content, at) {
         let length = text
             .from(start)
             .iter()
@@ -132,6 +132,46 @@ pub fn mentions(content: &[u8], alias: &[u8]) -> Mentions {
         includes: scanner.finish().includes,
         computed,
         pieces,
+    }
+}
+
+/// How the words begin that a name has: the one thing asked of every word of every text.
+struct Beginnings {
+    /// By byte, where the name has it: a bit for each position, which positions far apart share.
+    here: [u32; 256],
+    /// By byte, where the name has it one position later. What ends a word, or goes on with it behind a splice, fits
+    /// everywhere.
+    behind: [u32; 256],
+}
+
+impl Beginnings {
+    fn of(name: &[u8]) -> Self {
+        let mut here = [0; 256];
+        let mut behind = std::array::from_fn(|byte| if is_word_byte(byte as u8) { 0 } else { u32::MAX });
+        for (position, byte) in name.iter().enumerate() {
+            here[usize::from(*byte)] |= 1_u32.rotate_left(position as u32);
+            if let Some(before) = position.checked_sub(1) {
+                behind[usize::from(*byte)] |= 1_u32.rotate_left(before as u32);
+            }
+        }
+        Self { here, behind }
+    }
+
+    /// Where from `from` on, which is at no word's middle, the next word begins that may be one of the name's.
+    fn next(&self, text: &[u8], from: usize) -> Option<usize> {
+        let mut follows_word = false;
+        for (offset, byte) in text.get(from..)?.iter().enumerate() {
+            let here = self.here[usize::from(*byte)];
+            if here != 0 && !follows_word {
+                let at = from + offset;
+                let next = text.get(at + 1).copied().unwrap_or(b'\n');
+                if here & self.behind[usize::from(next)] != 0 {
+                    return Some(at);
+                }
+            }
+            follows_word = is_word_byte(*byte);
+        }
+        None
     }
 }
 
@@ -263,6 +303,30 @@ mod tests {
         check("// a\r#if HAS(MACRO)\n", &[], true);
         check("* a\r#if HAS(MACRO)\n", &[], true);
         check("#endif // HAS\nHAS(MACRO)\n", &[], false);
+    }
+
+    #[test]
+    fn a_word_is_passed_over_only_if_the_name_lacks_it() {
+        let name = b"__a_name_that_is_longer_than_all_the_bits_of_one_number";
+        let beginnings = Beginnings::of(name);
+        for length in 1..name.len() {
+            for part in name.windows(length) {
+                for text in [
+                    part.to_vec(),
+                    [b"=", part, b"\\\nx"].concat(),
+                    [b"zz ", part, b" "].concat(),
+                ] {
+                    let start = text.windows(length).position(|found| found == part);
+                    assert_eq!(beginnings.next(&text, 0), start, "{text:?}");
+                }
+            }
+        }
+        assert_eq!(
+            beginnings.next(b"xa_name bna 9a", 0),
+            None,
+            "words begin otherwise"
+        );
+        assert_eq!(beginnings.next(b"na xx", 2), None);
     }
 
     #[test]
