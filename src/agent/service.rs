@@ -17,7 +17,7 @@ use quicc_protocol::message::wrapper::{
     Question, RunLocally, StillWorking, VERSION,
 };
 use quicc_protocol::{codec, limits};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, Semaphore};
@@ -225,7 +225,8 @@ impl Service {
 
     async fn converse(self: &Arc<Self>, stream: UnixStream) -> Result<(), FrameError> {
         let peer = stream.peer_cred().ok();
-        let (mut reader, mut writer) = stream.into_split();
+        let (reader, mut writer) = stream.into_split();
+        let mut reader = BufReader::new(reader);
         let first = tokio::time::timeout(
             WRAPPER_PATIENCE,
             frame::receive(&mut reader, limits::WRAPPER_PAYLOAD),
@@ -350,7 +351,7 @@ impl Service {
         self: &Arc<Self>,
         request: Arc<CompileRequest>,
         (foreign, pid): (Option<&'static str>, Option<i32>),
-        mut reader: OwnedReadHalf,
+        mut reader: BufReader<OwnedReadHalf>,
         mut writer: OwnedWriteHalf,
     ) -> Result<(), FrameError> {
         let traffic = Arc::new(Traffic::default());
@@ -472,7 +473,7 @@ fn claimed_version(payload: &[u8]) -> Option<u32> {
 /// Runs `work`, telling the wrapper now and then that it lives; `None` when the wrapper is gone.
 async fn while_wanted<T>(
     work: impl Future<Output = T>,
-    reader: &mut OwnedReadHalf,
+    reader: &mut BufReader<OwnedReadHalf>,
     writer: &mut OwnedWriteHalf,
 ) -> Result<Option<T>, FrameError> {
     tokio::pin!(work);
@@ -489,16 +490,17 @@ async fn while_wanted<T>(
 async fn hand_over(
     done: CompileDone,
     bodies: Vec<Vec<u8>>,
-    mut reader: OwnedReadHalf,
-    mut writer: OwnedWriteHalf,
+    mut reader: BufReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
 ) -> Result<(), FrameError> {
+    // A small object goes with its message: the wrapper is woken once.
+    let mut writer = BufWriter::new(writer);
+    let broken = |source| FrameError::Broken { source };
     frame::send(&mut writer, &done).await?;
     for body in &bodies {
-        writer
-            .write_all(body)
-            .await
-            .map_err(|source| FrameError::Broken { source })?;
+        writer.write_all(body).await.map_err(broken)?;
     }
+    writer.flush().await.map_err(broken)?;
     let published = frame::receive(&mut reader, Published::LIMIT);
     let _ = tokio::time::timeout(WRAPPER_PATIENCE, published).await;
     // An unpublished unit becomes a local compile of the wrapper, which holds the socket until its end.

@@ -15,6 +15,8 @@ use super::solid::Unpacker;
 
 /// Bodies shorter than this are sent plain: a zstd frame would not repay its header.
 const COMPRESS_FROM: usize = 256;
+/// Bytes of a payload for which memory is there before they have come: most are shorter and come at once.
+const READ_AT_ONCE: usize = 8 << 10;
 /// Fast levels: a body is made once and sent once, on a machine that has compiles to run.
 const COMPRESSION_LEVEL: i32 = 1;
 
@@ -145,8 +147,8 @@ pub async fn receive(
             limit,
         });
     }
-    // Memory follows the bytes that came, not the length that was announced.
-    let mut payload = Vec::new();
+    // Beyond a little, memory follows the bytes that came, not the length that was announced.
+    let mut payload = Vec::with_capacity((header.length as usize).min(READ_AT_ONCE));
     let read = reader
         .take(u64::from(header.length))
         .read_to_end(&mut payload)

@@ -1,7 +1,7 @@
 //! One call of a compiler, from the agent's answer to the end of this process.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{IsTerminal, Write};
+use std::io::{BufReader, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
@@ -289,8 +289,10 @@ fn converse(stream: &mut UnixStream, request: &CompileRequest) -> Result<Option<
     stream.set_read_timeout(Some(AGENT_SILENCE))?;
     stream.set_write_timeout(Some(AGENT_SILENCE))?;
     channel::send(stream, request)?;
+    // Nothing follows an answer, so nothing read ahead is lost.
+    let mut reader = BufReader::new(&*stream);
     loop {
-        let received = channel::receive(stream)?;
+        let received = channel::receive(&mut reader)?;
         if received.open::<StillWorking>()?.is_some() {
             continue;
         }
@@ -320,7 +322,7 @@ fn converse(stream: &mut UnixStream, request: &CompileRequest) -> Result<Option<
         let bodies = done
             .bodies
             .iter()
-            .map(|body| channel::receive_body(stream, body))
+            .map(|body| channel::receive_body(&mut reader, body))
             .collect::<Result<_, _>>()?;
         return Ok(Some(Answer::Done { done, bodies }));
     }

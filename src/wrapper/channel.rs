@@ -8,6 +8,9 @@ use quicc_protocol::limits;
 use quicc_protocol::message::Message;
 use quicc_protocol::message::blob::{Body, Encoding};
 
+/// Bytes for which memory is there before they have come.
+const READ_AT_ONCE: usize = 64 << 10;
+
 /// Why the conversation with the agent failed; the compile then runs here.
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelError {
@@ -82,9 +85,9 @@ pub fn receive_body(reader: &mut impl Read, body: &Body) -> Result<Vec<u8>, Chan
     read_exactly(reader, body.size)
 }
 
-/// Memory follows the bytes that came, not the length announced.
+/// Beyond [`READ_AT_ONCE`], memory follows the bytes that came, not the length announced.
 fn read_exactly(reader: &mut impl Read, length: u64) -> Result<Vec<u8>, ChannelError> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(READ_AT_ONCE).min(READ_AT_ONCE));
     if reader.take(length).read_to_end(&mut bytes)? as u64 != length {
         return Err(ChannelError::Broken(io::ErrorKind::UnexpectedEof.into()));
     }
