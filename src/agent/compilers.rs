@@ -5,6 +5,7 @@
 
 mod known_toolchain;
 mod memory;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -16,11 +17,13 @@ use std::sync::Arc;
 
 pub use known_toolchain::KnownToolchain;
 use memory::Memory;
+use standing::Standing;
 
 use crate::compile::{self, Language, Plan};
 use crate::host::files::write_then_rename;
 use crate::inputs::dependencies;
 use crate::inputs::search_list::{self, SearchList};
+use crate::inputs::tree::Tree;
 use crate::toolchain::locale::{LocaleRoots, LocaleSupport, locale_files_in};
 use crate::toolchain::question::{Question, ask, ask_as};
 use crate::toolchain::{self, Toolchain};
@@ -124,6 +127,9 @@ pub struct DriverQuestion<'a> {
     pub env: &'a Environment,
 }
 
+/// Where the loader finds most libraries (ld.so(8)).
+const LOADER_CACHE: &str = "/etc/ld.so.cache";
+
 /// Over all that a driver's steps depend on; the question itself would take more memory than its answer.
 type StepsKey = [u8; blake3::OUT_LEN];
 
@@ -167,6 +173,7 @@ type LocaleKey = (Vec<(Vec<u8>, Vec<u8>)>, Vec<PathBuf>);
 #[derive(Debug)]
 pub struct Compilers {
     toolchains: Memory<ToolchainKey, KnownToolchain>,
+    standing: Standing,
     searches: Memory<SearchKey, SearchList>,
     locales: Memory<LocaleKey, Vec<Vec<u8>>>,
     epochs: Memory<EpochKey, bool>,
@@ -179,6 +186,7 @@ impl Compilers {
     pub fn new(scratch: PathBuf) -> Self {
         Self {
             toolchains: Memory::new(),
+            standing: Standing::default(),
             searches: Memory::new(),
             locales: Memory::new(),
             epochs: Memory::new(),
@@ -215,15 +223,41 @@ impl Compilers {
         });
         asked.is_ok_and(|heeds| *heeds)
     }
+
     /// The toolchain of `compiler`, or why it cannot travel.
-    pub fn toolchain(&self, compiler: &Path, env: &Environment) -> Result<Arc<KnownToolchain>, String> {
-        let key = ToolchainKey {
+    pub fn toolchain(
+        &self,
+        tree: &Tree,
+        compiler: &Path,
+        env: &Environment,
+    ) -> Result<Arc<KnownToolchain>, String> {
+        let call = (compiler.to_owned(), pick(env, &TOOL_VARIABLES));
+        if let Some(known) = self.standing.get(tree, &call) {
+            return Ok(known);
+        }
+        let key = self.toolchain_key(compiler, env);
+        let known = self.found_toolchain(&key, env)?;
+        if self.standing.is_due(&call) {
+            let tools = tool_paths(compiler, env);
+            let paths = tools.iter().map(PathBuf::as_path).chain(known.searched());
+            let holds = || self.toolchain_key(compiler, env) == key && known.directories_hold();
+            self.standing.learn(tree, call, &known, paths, holds);
+        }
+        Ok(known)
+    }
+
+    fn toolchain_key(&self, compiler: &Path, env: &Environment) -> ToolchainKey {
+        let tools = tool_paths(compiler, env);
+        ToolchainKey {
             compiler: compiler.to_owned(),
-            stamps: tool_stamps(compiler, env),
+            stamps: tools.iter().map(|path| fingerprint(path)).collect(),
             env: pick(env, &TOOL_VARIABLES),
-        };
+        }
+    }
+
+    fn found_toolchain(&self, key: &ToolchainKey, env: &Environment) -> Result<Arc<KnownToolchain>, String> {
         let discover = || {
-            toolchain::discover(compiler, env, &ask)
+            toolchain::discover(&key.compiler, env, &ask)
                 .map(KnownToolchain::from)
                 .map_err(|error| crate::host::text::chain(&error))
         };
@@ -231,8 +265,8 @@ impl Compilers {
         if known.directories_hold() {
             return Ok(known);
         }
-        self.toolchains.forget(&key);
-        self.toolchains.get(key, discover)
+        self.toolchains.forget(key);
+        self.toolchains.get(key.clone(), discover)
     }
 
     /// Where the compiler of `toolchain` searches under the arguments of `plan`.
@@ -375,7 +409,7 @@ const fn search_language(language: Language) -> &'static str {
 }
 
 /// What a toolchain's files depend on: the driver, the loader's cache and which programs `PATH` leads to.
-fn tool_stamps(compiler: &Path, env: &Environment) -> Vec<Fingerprint> {
+fn tool_paths(compiler: &Path, env: &Environment) -> Vec<PathBuf> {
     let path = env
         .iter()
         .find(|(name, _)| name == b"PATH")
@@ -383,10 +417,9 @@ fn tool_stamps(compiler: &Path, env: &Environment) -> Vec<Fingerprint> {
     let directories = path
         .split(|&byte| byte == b':')
         .map(|part| PathBuf::from(OsStr::from_bytes(part)));
-    [compiler.to_owned(), PathBuf::from("/etc/ld.so.cache")]
+    [compiler.to_owned(), PathBuf::from(LOADER_CACHE)]
         .into_iter()
         .chain(directories)
-        .map(|path| fingerprint(&path))
         .collect()
 }
 

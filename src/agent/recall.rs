@@ -92,7 +92,7 @@ impl Recall {
         } = self.lock().get(key).cloned()?;
         // The tools' bytes are in the closure; which tools they are depends on the machine.
         let now = compilers
-            .toolchain(remote::compiler_of(request), &request.env)
+            .toolchain(tree, remote::compiler_of(request), &request.env)
             .ok()?;
         if now.files != candidate.toolchain.files || now.real_files != candidate.toolchain.real_files {
             return None;

@@ -91,10 +91,12 @@ pub fn judge(
     request: &CompileRequest,
 ) -> Result<Candidate, Option<LocalReason>> {
     let compiler = compiler_of(request);
-    let toolchain = compilers.toolchain(compiler, &request.env).map_err(|problem| {
-        tracing::info!(compiler = %compiler.display(), problem, "this compiler stays here");
-        Some(LocalReason::because("unknown-compiler", &problem))
-    })?;
+    let toolchain = compilers
+        .toolchain(tree, compiler, &request.env)
+        .map_err(|problem| {
+            tracing::info!(compiler = %compiler.display(), problem, "this compiler stays here");
+            Some(LocalReason::because("unknown-compiler", &problem))
+        })?;
     let mut env = request.env.clone();
     env.retain(|(name, value)| {
         name != b"LD_LIBRARY_PATH" || !loader_path::is_harmless(tree, value, &toolchain.files)

@@ -21,7 +21,7 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-pub use discovery::discover;
+pub use discovery::{discover, places};
 #[cfg(test)]
 pub(crate) use fixture::Fixture;
 

@@ -66,6 +66,14 @@ pub fn still_holds(tree: &Tree, kept: &Kept, proof: Mark) -> Option<Mark> {
     mapped_files_hold(tree, kept).then_some(changes.mark)
 }
 
+/// The same, if besides nothing at all came or went in a directory that is listed in `kept`.
+pub fn untouched(tree: &Tree, kept: &Kept, proof: Mark) -> Option<Mark> {
+    let changes = changes_beside(tree, kept, proof)?;
+    let mut directories = changes.names.iter().map(|changed| &*changed.directory);
+    let is_untouched = !directories.any(|directory| kept.is_listed(directory));
+    (is_untouched && mapped_files_hold(tree, kept)).then_some(changes.mark)
+}
+
 /// Brings `kept` up to date where that takes no discovery; `proof` is what proved that it held, if anything did.
 /// `is_ours` says of a name in a directory that quicc published it, so that no lookup unforeseen will ask for it.
 pub fn revise(

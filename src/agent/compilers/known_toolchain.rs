@@ -37,6 +37,11 @@ impl KnownToolchain {
         now.eq(self.stamps.iter().copied())
     }
 
+    /// Every directory in which a tool that appears would be used, those that do not exist yet among them.
+    pub(super) fn searched(&self) -> impl Iterator<Item = &Path> {
+        searched(&self.toolchain).map(PathBuf::as_path)
+    }
+
     /// Whether every compile names this machine's own processor, because a configuration file does. Read each time:
     /// most toolchains have none, and a person may edit it. A gcc that was configured so records the processor with
     /// `-g`, and its trial tells.

@@ -168,3 +168,55 @@ fn a_driver_is_asked_for_its_steps_once_until_something_changes() {
     check("-O1", "", true);
     check("-O1", "", false);
 }
+
+#[test]
+fn a_toolchain_stands_until_something_changes_where_its_programs_are_looked_for() {
+    let check = |what: &str, change: &dyn Fn(&Path), stands: bool| {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().canonicalize().unwrap();
+        std::fs::create_dir(root.join("bin")).unwrap();
+        std::os::unix::fs::symlink("bin", root.join("link")).unwrap();
+        std::fs::create_dir(root.join("other")).unwrap();
+        let path = format!("{0}/link:{0}/later:/usr/bin:/bin", root.display());
+        let env = [(b"PATH".to_vec(), path.into_bytes())];
+        let (compilers, tree) = (Compilers::new(root.clone()), Tree::watching());
+        let compiler = Path::new("/usr/bin/gcc");
+        let known = compilers.toolchain(&tree, compiler, &env).unwrap();
+        let call = (compiler.to_owned(), env.to_vec());
+        let standing = || compilers.standing.get(&tree, &call);
+        assert!(Arc::ptr_eq(&standing().expect(what), &known), "{what}");
+        change(&root);
+        assert_eq!(standing().is_some(), stands, "{what}");
+        assert!(compilers.toolchain(&tree, compiler, &env).is_ok(), "{what}");
+    };
+    let write = |root: &Path, name: &str| std::fs::write(root.join(name), "").unwrap();
+    check("nothing", &|_| {}, true);
+    check(
+        "a file beside its directories",
+        &|root| write(root, "other/as"),
+        true,
+    );
+    check("a program in PATH", &|root| write(root, "bin/as"), false);
+    let later = |root: &Path| std::fs::create_dir(root.join("later")).unwrap();
+    check("a directory of PATH that appears", &later, false);
+    let moved = |root: &Path| std::fs::rename(root.join("bin"), root.join("bin2")).unwrap();
+    check("a directory of PATH that goes", &moved, false);
+    let relinked = |root: &Path| {
+        std::fs::remove_file(root.join("link")).unwrap();
+        std::os::unix::fs::symlink("other", root.join("link")).unwrap();
+    };
+    check("a link to another directory", &relinked, false);
+}
+
+/// A directory named from where the compiler is called is another one for another call.
+#[test]
+fn nothing_is_learned_of_relative_directories() {
+    let scratch = tempfile::tempdir().unwrap();
+    let env = [(b"PATH".to_vec(), b"/usr/bin:/bin:".to_vec())];
+    let (compilers, tree) = (Compilers::new(scratch.path().to_owned()), Tree::watching());
+    let compiler = Path::new("/usr/bin/gcc");
+    compilers.toolchain(&tree, compiler, &env).unwrap();
+    let call = (compiler.to_owned(), env.to_vec());
+    assert!(compilers.standing.get(&tree, &call).is_none());
+    assert!(!compilers.standing.is_due(&call), "nor tried for every unit");
+}

@@ -16,6 +16,17 @@ const IMPLICIT_INCLUDE: &[u8] = b"stdc-predef.h";
 /// Empty to whoever reads it, on every machine: no input.
 pub(super) const NULL_DEVICE: &[u8] = b"/dev/null";
 
+/// Everything on the way to absolute `paths`, and the names in those that are directories.
+pub fn places<'a>(tree: &Tree, paths: impl Iterator<Item = &'a [u8]>) -> Result<Closure, DiscoverError> {
+    let mut walker = Walker::new(tree)?;
+    for path in paths {
+        if let Found::Directory(directory) = walker.walk(ROOT, path, Lookups::Unlisted)? {
+            walker.list(directory)?;
+        }
+    }
+    walker.finish()
+}
+
 /// Finds everything the compile of `request` may read.
 pub fn discover(tree: &Tree, request: &Request<'_>) -> Result<Closure, DiscoverError> {
     tree.refresh();
