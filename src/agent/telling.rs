@@ -58,7 +58,8 @@ struct State {
     is_resumed: bool,
     /// The epoch of the next table that is begun.
     next_epoch: u64,
-    carrier: Carrier,
+    /// None once the connection is lost.
+    carrier: Option<Carrier>,
     /// To the stream. Unbounded: it holds what the table describes, which `limits::TABLE_ENTRIES` bounds.
     queue: mpsc::UnboundedSender<Sent>,
     stream: Option<Task<()>>,
@@ -74,7 +75,7 @@ impl Telling {
             unconfirmed: Unconfirmed::default(),
             is_resumed: false,
             next_epoch: epoch,
-            carrier,
+            carrier: Some(carrier),
             queue: mpsc::unbounded_channel().0,
             stream: None,
         };
@@ -91,7 +92,7 @@ impl Telling {
     /// `epoch`, which exceeds that of any earlier one and of those that followed it.
     pub(super) fn go_on(self: &Arc<Self>, carrier: Carrier, epoch: u64) {
         let mut state = self.state();
-        state.carrier = carrier;
+        state.carrier = Some(carrier);
         state.next_epoch = epoch;
         let Some(Resumption { position, again }) = state.unconfirmed.resumption() else {
             return self.begin_anew(&mut state);
@@ -184,25 +185,36 @@ impl Telling {
         let (queue, sent) = mpsc::unbounded_channel();
         state.queue = queue;
         let open = TableOpen::new(self.view, state.epoch, resumes_behind);
-        let Carrier { connection, standing } = state.carrier.clone();
+        let Some(Carrier { connection, standing }) = state.carrier.clone() else {
+            return;
+        };
         let telling = Arc::downgrade(self);
         state.stream = Some(task::spawn("table", async move {
             let is_awaited = || {
-                telling
-                    .upgrade()
-                    .is_some_and(|telling| telling.is_resumed(open.epoch))
+                let telling = telling.upgrade();
+                telling.is_some_and(|telling| telling.is_resumed(open.epoch))
             };
             let is_carried = carry(&connection, &open, sent, is_awaited).await.is_some();
-            if is_carried || settled(standing).await != Standing::Met || connection.close_reason().is_some() {
+            if is_carried {
                 return;
             }
-            if !telling
-                .upgrade()
-                .is_some_and(|telling| telling.disown(open.epoch))
-            {
+            let is_met = settled(standing).await == Standing::Met;
+            let Some(telling) = telling.upgrade() else { return };
+            if !is_met || connection.close_reason().is_some() {
+                telling.let_go(&connection);
+            } else if !telling.disown(open.epoch) {
                 connection.close(VarInt::from_u32(close::DONE), b"the table broke");
             }
         }));
+    }
+
+    /// Holds on to a connection that is lost no longer, unless there is another.
+    fn let_go(&self, lost: &quinn::Connection) {
+        let mut state = self.state();
+        let is_it = |carrier: &mut Carrier| carrier.connection.stable_id() == lost.stable_id();
+        if state.carrier.take_if(is_it).is_some() {
+            state.stream = None;
+        }
     }
 
     fn send(&self, state: &State, sent: Sent) {
@@ -216,8 +228,8 @@ impl Telling {
     }
 }
 
-/// Sends a table until there is another; `None` when the stream breaks before. While the builder's word `is_awaited`
-/// the end of an idle stream is noticed; a view that gave way later is begun anew when it is needed.
+/// Sends a table until there is another; `None` when the stream or the connection breaks before. While the builder's
+/// word `is_awaited` the end of an idle stream is noticed; a view that gave way later is begun anew when it is needed.
 async fn carry(
     connection: &quinn::Connection,
     open: &TableOpen,
@@ -233,6 +245,7 @@ async fn carry(
     loop {
         let sent = tokio::select! {
             sent = queue.recv() => sent,
+            _ = connection.closed() => return None,
             _ = &mut stopped, if is_idle_watched => {
                 if is_awaited() {
                     return None;

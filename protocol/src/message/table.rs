@@ -11,7 +11,8 @@ use crate::BlobDigest;
 use crate::identifiers::{EntryId, ROOT, ViewId};
 use crate::limits;
 
-/// Opens a table. The builder forgets what it knew of the view, unless an extension says where to go on.
+/// Opens a table, on any connection of the client's. The builder forgets what it knew of the view, unless an extension
+/// says where to go on.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct TableOpen {
     /// Whose files.
