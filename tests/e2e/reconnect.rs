@@ -49,8 +49,8 @@ fn await_loss(world: &World) {
 /// Nothing is heard of the builder until the agent has given it up; `meanwhile` things happen.
 fn lose(world: &World, builder: &Role, meanwhile: impl FnOnce()) {
     signal(builder.id(), Signal::SIGSTOP);
-    await_loss(world);
     meanwhile();
+    await_loss(world);
     signal(builder.id(), Signal::SIGCONT);
     await_leases(world);
 }
@@ -81,6 +81,33 @@ fn a_lost_connection_costs_its_successor_no_table_and_no_exactness() {
     build(&world);
     let third = told(&world);
     assert!(third - second < FEW, "{second} {third}\n{}", world.agent_log());
+}
+
+#[test]
+fn what_was_on_its_way_when_a_connection_was_lost_is_told_once_more_and_counts_once() {
+    let (files, world) = (FarmFiles::new(), World::new());
+    let (_scheduler, builder) = (files.start("scheduler"), files.start("builder"));
+    files.join(&world);
+    sources(&world);
+    build(&world);
+    let compile = "gcc -g -Ifirst -Isecond -c more.c -o more.o";
+    for round in 1..=2 {
+        let before = told(&world);
+        world.write("more.c", "#include \"more.h\"\nint more[] = { MORE };\n");
+        // The builder finds this on the lost connection when it goes on.
+        lose(&world, &builder, || {
+            world.write("first/more.h", &format!("#define MORE {round}\n"));
+            let (output, summary) = world.run(compile);
+            assert!(output.status.success() && summary.remote() == 0, "{summary:?}");
+            std::fs::rename(world.at("first/more.h"), world.at("second/more.h")).unwrap();
+            world.write("first/value.h", &format!("#define VALUE 1{round}\n"));
+        });
+        let summary = world.compare("rm more.o", compile);
+        assert_eq!(summary.remote(), 1, "{summary:?} {}", world.agent_log());
+        build(&world);
+        let after = told(&world);
+        assert!(after - before < FEW, "{before} {after}\n{}", world.agent_log());
+    }
 }
 
 #[test]
