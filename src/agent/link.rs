@@ -334,7 +334,8 @@ impl Link {
         Ok(())
     }
 
-    /// Changes what the builder was told; see [`Telling::tell`].
+    /// Changes what the builder was told: records leave in the order of their positions, also when the change failed
+    /// midway. A table whose ids are used up is begun anew.
     pub fn tell<T>(
         &self,
         change: impl Fn(&mut Table) -> Result<T, TableError>,
