@@ -30,13 +30,14 @@ const LAYERS: [(&str, u8); 13] = [
 ];
 
 /// Files that decide: no waiting, no files, no sockets, no clock.
-const PURE: [&str; 18] = [
+const PURE: [&str; 19] = [
     "compile/",
     "agent/demand.rs",
     "agent/failure.rs",
     "agent/history.rs",
     "agent/reason.rs",
     "agent/table.rs",
+    "agent/unconfirmed.rs",
     "scheduler/ledger.rs",
     "scheduler/placement.rs",
     "builder/slots.rs",
@@ -75,6 +76,7 @@ const DOORS: [(&str, &[&str]); 8] = [
         &[
             "transport/",
             "agent/link.rs",
+            "agent/telling.rs",
             "agent/upload.rs",
             "builder/",
             "scheduler/",

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,8 +46,9 @@ const AVOIDED: Duration = Duration::from_secs(15);
 /// A builder that refuses the slots of a lease for so long, while it takes up none, does not hold it any more.
 const REFUSED: Duration = Duration::from_secs(1);
 
-/// Builders whose process is remembered; beyond it all are forgotten and tried anew.
-const PROCESSES: usize = 256;
+/// Builders whose process is remembered with what it was told, also without a connection; beyond it all are forgotten,
+/// tried and told anew.
+const PROCESSES: usize = 64;
 
 /// What an agent needs to know to use a farm.
 #[derive(Debug, Clone)]
@@ -120,6 +122,8 @@ pub struct Farm {
     state: Mutex<State>,
     changed: Notify,
     demand: watch::Sender<u32>,
+    /// Table records sent to builders.
+    records: Arc<AtomicU64>,
     /// Leases that lost their connection: the scheduler may grant their slots anew.
     returned: mpsc::UnboundedSender<LeaseId>,
     returns: tokio::sync::Mutex<mpsc::UnboundedReceiver<LeaseId>>,
@@ -183,6 +187,7 @@ impl Farm {
             state,
             changed,
             demand,
+            records: Arc::default(),
             returned,
             returns,
         })
@@ -208,6 +213,11 @@ impl Farm {
     /// Why the scheduler could not be reached at the last attempt.
     pub fn problem(&self) -> Option<String> {
         self.lock().problem.clone()
+    }
+
+    /// Table records sent to builders so far.
+    pub fn table_records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
     }
 
     /// Builders connected, by name, with slots and used slots.
@@ -530,8 +540,8 @@ impl Farm {
         state.epoch += 1 << 16;
         let place = (grant.builder.clone(), address);
         let former = state.processes.get(&place).cloned();
-        let (view, epoch, tree) = (self.view, state.epoch, Arc::clone(&self.tree));
-        let link = Arc::new(Link::new(opened, view, epoch, tree, former));
+        let (table, tree) = ((self.view, state.epoch), Arc::clone(&self.tree));
+        let link = Arc::new(Link::new(opened, table, tree, former, &self.records));
         if state.processes.len() >= PROCESSES {
             state.processes.clear();
         }

@@ -1,4 +1,5 @@
-//! One warm connection to one builder: its table, the blobs it holds, the actions it runs.
+//! One warm connection to one builder: the blobs it holds, the actions it runs. What it was told is
+//! [`super::telling`]'s.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -15,13 +16,13 @@ use quicc_protocol::message::refusal::{Refusal, RefusalCode};
 use quicc_protocol::message::run::{
     DeclaredOutput, LeasePresented, Outcome, RunRequest, StandardStreams, Step,
 };
-use quicc_protocol::message::table::{EntryKind, TableOpen, TableRecord, TableRecords};
 use quicc_protocol::{BlobDigest, close, limits};
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::sources::Sources;
 use super::table::{Table, TableError};
+use super::telling::{Carrier, Telling, Told};
 use super::upload::{self, Upload};
 use crate::config::builder::ACTION_WALL;
 use crate::host::task::{self, Task};
@@ -31,8 +32,6 @@ use crate::transport::liveness::Watched;
 use crate::transport::tuning::{self, TABLE_PRIORITY};
 use crate::transport::{FrameError, Opened, Pace, TransportError};
 
-/// Encoded bytes of records gathered into one message; a record alone is at most as much again.
-const RECORD_BYTES_PER_MESSAGE: usize = 512 << 10;
 /// Blobs of an action not believed to be held are sent unasked up to this many bytes in all: one edited source
 /// and a header or two. More is announced first; a cold agent often meets a warm builder.
 const UNASKED_BYTES: u64 = 256 << 10;
@@ -60,17 +59,6 @@ pub struct Action {
     pub streams: StandardStreams,
     /// Physical directory, name and present state of each declared output.
     pub outputs: Vec<(Vec<u8>, DeclaredOutput)>,
-}
-
-/// Where a table stood after a change, and what the change gave.
-#[derive(Debug)]
-pub struct Told<T> {
-    /// Which table of the view.
-    pub epoch: u64,
-    /// Records told.
-    pub position: u64,
-    /// The change's own result.
-    pub value: T,
 }
 
 /// What came back.
@@ -149,14 +137,6 @@ impl Traffic {
     }
 }
 
-#[derive(Debug)]
-struct Telling {
-    table: Table,
-    epoch: u64,
-    records: mpsc::UnboundedSender<Vec<TableRecord>>,
-    _stream: Task<()>,
-}
-
 /// The connection; shared by the units that use it.
 #[derive(Debug)]
 pub struct Link {
@@ -169,7 +149,6 @@ pub struct Link {
     connection: quinn::Connection,
     standing: watch::Receiver<Standing>,
     view: ViewId,
-    telling: Mutex<Telling>,
     uploads: mpsc::UnboundedSender<Upload>,
     /// Digests that can no longer be read because their file changed: every action that names one is void.
     raced: broadcast::Sender<(BlobDigest, PathBuf)>,
@@ -185,15 +164,7 @@ pub struct Process {
     pub number: u64,
     /// Digests it holds or is being sent. It may have evicted some: then it asks.
     held: Mutex<HashSet<BlobDigest>>,
-}
-
-impl Process {
-    fn new(number: u64) -> Self {
-        Self {
-            number,
-            held: Mutex::default(),
-        }
-    }
+    telling: Arc<Telling>,
 }
 
 /// How a connection ended.
@@ -209,7 +180,7 @@ pub enum End {
 
 /// What has become of the meeting with a builder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+pub(super) enum Standing {
     /// It has not answered yet.
     Unmet,
     /// It is the one that was meant.
@@ -221,7 +192,7 @@ enum Standing {
 }
 
 /// How a meeting ended, once it has.
-async fn settled(mut standing: watch::Receiver<Standing>) -> Standing {
+pub(super) async fn settled(mut standing: watch::Receiver<Standing>) -> Standing {
     let met = standing.wait_for(|standing| *standing != Standing::Unmet).await;
     met.map_or(Standing::Failed, |standing| *standing)
 }
@@ -256,24 +227,38 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Link {
-    /// Takes over a connection to a builder. `epoch` must exceed that of any earlier table of this view there.
-    /// `former` is the process that was met there last: it is the same one as long as it takes what is sent early.
+    /// Takes over a connection to a builder. `epoch` must exceed that of any earlier table of this view there, and leave
+    /// room for more. `former` is the process that was met there last: it is the same one as long as it takes what is
+    /// sent early. Records sent are added to `records`.
     pub fn new(
         opened: Opened,
-        view: ViewId,
-        epoch: u64,
+        (view, epoch): (ViewId, u64),
         tree: Arc<Tree>,
         former: Option<Arc<Process>>,
+        records: &Arc<AtomicU64>,
     ) -> Self {
         let connection = opened.connection.clone();
         let name = opened.expected().name.to_string();
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let former = former.filter(|_| opened.is_early());
-        let process = former.unwrap_or_else(|| Arc::new(Process::new(number)));
         let liveness = Watched::new(connection.clone(), Pace::Prompt);
         let (standing, stands) = watch::channel(Standing::Unmet);
         let control_watch = task::spawn("builder-control", follow_control(opened, standing));
-        let telling = Self::open_table(&connection, stands.clone(), view, epoch);
+        let carrier = Carrier {
+            connection: connection.clone(),
+            standing: stands.clone(),
+        };
+        let process = match former {
+            Some(process) => {
+                process.telling.go_on(carrier, epoch);
+                process
+            }
+            None => Arc::new(Process {
+                number,
+                held: Mutex::default(),
+                telling: Telling::begin(view, carrier, epoch, Arc::clone(records)),
+            }),
+        };
         let (uploads, queue) = mpsc::unbounded_channel();
         let uploader = task::spawn("uploader", upload::send_uploads(connection.clone(), tree, queue));
         Self {
@@ -283,51 +268,11 @@ impl Link {
             connection,
             standing: stands,
             view,
-            telling: Mutex::new(telling),
             uploads,
             raced: broadcast::channel(RACED_REMEMBERED).0,
             _uploader: uploader,
             liveness,
             _control: control_watch,
-        }
-    }
-
-    fn open_table(
-        connection: &quinn::Connection,
-        standing: watch::Receiver<Standing>,
-        view: ViewId,
-        epoch: u64,
-    ) -> Telling {
-        // Unbounded: it holds what the table describes, which `limits::TABLE_ENTRIES` bounds.
-        let (records, mut queue) = mpsc::unbounded_channel::<Vec<TableRecord>>();
-        let connection = connection.clone();
-        let stream = task::spawn("table", async move {
-            let told = async {
-                let mut send = connection.open_uni().await.ok()?;
-                send.set_priority(TABLE_PRIORITY).ok()?;
-                let open = TableOpen {
-                    view,
-                    epoch,
-                    extensions: Vec::new(),
-                };
-                frame::send(&mut send, &open).await.ok()?;
-                while let Some(records) = queue.recv().await {
-                    for records in split_records(records) {
-                        frame::send(&mut send, &TableRecords { records }).await.ok()?;
-                    }
-                }
-                let _ = send.finish();
-                Some(())
-            };
-            if told.await.is_none() && settled(standing).await == Standing::Met {
-                connection.close(VarInt::from_u32(close::DONE), b"the table broke");
-            }
-        });
-        Telling {
-            table: Table::new(),
-            epoch,
-            records,
-            _stream: stream,
         }
     }
 
@@ -389,30 +334,13 @@ impl Link {
         Ok(())
     }
 
-    /// Changes the table under its lock, so that records leave in the order of their positions; they leave also
-    /// when the change failed midway. A table whose ids are used up is begun anew.
+    /// Changes what the builder was told: records leave in the order of their positions, also when the change failed
+    /// midway. A table whose ids are used up is begun anew.
     pub fn tell<T>(
         &self,
         change: impl Fn(&mut Table) -> Result<T, TableError>,
     ) -> Result<Told<T>, TableError> {
-        let mut telling = lock(&self.telling);
-        let changed = match change(&mut telling.table) {
-            Err(TableError::Full) => {
-                let standing = self.standing.clone();
-                *telling = Self::open_table(&self.connection, standing, self.view, telling.epoch + 1);
-                change(&mut telling.table)
-            }
-            changed => changed,
-        };
-        let (records, position) = telling.table.take_records();
-        if !records.is_empty() {
-            let _ = telling.records.send(records);
-        }
-        Ok(Told {
-            epoch: telling.epoch,
-            position,
-            value: changed?,
-        })
+        self.process.telling.tell(change)
     }
 
     /// Runs an action whose closure was told, under `lease`. Dropping the future cancels it.
@@ -481,7 +409,12 @@ impl Link {
         stream.send.write_all(&request).await.map_err(broken)?;
         let raced = self.raced.subscribe();
         let unasked = self.send_unasked(sources, traffic);
-        let conversation = self.converse(&mut stream, action.outputs.len(), sources, traffic);
+        let about = About {
+            epoch,
+            position,
+            outputs: action.outputs.len(),
+        };
+        let conversation = self.converse(&mut stream, about, sources, traffic);
         let returned = tokio::select! {
             both = async { tokio::try_join!(conversation, unasked) } => both?.0,
             error = await_race(raced, sources) => return Err(error),
@@ -493,7 +426,7 @@ impl Link {
     async fn converse(
         &self,
         stream: &mut RunStream,
-        declared: usize,
+        about: About,
         sources: &Sources,
         traffic: &Arc<Traffic>,
     ) -> Result<Returned, RunError> {
@@ -503,6 +436,9 @@ impl Link {
                 .await?
                 .ok_or(RunError::Lost)?;
             traffic.add_down(frame.payload.len() as u64);
+            if frame.is::<BlobsWanted>() || frame.is::<Outcome>() {
+                self.process.telling.confirm(about.epoch, about.position);
+            }
             if frame.is::<BlobsWanted>() {
                 let wanted: BlobsWanted = frame.open()?;
                 may_ask = may_ask
@@ -511,12 +447,12 @@ impl Link {
                 self.upload(wanted.digests, sources, traffic).await?;
             } else if frame.is::<Refusal>() {
                 let refusal: Refusal = frame.open()?;
-                if refusal.code == RefusalCode::UnknownTable {
+                if refusal.code == RefusalCode::UnknownTable && !self.process.telling.disown(about.epoch) {
                     self.close();
                 }
                 return Err(RunError::Refused(refusal));
             } else if frame.is::<Outcome>() {
-                return self.receive_outcome(stream, &frame, declared, traffic).await;
+                return self.receive_outcome(stream, &frame, about.outputs, traffic).await;
             } else if !frame.is_ignorable() {
                 let found = frame.header.kind;
                 return Err(FrameError::Unexpected {
@@ -616,6 +552,15 @@ impl Link {
     }
 }
 
+/// What an action was sent with.
+#[derive(Debug, Clone, Copy)]
+struct About {
+    epoch: u64,
+    position: u64,
+    /// Outputs declared.
+    outputs: usize,
+}
+
 /// What is wrong with an outcome for `declared` outputs, beyond the rules of its message. To be asked before any of
 /// its bodies is read: they go to memory, and a few bytes on the wire can be many there.
 fn broken_promise(outcome: &Outcome, declared: usize) -> Option<&'static str> {
@@ -652,51 +597,6 @@ async fn await_race(mut raced: broadcast::Receiver<(BlobDigest, PathBuf)>, sourc
     }
 }
 
-/// Records by message: in order, each message within its limit.
-fn split_records(records: Vec<TableRecord>) -> Vec<Vec<TableRecord>> {
-    let mut messages = vec![Vec::new()];
-    let mut bytes = 0;
-    for record in records {
-        let size = record_bytes(&record);
-        if bytes + size > RECORD_BYTES_PER_MESSAGE && bytes > 0 {
-            messages.push(Vec::new());
-            bytes = 0;
-        }
-        bytes += size;
-        if let Some(message) = messages.last_mut() {
-            message.push(record);
-        }
-    }
-    messages
-}
-
-/// At least the bytes a record takes on the wire.
-fn record_bytes(record: &TableRecord) -> usize {
-    /// Ids, digest, times and lengths of any record, or of a name in one.
-    const REST: usize = 80;
-    const REST_OF_NAME: usize = 8;
-    match record {
-        TableRecord::Define { name, kind, .. } => {
-            let target = if let EntryKind::Symlink { target } = kind {
-                target.len()
-            } else {
-                0
-            };
-            REST + name.len() + target
-        }
-        TableRecord::Remove { .. } => REST,
-        TableRecord::Poison { names, .. } => {
-            REST + names
-                .iter()
-                .map(|(name, _)| name.len() + REST_OF_NAME)
-                .sum::<usize>()
-        }
-        TableRecord::Cure { names, .. } => {
-            REST + names.iter().map(|name| name.len() + REST_OF_NAME).sum::<usize>()
-        }
-    }
-}
-
 /// A run stream that cancels the action unless it was read to its end.
 struct RunStream {
     send: SendStream,
@@ -720,7 +620,6 @@ mod tests {
     use super::*;
     use quicc_protocol::message::blob::Encoding;
     use quicc_protocol::message::run::{After, Exit, Usage};
-    use quicc_protocol::message::table::PoisonKind;
 
     /// An outcome with bodies of these sizes: two texts, then outputs, of which it tells one more.
     fn outcome(sizes: &[u64]) -> Outcome {
@@ -759,27 +658,5 @@ mod tests {
         check(&[TEXT - 1, 1, OUTPUTS - 1, 1], 3, true);
         check(&[TEXT, 1, 0, 0], 3, false);
         check(&[0, 0, OUTPUTS, 1], 3, false);
-    }
-
-    #[test]
-    fn a_flood_of_names_travels_in_messages_of_legal_size() {
-        let names = |count: usize| {
-            (0..count)
-                .map(|n| (format!("{n:0>255}").into_bytes(), PoisonKind::Link))
-                .collect()
-        };
-        let records = vec![
-            TableRecord::Poison {
-                parent: 1,
-                names: names(1000)
-            };
-            40
-        ];
-        let messages = split_records(records.clone());
-        assert_eq!(messages.concat(), records);
-        for records in messages {
-            assert!(TableRecords { records }.to_frame().len() <= limits::RUN_PAYLOAD);
-        }
-        assert_eq!(split_records(Vec::new()).concat(), []);
     }
 }

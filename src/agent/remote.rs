@@ -13,7 +13,7 @@ use quicc_protocol::message::wrapper::CompileRequest;
 
 use super::compilers::{Compilers, KnownToolchain};
 use super::farm::Slot;
-use super::link::{Action, Link, Returned, RunError, Told, Traffic};
+use super::link::{Action, Link, Returned, RunError, Traffic};
 use super::loader_path;
 use super::native::Resolved;
 use super::outputs::{self, Located};
@@ -21,6 +21,7 @@ use super::quotes::quoted_files;
 use super::reason::LocalReason;
 use super::sources::Sources;
 use super::table::{Object, State, Table, TableError};
+use super::telling::Told;
 use crate::compile::{self, Cause, Dialect, Invocation, Plan, Surroundings, TimeMacro, Verdict};
 use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::kept::Kept;

@@ -337,6 +337,7 @@ impl Service {
             fallbacks: counters.fallbacks,
             bytes_up: counters.bytes_up,
             bytes_down: counters.bytes_down,
+            table_records: self.units.as_ref().map_or(0, |units| units.farm.table_records()),
             started: self.started,
             remembered: counters.remembered,
             scanned: counters.scanned,

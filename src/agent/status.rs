@@ -28,6 +28,8 @@ pub struct Status {
     pub bytes_up: u64,
     /// Bytes received for units.
     pub bytes_down: u64,
+    /// Records of files and names told to builders.
+    pub table_records: u64,
     /// When the agent started, in seconds since the Unix epoch.
     pub started: u64,
     /// Units whose inputs were remembered of an earlier compile; like the next two, by the last preparation.

@@ -1,12 +1,13 @@
 //! One client's connection: takes its streams, hands each to the file of its kind, closes the connection of a
 //! client that breaks the protocol.
 
+use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quicc_certs::Role;
-use quicc_protocol::identifiers::LeaseId;
+use quicc_protocol::identifiers::{LeaseId, ViewId};
 use quicc_protocol::message::blob::BlobBatch;
 use quicc_protocol::message::run::LeasePresented;
 use quicc_protocol::message::table::TableOpen;
@@ -38,6 +39,8 @@ const RUN_STREAMS: usize = 256;
 pub(super) const LEASE_PATIENCE: Duration = Duration::from_secs(2);
 /// Leases shown on one connection before those that entitle to nothing any more are forgotten.
 const LEASES_SHOWN: usize = 64;
+/// Tables remembered that were not opened; the oldest are forgotten first, and their actions wait a moment longer.
+const TABLES_REFUSED: usize = 16;
 /// Time for the first message of a stream to arrive.
 pub(super) const FIRST_MESSAGE: Duration = Duration::from_secs(30);
 
@@ -55,6 +58,8 @@ pub(super) struct Client {
     tables: Semaphore,
     /// Leases shown on this connection whose tickets held. What bounds them is the builder's bound on all leases.
     leases: Mutex<Vec<LeaseId>>,
+    /// Tables that were not opened on this connection: no action need wait for them.
+    refused: Mutex<VecDeque<(ViewId, u64)>>,
 }
 
 impl Client {
@@ -85,6 +90,26 @@ impl Client {
         leases.push(lease);
         drop(leases);
         self.builder.condition.notify();
+    }
+
+    /// A table was not opened: whoever waits for it is to look again.
+    pub(super) fn note_refused(&self, view: ViewId, epoch: u64) {
+        let mut refused = self.refused();
+        if refused.len() >= TABLES_REFUSED {
+            refused.pop_front();
+        }
+        refused.push_back((view, epoch));
+        drop(refused);
+        self.builder.condition.notify();
+    }
+
+    /// Whether a table was not opened on this connection.
+    pub(super) fn is_refused(&self, view: ViewId, epoch: u64) -> bool {
+        self.refused().contains(&(view, epoch))
+    }
+
+    fn refused(&self) -> MutexGuard<'_, VecDeque<(ViewId, u64)>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn leases(&self) -> MutexGuard<'_, Vec<LeaseId>> {
@@ -178,6 +203,7 @@ pub(super) async fn serve(builder: Arc<Shared>, peer: Peer) {
         effort: Effort::default(),
         tables: Semaphore::new(TABLE_STREAMS),
         leases: Mutex::default(),
+        refused: Mutex::default(),
     });
     let _liveness = Watched::new(connection.clone(), Pace::Heard);
     let (mut messages, mut runs) = (Tasks::default(), Tasks::default());

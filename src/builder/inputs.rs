@@ -45,7 +45,7 @@ pub(super) async fn table(client: &Arc<Client>, request: &RunRequest) -> Result<
     };
     let hold = || builder.views.hold(&client.owner, request.view, request.epoch);
     let look = || match hold() {
-        Err(ViewError::Unknown { .. }) => None,
+        Err(ViewError::Unknown { .. }) if !client.is_refused(request.view, request.epoch) => None,
         held => Some(held),
     };
     let opened = builder.condition.wait(Patience::plain(TABLE_WAIT), || 0, look);
@@ -55,8 +55,15 @@ pub(super) async fn table(client: &Arc<Client>, request: &RunRequest) -> Result<
         .map_err(|error| refuse(&error))?;
     let position = held.mirror.position();
     let reached = || {
-        let is_broken = held.mirror.is_broken();
-        (is_broken || *position.borrow() >= request.position).then_some(is_broken)
+        if held.mirror.is_broken() {
+            let text = "the view's files cannot be kept";
+            return Some(Err(Refusal::new(RefusalCode::Internal, text)));
+        }
+        if *position.borrow() >= request.position {
+            return Some(Ok(()));
+        }
+        let never = client.is_refused(request.view, request.epoch);
+        never.then(|| Err(refusals::unknown_table()))
     };
     let patience = if builder.views.is_fed(request.view) {
         INPUTS
@@ -64,14 +71,9 @@ pub(super) async fn table(client: &Arc<Client>, request: &RunRequest) -> Result<
         Patience::plain(TABLE_WAIT)
     };
     let progress = || *position.borrow();
-    match builder.condition.wait(patience, progress, reached).await {
-        Some(false) => Ok(held),
-        Some(true) => Err(Refusal::new(
-            RefusalCode::Internal,
-            "the view's files cannot be kept",
-        )),
-        None => Err(refusals::unknown_table()),
-    }
+    let reached = builder.condition.wait(patience, progress, reached).await;
+    reached.unwrap_or_else(|| Err(refusals::unknown_table()))?;
+    Ok(held)
 }
 
 /// Blobs by digest, with their sizes.

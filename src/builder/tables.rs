@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quicc_protocol::message::Extensions;
 use quicc_protocol::message::table::{TableOpen, TableRecords};
 use quicc_protocol::{close, limits};
 use quinn::RecvStream;
@@ -12,10 +11,6 @@ use super::connection::{self, Client, StreamEnd, blocking};
 use super::mirror::MirrorError;
 use super::views::{Feed, ViewError};
 use crate::transport::frame;
-
-/// Extension of [`TableOpen`]: eight bytes, little endian, the number of records of this epoch the stream leaves
-/// out because the builder has them. Without it the table is told from its first record.
-const RESUME_POSITION: u16 = 1;
 
 /// How long records wait for a lease: one may run out while its successor is on the way, and nobody works without
 /// one for longer.
@@ -27,7 +22,7 @@ pub(super) async fn follow(
     stream: &mut RecvStream,
     open: TableOpen,
 ) -> Result<(), StreamEnd> {
-    let resume = resume_position(&open.extensions)?;
+    let resume = open.resumes_behind().map_err(StreamEnd::rule)?;
     if !client.is_entitled_within(connection::LEASE_PATIENCE).await {
         return Err(StreamEnd::Stop(close::NOT_ALLOWED));
     }
@@ -36,7 +31,10 @@ pub(super) async fn follow(
         let views = &opening.builder.views;
         views.open(&opening.owner, open.view, open.epoch, resume)
     });
-    let feed = opened.await?.map_err(|error| not_opened(&error))?;
+    let feed = opened.await?.map_err(|error| {
+        client.note_refused(open.view, open.epoch);
+        not_opened(&error)
+    })?;
     client.builder.condition.notify();
     let followed = records(client, stream, feed, resume.unwrap_or(0)).await;
     client.builder.condition.notify();
@@ -92,32 +90,5 @@ async fn records(
                 StreamEnd::Stop(close::CANCELLED)
             }
         })?;
-    }
-}
-
-fn resume_position(extensions: &Extensions) -> Result<Option<u64>, StreamEnd> {
-    let Some((_, bytes)) = extensions.iter().find(|(number, _)| *number == RESUME_POSITION) else {
-        return Ok(None);
-    };
-    let bytes: [u8; 8] = bytes[..]
-        .try_into()
-        .map_err(|_| StreamEnd::rule("a position to resume from has eight bytes"))?;
-    Ok(Some(u64::from_le_bytes(bytes)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_table_resumes_where_it_says() {
-        let position = 0x0102_u64.to_le_bytes().to_vec();
-        assert_eq!(resume_position(&vec![]).unwrap(), None);
-        assert_eq!(resume_position(&vec![(9, vec![])]).unwrap(), None);
-        assert_eq!(
-            resume_position(&vec![(RESUME_POSITION, position)]).unwrap(),
-            Some(0x0102)
-        );
-        assert!(resume_position(&vec![(RESUME_POSITION, vec![1; 7])]).is_err());
     }
 }

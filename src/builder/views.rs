@@ -2,7 +2,7 @@
 //!
 //! A view belongs to the name and the key that opened it. Never looks into a mirror.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -48,6 +48,12 @@ pub enum ViewError {
         /// Which view.
         view: ViewId,
     },
+    /// A table of it is known that was begun later, or this one already.
+    #[error("view {view} has this table already, or a later one")]
+    Overtaken {
+        /// Which view.
+        view: ViewId,
+    },
     /// Every view that could give way is in use.
     #[error("{VIEWS} views are in use, or {VIEWS_PER_NAME} of one client")]
     Full,
@@ -83,22 +89,11 @@ struct View {
     owner: Owner,
     epoch: u64,
     mirror: Arc<Mirror>,
-    /// The table stream that feeds it, if one does.
-    stream: Option<Line>,
-}
-
-/// A view's end of its table stream; dropped, it ends the stream.
-#[derive(Debug)]
-struct Line {
-    stream: u64,
-    _current: watch::Sender<()>,
-}
-
-impl Line {
-    fn new(stream: u64) -> (Self, watch::Receiver<()>) {
-        let (_current, superseded) = watch::channel(());
-        (Self { stream, _current }, superseded)
-    }
+    /// The table streams that feed it. They carry the same records: that of a lost connection, which may not be known
+    /// to be lost yet, and that of its successor.
+    streams: BTreeSet<u64>,
+    /// Dropped with the view, it ends them.
+    current: watch::Sender<()>,
 }
 
 /// A table stream's hold on its view.
@@ -137,9 +132,10 @@ impl Views {
         })
     }
 
-    /// Opens a table. With `resume`, the stream goes on behind that many records of the epoch, all of which this
-    /// side must hold; without, whatever was known of the view is forgotten. A stream that feeds the view
-    /// already loses it. Blocks on the disk.
+    /// Opens a table. With `resume`, the stream goes on behind that many records of the epoch, all of which this side
+    /// must hold; it takes nothing from the streams that feed the view already, so that one that was sent twice, by
+    /// whomever, does no harm. Without, whatever was known of the view is forgotten and those streams end; the epoch
+    /// must be a later one, so that a stream that was overtaken, or comes again, undoes nothing. Blocks on the disk.
     pub fn open(
         self: &Arc<Self>,
         owner: &Owner,
@@ -150,27 +146,27 @@ impl Views {
         let mut inner = self.inner();
         inner.sequence += 1;
         let stream = inner.sequence;
-        if inner.views.get(&view).is_some_and(|known| known.owner != *owner) {
+        let known = inner.views.get_mut(&view);
+        if known.as_ref().is_some_and(|known| known.owner != *owner) {
             return Err(ViewError::NotAllowed { view });
         }
         if let Some(position) = resume {
-            let known = inner.views.get_mut(&view);
             let known = known
-                .filter(|known| known.epoch == epoch && !known.mirror.is_broken())
-                .filter(|known| *known.mirror.position().borrow() >= position)
+                .filter(|known| known.holds(epoch, position))
                 .ok_or(ViewError::Unknown { view })?;
-            let (line, superseded) = Line::new(stream);
-            known.stream = Some(line);
-            let mirror = Arc::clone(&known.mirror);
+            known.streams.insert(stream);
+            let (mirror, superseded) = (Arc::clone(&known.mirror), known.current.subscribe());
             inner.ledger.touch(&view);
             return Ok(self.feed(view, stream, mirror, superseded));
         }
-        if !inner.views.contains_key(&view) {
-            inner.make_room(&owner.identity)?;
+        match known {
+            Some(known) if known.epoch >= epoch => return Err(ViewError::Overtaken { view }),
+            Some(_) => {}
+            None => inner.make_room(&owner.identity)?,
         }
         let directory = self.discarder.create(self.directory.join(stream.to_string()))?;
         let mirror = Arc::new(Mirror::create(directory, self.cas.clone(), self.limit)?);
-        let (line, superseded) = Line::new(stream);
+        let (current, superseded) = watch::channel(());
         inner.ledger.insert(view, 0);
         inner.views.insert(
             view,
@@ -178,7 +174,8 @@ impl Views {
                 owner: owner.clone(),
                 epoch,
                 mirror: Arc::clone(&mirror),
-                stream: Some(line),
+                streams: BTreeSet::from([stream]),
+                current,
             },
         );
         Ok(self.feed(view, stream, mirror, superseded))
@@ -208,7 +205,7 @@ impl Views {
         self.inner()
             .views
             .get(&view)
-            .is_some_and(|known| known.stream.is_some())
+            .is_some_and(|known| !known.streams.is_empty())
     }
 
     /// Whether a file in a view of `owner` waits for a blob. Never waits for the disk.
@@ -277,8 +274,9 @@ impl Views {
 }
 
 impl View {
-    fn listens_to(&self, stream: u64) -> bool {
-        self.stream.as_ref().is_some_and(|line| line.stream == stream)
+    /// Whether its mirror has all that the first `position` records of `epoch` tell.
+    fn holds(&self, epoch: u64, position: u64) -> bool {
+        self.epoch == epoch && !self.mirror.is_broken() && *self.mirror.position().borrow() >= position
     }
 }
 
@@ -342,7 +340,7 @@ impl Feed {
     pub fn is_current(&self) -> bool {
         let inner = self.views.inner();
         let known = inner.views.get(&self.view);
-        known.is_some_and(|known| known.listens_to(self.stream))
+        known.is_some_and(|known| known.streams.contains(&self.stream))
     }
 
     /// Waits until the view listens to this stream no more. A feed holds its mirror's files: whoever has one ends
@@ -361,10 +359,8 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         let mut inner = self.views.inner();
-        if let Some(known) = inner.views.get_mut(&self.view)
-            && known.listens_to(self.stream)
-        {
-            known.stream = None;
+        if let Some(known) = inner.views.get_mut(&self.view) {
+            known.streams.remove(&self.stream);
         }
     }
 }

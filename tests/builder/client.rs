@@ -13,6 +13,7 @@ use std::path::Path;
 use quicc::host::process;
 use quicc::transport::solid::Packer;
 use quicc::transport::{Peer, frame};
+use quicc_certs::Credentials;
 use quicc_protocol::identifiers::{EntryId, ROOT, ViewId, encode_ascending};
 use quicc_protocol::message::Message;
 use quicc_protocol::message::blob::{BlobBatch, BlobsWanted};
@@ -24,7 +25,7 @@ use quicc_protocol::message::table::{EntryKind, FileTime, TableOpen, TableRecord
 use quicc_protocol::{BlobDigest, limits};
 use quinn::{RecvStream, SendStream};
 
-use crate::world::within;
+use crate::world::{spki, within};
 
 /// Tools beside the shell.
 const TOOLS: [&str; 4] = ["sh", "cat", "rm", "sleep"];
@@ -35,10 +36,11 @@ const TIME: FileTime = FileTime {
 
 pub(crate) struct Client {
     pub(crate) peer: Peer,
+    pub(crate) credentials: Credentials,
     pub(crate) spki: [u8; 32],
     pub(crate) view: ViewId,
     pub(crate) epoch: u64,
-    table: Option<SendStream>,
+    pub(crate) table: Option<SendStream>,
     pub(crate) position: u64,
     next: EntryId,
     /// Every directory by path.
@@ -79,9 +81,10 @@ pub(crate) struct Running {
 }
 
 impl Client {
-    pub(crate) fn new(peer: Peer, spki: [u8; 32]) -> Self {
+    pub(crate) fn new(peer: Peer, credentials: Credentials) -> Self {
         Self {
-            spki,
+            spki: spki(&credentials),
+            credentials,
             peer,
             view: ViewId([7; 16]),
             epoch: 0,
@@ -116,6 +119,12 @@ impl Client {
             epoch,
             extensions: Vec::new(),
         };
+        self.table = Some(self.say(&open).await);
+    }
+
+    /// Goes on with a table that was told on another connection as far as `position`.
+    pub(crate) async fn resume_table(&mut self, position: u64) {
+        let open = TableOpen::new(self.view, self.epoch, Some(position));
         self.table = Some(self.say(&open).await);
     }
 
@@ -154,16 +163,20 @@ impl Client {
         self.directories[path]
     }
 
-    /// Tells a file; its bytes are sent when the builder asks.
-    pub(crate) async fn tell_file(&mut self, path: &str, bytes: &[u8], executable: bool) -> EntryId {
-        let content = self.content(bytes);
-        let kind = EntryKind::File {
-            content,
+    /// A file of these bytes, which are sent when the builder asks.
+    pub(crate) fn file(&mut self, bytes: &[u8], executable: bool) -> EntryKind {
+        EntryKind::File {
+            content: self.content(bytes),
             size: bytes.len() as u64,
             executable,
             modified: TIME,
             same_inode_as: None,
-        };
+        }
+    }
+
+    /// Tells a file; its bytes are sent when the builder asks.
+    pub(crate) async fn tell_file(&mut self, path: &str, bytes: &[u8], executable: bool) -> EntryId {
+        let kind = self.file(bytes, executable);
         let (id, records) = self.entry(path, kind);
         self.tell(records).await;
         id

@@ -4,5 +4,6 @@
 mod actions;
 mod client;
 mod protocol;
+mod resumption;
 mod trust;
 mod world;

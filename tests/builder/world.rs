@@ -100,17 +100,26 @@ impl World {
     /// Opens the connection of a peer with that name and a new key; gives the key's hash too.
     pub(crate) async fn connect(&self, who: &str) -> Result<(Peer, [u8; 32]), TransportError> {
         let credentials = issue(&self.authority, who);
-        let spki = quicc_certs::spki_hash(credentials.certificate()).unwrap();
-        let endpoint = endpoint(&self.authority, &credentials);
+        Ok((self.connect_as(&credentials).await?, spki(&credentials)))
+    }
+
+    async fn connect_as(&self, credentials: &Credentials) -> Result<Peer, TransportError> {
+        let endpoint = endpoint(&self.authority, credentials);
         let expected: Identity = BUILDER.parse().unwrap();
         let hello = Hello::ours(3, "a test");
         let connecting = endpoint.connect(self.address, &expected, &hello, Pace::Prompt);
-        Ok((within(connecting).await?, spki))
+        within(connecting).await
     }
 
     pub(crate) async fn client(&self, who: &str) -> Client {
-        let (peer, spki) = self.connect(&format!("quicc://farm/client/{who}")).await.unwrap();
-        Client::new(peer, spki)
+        let credentials = issue(&self.authority, &format!("quicc://farm/client/{who}"));
+        let peer = self.connect_as(&credentials).await.unwrap();
+        Client::new(peer, credentials)
+    }
+
+    /// Another connection with a client's certificate.
+    pub(crate) async fn connect_again(&self, client: &Client) -> Peer {
+        self.connect_as(&client.credentials).await.unwrap()
     }
 
     /// A client that has shown lease 1 on every slot and told the shell's files.
@@ -192,6 +201,11 @@ fn issue(authority: &Authority, who: &str) -> Credentials {
     authority
         .issue(&identity, LIFETIME, clock::unix_seconds())
         .unwrap()
+}
+
+/// The hash of the key behind a certificate.
+pub(crate) fn spki(credentials: &Credentials) -> [u8; 32] {
+    quicc_certs::spki_hash(credentials.certificate()).unwrap()
 }
 
 fn endpoint(authority: &Authority, credentials: &Credentials) -> Endpoint {

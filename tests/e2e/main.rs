@@ -23,6 +23,7 @@ mod flags;
 mod isolation;
 mod native;
 mod peers;
+mod reconnect;
 mod terminals;
 mod traps;
 mod units;

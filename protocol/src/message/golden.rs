@@ -119,6 +119,7 @@ fn visit_run(visitor: &mut impl Visitor) {
         epoch: 2,
         extensions: extensions(),
     });
+    visitor.visit(TableOpen::new(view, 2, Some(0x0102)));
     let modified = FileTime {
         seconds: -1,
         nanoseconds: 5,

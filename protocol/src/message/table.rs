@@ -11,7 +11,8 @@ use crate::BlobDigest;
 use crate::identifiers::{EntryId, ROOT, ViewId};
 use crate::limits;
 
-/// Opens a table. The builder forgets what it knew of the view, unless an extension says where to go on.
+/// Opens a table, on any connection of the client's. The builder forgets what it knew of the view, unless an extension
+/// says where to go on.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct TableOpen {
     /// Whose files.
@@ -22,6 +23,35 @@ pub struct TableOpen {
     pub extensions: Extensions,
 }
 message!(TableOpen, 20, CONTROL_PAYLOAD);
+
+/// Extension of [`TableOpen`]: eight bytes, little endian, the number of records of the epoch that the stream leaves out
+/// because the builder has them. Without it the table is told from its first record.
+const RESUMES_BEHIND: u16 = 1;
+
+impl TableOpen {
+    /// Opens a table from its first record or, with `resumes_behind`, goes on behind that many of them.
+    pub fn new(view: ViewId, epoch: u64, resumes_behind: Option<u64>) -> Self {
+        let extension = |position: u64| (RESUMES_BEHIND, position.to_le_bytes().to_vec());
+        Self {
+            view,
+            epoch,
+            extensions: resumes_behind.map(extension).into_iter().collect(),
+        }
+    }
+
+    /// How many records the stream leaves out; `None` for a table that is told from its first. An error is the rule
+    /// that the message breaks.
+    pub fn resumes_behind(&self) -> Result<Option<u64>, &'static str> {
+        let mut extensions = self.extensions.iter();
+        let Some((_, bytes)) = extensions.find(|(number, _)| *number == RESUMES_BEHIND) else {
+            return Ok(None);
+        };
+        let bytes: [u8; 8] = bytes[..]
+            .try_into()
+            .map_err(|_| "a position to resume from has eight bytes")?;
+        Ok(Some(u64::from_le_bytes(bytes)))
+    }
+}
 
 /// A modification time as `stat` gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -149,4 +179,27 @@ fn name_rule<'a>(mut names: impl Iterator<Item = &'a Vec<u8>>) -> Option<&'stati
     names
         .any(|name| !is_entry_name(name))
         .then_some("an entry's name is no path component")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_resumes_where_it_says() {
+        let open = |extensions| TableOpen {
+            view: ViewId([3; 16]),
+            epoch: 2,
+            extensions,
+        };
+        for position in [None, Some(0), Some(0x0102), Some(u64::MAX)] {
+            let open = TableOpen::new(ViewId([3; 16]), 2, position);
+            assert_eq!(open.resumes_behind(), Ok(position));
+        }
+        let bytes = vec![2, 1, 0, 0, 0, 0, 0, 0];
+        let written = open(vec![(9, vec![]), (RESUMES_BEHIND, bytes)]);
+        assert_eq!(written.resumes_behind(), Ok(Some(0x0102)));
+        assert_eq!(open(vec![(9, vec![])]).resumes_behind(), Ok(None));
+        assert!(open(vec![(RESUMES_BEHIND, vec![1; 7])]).resumes_behind().is_err());
+    }
 }

@@ -85,6 +85,11 @@ fn a_view_is_its_owners() {
             matches!(opened, Err(ViewError::NotAllowed { .. })),
             "{stranger:?}"
         );
+        let resumed = world.views.open(&stranger, view(1), 5, Some(0));
+        assert!(
+            matches!(resumed, Err(ViewError::NotAllowed { .. })),
+            "{stranger:?}"
+        );
         let held = world.views.hold(&stranger, view(1), 5);
         assert!(matches!(held, Err(ViewError::NotAllowed { .. })), "{stranger:?}");
     }
@@ -102,13 +107,9 @@ fn a_table_told_anew_is_empty_and_one_resumed_is_not() {
     world.fill(&first, 1, b"x");
     let held = world.hold(1, 5).unwrap();
     let resumed = world.open(1, 5, Some(1)).unwrap();
-    assert!(!first.is_current() && resumed.is_current());
-    drop(first);
-    assert!(
-        world.views.is_fed(view(1)),
-        "the end of a stream that lost its view is no news"
-    );
     assert!(Arc::ptr_eq(resumed.mirror(), &held.mirror));
+    drop(first);
+    assert!(world.views.is_fed(view(1)), "the former stream's end is no news");
     world.fill(&resumed, 2, b"y");
     for (epoch, position) in [(5, 3), (6, 0)] {
         let resumed = world.open(1, epoch, Some(position));
@@ -119,7 +120,7 @@ fn a_table_told_anew_is_empty_and_one_resumed_is_not() {
     }
     drop(resumed);
     assert!(!world.views.is_fed(view(1)));
-    let anew = world.open(1, 5, None).unwrap();
+    let anew = world.open(1, 6, None).unwrap();
     assert!(!Arc::ptr_eq(anew.mirror(), &held.mirror));
     assert_eq!(*anew.mirror().position().borrow(), 0);
     assert_eq!(
@@ -127,6 +128,25 @@ fn a_table_told_anew_is_empty_and_one_resumed_is_not() {
         b"y",
         "who runs keeps its files"
     );
+}
+
+#[test]
+fn a_flight_that_comes_twice_takes_nothing_from_the_live_stream() {
+    let world = World::new(1 << 20);
+    let live = world.open(1, 5, None).unwrap();
+    world.fill(&live, 1, b"x");
+    let again = world.open(1, 5, Some(0)).unwrap();
+    world.fill(&again, 1, b"x");
+    for epoch in [4, 5] {
+        let opened = world.open(1, epoch, None);
+        assert!(matches!(opened, Err(ViewError::Overtaken { .. })), "{epoch}");
+    }
+    assert!(live.is_current() && Arc::ptr_eq(live.mirror(), again.mirror()));
+    world.fill(&live, 2, b"y");
+    drop(again);
+    world.fill(&live, 3, b"z");
+    assert_eq!(*live.mirror().position().borrow(), 3);
+    assert!(live.is_current() && world.views.is_fed(view(1)));
 }
 
 #[test]
@@ -159,8 +179,8 @@ async fn a_stream_that_lost_its_view_is_told() {
     };
     let first = world.open(1, 1, None).unwrap();
     let resumed = world.open(1, 1, Some(0)).unwrap();
-    check(&first).await;
     let anew = world.open(1, 2, None).unwrap();
+    check(&first).await;
     check(&resumed).await;
     world.fill(&anew, 1, b"x");
     let other = world.open(2, 1, None).unwrap();
