@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::support::{FarmFiles, LONG, QUICC, World};
+use crate::versions::scheduler_endpoint;
 use fake::{
     Grants, Part, Reply, SOURCE, Scene, Stage, certificates, endpoint, grant, outcome, outcome_saying,
 };
@@ -509,6 +510,24 @@ async fn whatever_a_scheduler_says_the_unit_is_compiled_here() {
         });
     }
     all(running).await;
+}
+
+/// A new agent would wait for slots that the one before it held, until its silence was noticed.
+#[test]
+fn an_agent_that_stops_takes_leave_of_its_scheduler() {
+    let (files, world) = (FarmFiles::new(), World::new());
+    files.join(&world);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let scheduler = runtime.block_on(scheduler_endpoint(&files));
+    assert!(world.quicc(&["agent", "start"]).status.success());
+    let connection = runtime.block_on(async { scheduler.accept().await.unwrap().await.unwrap() });
+    world.stop_agent();
+    match runtime.block_on(connection.closed()) {
+        quinn::ConnectionError::ApplicationClosed(end) => {
+            assert_eq!(end.error_code, quinn::VarInt::from_u32(close::ENDING));
+        }
+        other => panic!("{other}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
