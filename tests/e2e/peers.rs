@@ -326,6 +326,43 @@ async fn whatever_a_builder_does_the_unit_is_compiled_here() {
     all(cases).await;
 }
 
+/// What becomes of two units at once whose trial gets this answer once both of them were answered.
+async fn two_units_before_their_trial(reply: Reply) -> [Decision; 2] {
+    let scene = Scene::new(Part {
+        grants: good_grant,
+        stage: Stage::Trial,
+        reply,
+    })
+    .await;
+    tokio::time::timeout(LONG, scene.granted()).await.unwrap();
+    let both = async { tokio::join!(scene.decide(), scene.decide()) };
+    let both = tokio::time::timeout(LONG, both).await;
+    both.expect("the units wait for their trial").into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn units_travel_beside_the_trial_of_their_toolchain() {
+    for decision in two_units_before_their_trial(Reply::CompileAfter(2)).await {
+        match decision {
+            Decision::Done(done, _) => assert_eq!(done.exit, Exit::Code(0)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_object_of_a_builder_whose_trial_is_bad_is_thrown_away() {
+    let wrong = Reply::SayAfter(2, outcome(b"another object", |_| ()));
+    for decision in two_units_before_their_trial(wrong).await {
+        match decision {
+            Decision::Local { reason, fallback } => {
+                assert_eq!((reason.code, fallback), ("toolchain-untrusted", false));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_is_believed_only_where_it_is_the_sources() {
     type Change = fn(&mut Outcome);
