@@ -94,6 +94,8 @@ struct State {
     /// Since when units wait without any lease.
     starved: Option<Instant>,
     epoch: u64,
+    /// Leave was taken.
+    has_left: bool,
 }
 
 impl State {
@@ -108,6 +110,7 @@ impl State {
             waiting: 0,
             starved: None,
             epoch: 0,
+            has_left: false,
         }
     }
 }
@@ -327,7 +330,14 @@ impl Farm {
         }
     }
 
-    /// Talks to the scheduler until dropped.
+    /// Takes leave of everybody, so that nobody keeps for this agent what another could use. Nothing can be done with
+    /// the farm afterwards.
+    pub async fn leave(&self) {
+        self.lock().has_left = true;
+        self.endpoint.close().await;
+    }
+
+    /// Talks to the scheduler until leave is taken.
     pub async fn drive(self: Arc<Self>) {
         let mut pause = RECONNECT_FIRST;
         loop {
@@ -337,6 +347,9 @@ impl Farm {
                     let since = Instant::now();
                     self.set_scheduler(Scheduler::Up(since), None);
                     let ended = self.converse(opened).await.err().map(problem);
+                    if self.lock().has_left {
+                        return;
+                    }
                     if since.elapsed() >= LASTED {
                         // The machine slept, say, or the scheduler was restarted.
                         self.set_scheduler(Scheduler::Connecting(Instant::now()), ended);

@@ -5,14 +5,16 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use quicc_protocol::message::refusal::{Refusal, RefusalCode};
 use quicc_protocol::message::run::{Exit, StandardStreams};
 use quicc_protocol::message::wrapper::{CompileRequest, VERSION};
+use tokio::sync::watch;
 
 use super::farm::Slot;
-use super::link::{RunError, Traffic};
-use super::remote::{self, Tier};
+use super::link::{Returned, RunError, Traffic};
+use super::remote::{self, Prepared, Tier, ToldAction};
 use super::trust::Trial;
-use super::unit::Units;
+use super::unit::{BUSY_PAUSE, BUSY_REFUSALS, Units};
 use crate::compile::Language;
 use crate::host::files::write_then_rename;
 use crate::toolchain::question::{Question, ask};
@@ -43,6 +45,52 @@ const fn source_of(language: Language) -> (&'static str, &'static str) {
     }
 }
 
+/// How far a unit and the trial it makes have come, for they share a slot.
+#[derive(Debug, Default)]
+pub struct Beside(watch::Sender<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The trial is being made ready.
+    is_awaited: bool,
+    /// The builder has done with the unit.
+    is_over: bool,
+}
+
+/// While one exists, the unit waits.
+struct Awaited<'a>(&'a Beside);
+
+impl Beside {
+    /// Returns once the unit may leave: right behind the trial, if it makes one.
+    pub async fn may_leave(&self) {
+        // The sender is here: it does not end.
+        let _ = self.0.subscribe().wait_for(|state| !state.is_awaited).await;
+    }
+
+    /// The builder has done with the unit, and the slot is the trial's.
+    pub fn is_over(&self) {
+        self.0.send_modify(|state| state.is_over = true);
+    }
+
+    fn await_trial(&self) -> Awaited<'_> {
+        self.0.send_modify(|state| state.is_awaited = true);
+        Awaited(self)
+    }
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|state| state.is_awaited = false);
+    }
+}
+
+/// The trial unit, here and as it travels.
+struct Unit {
+    here: Question,
+    object: PathBuf,
+    prepared: Prepared,
+}
+
 /// Compares. `Err(None)`: the unit could not be compiled here, so nothing is known.
 pub async fn run(
     units: &Arc<Units>,
@@ -50,28 +98,24 @@ pub async fn run(
     asked: &Arc<CompileRequest>,
     language: Language,
     traffic: &Arc<Traffic>,
+    beside: &Beside,
 ) -> Result<Trial, Option<RunError>> {
-    let asked = Arc::clone(asked);
-    let compiler = PathBuf::from(OsString::from_vec(asked.compiler.clone()));
-    let shared = Arc::clone(units);
-    let link = Arc::clone(&slot.link);
-    let prepare = move || {
-        let (request, local) = compile_here(&shared, &asked, language)?;
-        let candidate = remote::judge(&shared.compilers, &shared.tree, &request).ok()?;
-        let prepared =
-            remote::prepare(&shared.compilers, &shared.tree, &request, &candidate, Tier::Scan).ok()?;
-        let told = remote::tell(&shared.tree, &prepared, &link, &|_, _| false);
-        Some((prepared, told, local))
+    let awaited = beside.await_trial();
+    let (shared, asking) = (Arc::clone(units), Arc::clone(asked));
+    let unit = blocking(move || make_ready(&shared, &asking, language)).await;
+    let unit = Arc::new(unit.flatten().ok_or(None)?);
+    let told = tell(units, slot, &unit).await?;
+    drop(awaited);
+    // In this order: the request leaves before anything is computed.
+    let there = compile_there(units, slot, &unit, told, traffic, beside);
+    let shared = Arc::clone(&unit);
+    let here = async {
+        blocking(move || compile_here(&shared))
+            .await
+            .flatten()
+            .ok_or(None)
     };
-    let (prepared, told, local) = tokio::task::spawn_blocking(prepare)
-        .await
-        .ok()
-        .flatten()
-        .ok_or(None)?;
-    let told = told.map_err(|error| Some(error.into()))?;
-    let returned = remote::attempt(&prepared, slot, told, traffic)
-        .await
-        .map_err(Some)?;
+    let (returned, local) = tokio::try_join!(there, here)?;
     let equal = returned.outcome.exit == Exit::Code(0) && returned.bodies.get(2) == Some(&local);
     if !equal {
         let said = returned
@@ -80,7 +124,7 @@ pub async fn run(
             .map(|text| String::from_utf8_lossy(text).into_owned());
         tracing::warn!(
             builder = slot.link.name,
-            compiler = %compiler.display(),
+            compiler = %unit.here.program.display(),
             exit = ?returned.outcome.exit,
             said,
             "a trial compile differs: this toolchain is not used there"
@@ -89,12 +133,67 @@ pub async fn run(
     Ok(if equal { Trial::Equal } else { Trial::Different })
 }
 
-/// Writes the unit, compiles it here in the environment of the unit that asked and gives the request that compiles it there, and the local object.
-fn compile_here(
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
+}
+
+async fn tell(units: &Arc<Units>, slot: &Slot, unit: &Arc<Unit>) -> Result<ToldAction, Option<RunError>> {
+    let (units, link, unit) = (Arc::clone(units), Arc::clone(&slot.link), Arc::clone(unit));
+    let told = blocking(move || remote::tell(&units.tree, &unit.prepared, &link, &|_, _| false)).await;
+    told.ok_or(None)?.map_err(|error| Some(error.into()))
+}
+
+/// Has the builder compile it. Which of two requests finds the last free slot is chance: the trial is refused, and asks
+/// again, as long as the unit may have it.
+async fn compile_there(
+    units: &Arc<Units>,
+    slot: &Slot,
+    unit: &Arc<Unit>,
+    mut told: ToldAction,
+    traffic: &Arc<Traffic>,
+    beside: &Beside,
+) -> Result<Returned, Option<RunError>> {
+    let mut refusals = 0;
+    loop {
+        let returned = remote::attempt(&unit.prepared, slot, told, traffic).await;
+        let is_busy = |refusal: &Refusal| refusal.code == RefusalCode::Busy;
+        match returned {
+            Err(RunError::Refused(refusal)) if is_busy(&refusal) && refusals < BUSY_REFUSALS => {
+                refusals += usize::from(beside.0.borrow().is_over);
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            returned => return returned.map_err(Some),
+        }
+        told = tell(units, slot, unit).await?;
+    }
+}
+
+/// Writes the unit, to be compiled in the environment of the unit that asked, and finds what it reads. Blocking.
+fn make_ready(units: &Units, asked: &CompileRequest, language: Language) -> Option<Unit> {
+    let (request, here, object) = write(units, asked, language)?;
+    let candidate = remote::judge(&units.compilers, &units.tree, &request).ok()?;
+    let prepared = remote::prepare(&units.compilers, &units.tree, &request, &candidate, Tier::Scan).ok()?;
+    Some(Unit {
+        here,
+        object,
+        prepared,
+    })
+}
+
+/// The object as the compiler here makes it. Blocking.
+fn compile_here(unit: &Unit) -> Option<Vec<u8>> {
+    let answer = ask(&unit.here).ok();
+    let local = std::fs::read(&unit.object);
+    let _ = std::fs::remove_file(&unit.object);
+    local.ok().filter(|_| answer.is_some_and(|answer| answer.success))
+}
+
+/// Writes the source; gives the request that compiles it there, what compiles it here, and where to.
+fn write(
     units: &Units,
     asked: &CompileRequest,
     language: Language,
-) -> Option<(CompileRequest, Vec<u8>)> {
+) -> Option<(CompileRequest, Question, PathBuf)> {
     let compiler = Path::new(OsStr::from_bytes(&asked.compiler));
     let (name, text) = source_of(language);
     let directory: PathBuf = units.trials.canonicalize().ok()?;
@@ -130,12 +229,6 @@ fn compile_here(
         environment,
         directory: directory.clone(),
     };
-    let answer = ask(&question).ok();
-    let local = std::fs::read(&object);
-    let _ = std::fs::remove_file(&object);
-    let local = local
-        .ok()
-        .filter(|_| answer.is_some_and(|answer| answer.success))?;
     let bytes = |text: &OsStr| text.as_bytes().to_vec();
     let argv0 = std::iter::once(bytes(compiler.as_os_str()));
     let request = CompileRequest {
@@ -151,5 +244,5 @@ fn compile_here(
         mount_namespace: 0,
         inside_local_compile: true,
     };
-    Some((request, local))
+    Some((request, question, object))
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quicc_protocol::message::blob::{Body, Encoding};
-use quicc_protocol::message::refusal::RefusalCode;
+use quicc_protocol::message::refusal::{Refusal, RefusalCode};
 use quicc_protocol::message::run::{After, Exit, Outcome, StandardStreams};
 use quicc_protocol::message::wrapper::{CompileDone, CompileRequest, OutputFile};
 use tokio::sync::Semaphore;
@@ -22,7 +22,8 @@ use super::reason::LocalReason;
 use super::recall::{self, Key, Recall};
 use super::remote::{self, Candidate, Prepared, Tier};
 use super::table::TableError;
-use super::trust::{Trial, Trust};
+use super::trial::Beside;
+use super::trust::{self, Trust, Unproven, Unusable};
 use crate::compile::Role;
 use crate::inputs::tree::Tree;
 use crate::inputs::validate::{Validity, still_holds, validate};
@@ -30,8 +31,8 @@ use crate::inputs::validate::{Validity, still_holds, validate};
 /// Attempts on builders before a unit is compiled here.
 const ATTEMPTS: usize = 3;
 /// Refusals for want of a slot that cost only a pause, and the pause.
-const BUSY_REFUSALS: usize = 40;
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const BUSY_REFUSALS: usize = 40;
+pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// How often the files a builder was told of are looked at again while units run.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How gcc and clang end for what is wrong with a source; whatever else is not 0 tells of the compiler itself.
@@ -280,22 +281,47 @@ impl Units {
                 NoSlot::NoneFree => "no-free-slot",
             }))
         })?;
-        self.require_trust(&slot, unit, &prepared).await?;
-        self.sweep(&slot).await;
-        // A unit may have waited long for its slot; what it tells must not be old.
-        let prepared = self.require_valid(&unit.notes, prepared).await?;
         let (prepared, returned) = self.attempt(prepared, &slot, unit).await?;
         drop(slot);
         self.judge_outcome(unit, prepared, returned).await
     }
 
+    /// Runs it on a builder that is trusted, or beside the trial that makes it so.
     async fn attempt(
         self: &Arc<Self>,
         prepared: Prepared,
         slot: &Slot,
         unit: &Unit,
     ) -> Result<(Prepared, Returned), Failed> {
-        unit.notes.sent(&slot.link.name);
+        let key = (slot.link.process.number, prepared.toolchain);
+        let beside = Beside::default();
+        let language = unit.candidate.plan.language;
+        let trial = || super::trial::run(self, slot, &unit.request, language, &unit.traffic, &beside);
+        let run = self.run(prepared, slot, unit, key, &beside);
+        self.trust.prove(key, trial, run).await.map_err(|why| match why {
+            Unusable::Failed(failed) => failed,
+            Unusable::Untrusted => Failed::Finally(Decision::local("toolchain-untrusted")),
+            Unusable::Untried(Some(error)) => match self.classify(error, slot, &unit.notes) {
+                // The trial had its pauses.
+                Failed::Busy => Failed::Again("builder-busy"),
+                failed => failed,
+            },
+            Unusable::Untried(None) => Failed::Finally(Decision::local("toolchain-untested")),
+        })
+    }
+
+    /// Runs it, right behind the trial if it makes one.
+    async fn run(
+        self: &Arc<Self>,
+        prepared: Prepared,
+        slot: &Slot,
+        unit: &Unit,
+        key: trust::Key,
+        beside: &Beside,
+    ) -> Result<Unproven<(Prepared, Returned)>, Failed> {
+        self.sweep(slot).await;
+        // A unit may have waited long for its slot; what it tells must not be old.
+        let prepared = self.require_valid(&unit.notes, prepared).await?;
         let link = Arc::clone(&slot.link);
         let telling = self.blocking(move |units| {
             let is_ours = |directory: &[u8], name: &[u8]| units.is_published(directory, name);
@@ -305,11 +331,20 @@ impl Units {
             .await
             .ok_or(Failed::Finally(Decision::fallback("internal")))?;
         let told = told.map_err(|error| self.classify(error.into(), slot, &unit.notes))?;
-        let returned = remote::attempt(&prepared, slot, told, &unit.traffic)
-            .await
-            .map_err(|error| self.classify(error, slot, &unit.notes))?;
+        beside.may_leave().await;
+        unit.notes.sent(&slot.link.name);
+        let returned = remote::attempt(&prepared, slot, told, &unit.traffic).await;
+        beside.is_over();
+        let returned = returned.map_err(|error| match error {
+            // The trial may have its slot, and keep it while a whole toolchain travels: that is no fault of the lease's.
+            RunError::Refused(Refusal {
+                code: RefusalCode::Busy,
+                ..
+            }) if !self.trust.is_tried(&key) => Failed::Busy,
+            error => self.classify(error, slot, &unit.notes),
+        })?;
         self.farm.accepted(slot);
-        Ok((prepared, returned))
+        Ok(Unproven::new((prepared, returned)))
     }
 
     /// What the command line means now: a response file may be among the inputs that changed.
@@ -390,34 +425,6 @@ impl Units {
             let link = Arc::clone(&slot.link);
             self.blocking(move |units| remote::sweep(&link, &units.tree))
                 .await;
-        }
-    }
-
-    async fn require_trust(
-        self: &Arc<Self>,
-        slot: &Slot,
-        unit: &Unit,
-        prepared: &Prepared,
-    ) -> Result<(), Failed> {
-        let key = (slot.link.process.number, prepared.toolchain);
-        let trial = self
-            .trust
-            .get(
-                key,
-                super::trial::run(
-                    self,
-                    slot,
-                    &unit.request,
-                    unit.candidate.plan.language,
-                    &unit.traffic,
-                ),
-            )
-            .await;
-        match trial {
-            Ok(Trial::Equal) => Ok(()),
-            Ok(Trial::Different) => Err(Failed::Finally(Decision::local("toolchain-untrusted"))),
-            Err(Some(error)) => Err(self.classify(error, slot, &unit.notes)),
-            Err(None) => Err(Failed::Finally(Decision::local("toolchain-untested"))),
         }
     }
 

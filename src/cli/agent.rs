@@ -196,10 +196,15 @@ async fn serve_until_told(
     let driving = units
         .as_ref()
         .map(|units| task::spawn("farm", Arc::clone(&units.farm).drive()));
+    let distant = units.as_ref().filter(|_| idle.is_none());
+    let distant = distant.map(|units| Arc::clone(&units.farm));
     let service = Service::new(units, farm_name, problem);
     let (listener, socket) = SocketClaim::bind(paths, lock).context("bind", &paths.socket)?;
     daemon::say_ready(detach)?;
     service.serve(listener, socket, idle, daemon::told_to_end()).await;
+    if let Some(farm) = distant {
+        farm.leave().await;
+    }
     drop(driving);
     drop(kept);
     if let Some(known) = known {

@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::support::{FarmFiles, LONG, QUICC, World};
+use crate::versions::scheduler_endpoint;
 use fake::{
     Grants, Part, Reply, SOURCE, Scene, Stage, certificates, endpoint, grant, outcome, outcome_saying,
 };
@@ -325,6 +326,43 @@ async fn whatever_a_builder_does_the_unit_is_compiled_here() {
     all(cases).await;
 }
 
+/// What becomes of two units at once whose trial gets this answer once both of them were answered.
+async fn two_units_before_their_trial(reply: Reply) -> [Decision; 2] {
+    let scene = Scene::new(Part {
+        grants: good_grant,
+        stage: Stage::Trial,
+        reply,
+    })
+    .await;
+    tokio::time::timeout(LONG, scene.granted()).await.unwrap();
+    let both = async { tokio::join!(scene.decide(), scene.decide()) };
+    let both = tokio::time::timeout(LONG, both).await;
+    both.expect("the units wait for their trial").into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn units_travel_beside_the_trial_of_their_toolchain() {
+    for decision in two_units_before_their_trial(Reply::CompileAfter(2)).await {
+        match decision {
+            Decision::Done(done, _) => assert_eq!(done.exit, Exit::Code(0)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_object_of_a_builder_whose_trial_is_bad_is_thrown_away() {
+    let wrong = Reply::SayAfter(2, outcome(b"another object", |_| ()));
+    for decision in two_units_before_their_trial(wrong).await {
+        match decision {
+            Decision::Local { reason, fallback } => {
+                assert_eq!((reason.code, fallback), ("toolchain-untrusted", false));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_is_believed_only_where_it_is_the_sources() {
     type Change = fn(&mut Outcome);
@@ -509,6 +547,24 @@ async fn whatever_a_scheduler_says_the_unit_is_compiled_here() {
         });
     }
     all(running).await;
+}
+
+/// A new agent would wait for slots that the one before it held, until its silence was noticed.
+#[test]
+fn an_agent_that_stops_takes_leave_of_its_scheduler() {
+    let (files, world) = (FarmFiles::new(), World::new());
+    files.join(&world);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let scheduler = runtime.block_on(scheduler_endpoint(&files));
+    assert!(world.quicc(&["agent", "start"]).status.success());
+    let connection = runtime.block_on(async { scheduler.accept().await.unwrap().await.unwrap() });
+    world.stop_agent();
+    match runtime.block_on(connection.closed()) {
+        quinn::ConnectionError::ApplicationClosed(end) => {
+            assert_eq!(end.error_code, quinn::VarInt::from_u32(close::ENDING));
+        }
+        other => panic!("{other}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

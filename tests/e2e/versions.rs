@@ -159,8 +159,8 @@ fn agents_replaced_in_the_middle_of_a_build_cost_no_unit() {
     assert!(local.status.success(), "{}", world.explain(&local));
 }
 
-/// A scheduler of the far future: its certificate is right, its hello has no version in common with ours.
-async fn future_scheduler(files: &FarmFiles) -> quinn::Endpoint {
+/// Where the scheduler of `files` would listen, with its certificate.
+pub(crate) async fn scheduler_endpoint(files: &FarmFiles) -> quinn::Endpoint {
     let directory = files.world().source();
     let now = quicc::host::clock::unix_seconds();
     let ca = load_trust(&directory.join("ca.pem"), now).unwrap();
@@ -176,6 +176,7 @@ async fn future_scheduler(files: &FarmFiles) -> quinn::Endpoint {
     quinn::Endpoint::server(config, files.scheduler()).unwrap()
 }
 
+/// A scheduler of the far future: its certificate is right, its `hello` has no version in common with ours.
 async fn say_hello(endpoint: quinn::Endpoint, hello: Hello) {
     while let Some(incoming) = endpoint.accept().await {
         let Ok(connection) = incoming.await else { continue };
@@ -197,7 +198,7 @@ fn a_farm_without_a_common_version_is_named_and_not_used() {
         minor_max: 9,
         ..Hello::ours(1, "quicc 9.9.9")
     };
-    let endpoint = runtime.block_on(future_scheduler(&files));
+    let endpoint = runtime.block_on(scheduler_endpoint(&files));
     runtime.spawn(say_hello(endpoint, hello));
     compile(&world, "a.o");
     let named = "the peer speaks protocol 1.7 to 1.9 (quicc 9.9.9), this side 1.0 to 1.0";

@@ -95,3 +95,35 @@ async fn small_jobs_beside_bulk_wait_ten_milliseconds_at_most() {
         assert!(goodput >= 85.0, "{goodput:.1} Mbit/s of bulk");
     }
 }
+
+/// The first one begins with a window of several times what the path and its queue hold: it pays for that, and it alone.
+#[tokio::test(start_paused = true)]
+async fn only_the_first_large_job_overflows_a_short_path() {
+    const SIZE: usize = 1_000_000;
+    // Megabits per second, and what the first job and each further one may take more than one round trip and its bytes.
+    for (rate, first, further) in [(100.0, 0.25, 0.22), (20.0, 0.45, 0.12)] {
+        let round_trip = 25 * MILLISECOND;
+        let least = round_trip.as_secs_f64() + 2.0 * SIZE as f64 * 8.0 / (rate * 1e6);
+        let world = World::new(Net::new(Link::new(rate, round_trip), 1));
+        let overflowed = || world.net.up().overflowed + world.net.down().overflowed;
+        let served = world.connect().await;
+        let mut before = 0;
+        for number in 0..8 {
+            let took = served.job(SIZE, SIZE).await.as_secs_f64() / least - 1.0;
+            let bound = if number == 0 { first } else { further };
+            assert!(
+                took <= bound,
+                "{number}, {rate} Mbit/s: {took:.3} more than the least"
+            );
+            if number > 0 {
+                assert_eq!(overflowed(), before, "{number}, {rate} Mbit/s");
+            }
+            before = overflowed();
+            tokio::time::sleep(8 * round_trip).await;
+        }
+        assert!(
+            before > 0,
+            "{rate} Mbit/s: nothing is shown where nothing overflows"
+        );
+    }
+}

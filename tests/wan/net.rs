@@ -261,6 +261,11 @@ impl Net {
         self.state().up.count
     }
 
+    /// What went to the client so far.
+    pub(crate) fn down(&self) -> Count {
+        self.state().down.count
+    }
+
     /// A socket at `address`. One that was there is deaf from now on.
     pub(crate) fn socket(&self, address: SocketAddr) -> Arc<SimulatedSocket> {
         let mut state = self.state();

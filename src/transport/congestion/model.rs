@@ -90,6 +90,9 @@ pub(super) struct Model {
     rounds: Rounds,
     phase: Phase,
     window: f64,
+    /// Where startup ends growing: a burst of jobs that found a larger window overflowed the path, and the next one that
+    /// doubles from here would do so again.
+    ceiling: f64,
     path: Estimate,
     /// Share lost in rounds at the model's window.
     usual_loss: f64,
@@ -114,6 +117,7 @@ impl Model {
                 in_vain: 0,
             },
             window: INITIAL_WINDOW,
+            ceiling: MOST,
             path: Estimate::new(packet.into()),
             usual_loss: 0.0,
             shed: 0.0,
@@ -165,7 +169,8 @@ impl Model {
             let is_full = self.rounds.is_full();
             if queue <= self.path.limit() {
                 if is_full || self.window < PROVEN_BY_JOBS {
-                    self.window += batch.bytes as f64;
+                    let more = self.window + batch.bytes as f64;
+                    self.window = more.min(self.ceiling).max(self.window);
                 }
             } else if is_full
                 && queue > 2 * self.path.limit()
@@ -238,10 +243,12 @@ impl Model {
         let queue = round.latter.saturating_sub(base + late);
         let has_queue = queue > self.path.limit() || round.is_marked;
         let overflows = self.overflows(round);
-        self.path.ease(overflows && round.loss() > LOSS_LIMIT);
+        // What overflows before the path is known is neither the floor nor the queueing aimed at.
+        self.path
+            .ease(overflows && round.loss() > LOSS_LIMIT && !self.is_startup());
         self.is_bursting = !round.is_full;
         if self.is_bursting {
-            self.jobs_end(round, has_queue || overflows);
+            self.jobs_end(round, has_queue, overflows);
             return;
         }
         if has_queue {
@@ -287,13 +294,16 @@ impl Model {
 
     /// Jobs came and went without filling the window. It is proven by them, or found to be too large for the rate
     /// their bytes leave at.
-    fn jobs_end(&mut self, round: &Round, is_too_much: bool) {
+    fn jobs_end(&mut self, round: &Round, has_queue: bool, overflows: bool) {
         let is_telling = round.delivered + round.lost > TELLING_BYTES;
         let known = self.path.window();
-        if is_too_much {
+        if has_queue || overflows {
             if is_telling {
                 let less = (self.window * JOBS_KEEP).max(known);
-                self.window = less.max(self.path.floor()).min(self.window);
+                self.window = self.path.at_least(less).min(self.window);
+                if overflows {
+                    self.ceiling = self.window;
+                }
             }
             return;
         }

@@ -27,7 +27,7 @@ use quicc_protocol::version::{ALPN, Hello};
 use quicc_protocol::{close, limits};
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 /// What a fake builder does instead of answering an action.
@@ -45,6 +45,10 @@ pub(super) enum Reply {
     FallSilent,
     /// Keeps the connection alive and never answers.
     Hang,
+    /// Says this once as many units were answered.
+    SayAfter(usize, Vec<u8>),
+    /// Compiles once as many units were answered.
+    CompileAfter(usize),
     /// Does honestly what it is told, as a machine with the first processor of its architecture.
     CompileOnOldProcessor,
 }
@@ -173,6 +177,7 @@ impl Scene {
             relay,
             given_up: told_given_up,
             reached: told_reached,
+            answered: Semaphore::new(0),
         });
         tasks.spawn(build(builder, actions));
         let scratch = tempfile::tempdir().unwrap();
@@ -221,7 +226,7 @@ impl Scene {
 
     /// The object as the compiler here makes it.
     pub(super) fn local_object(&self) -> Vec<u8> {
-        run(&self.request.compiler, &self.request.argv, self.scratch.path())
+        run(&self.request.compiler, &self.request.argv, self.scratch.path()).unwrap()
     }
 }
 
@@ -241,8 +246,14 @@ fn request(directory: &Path) -> CompileRequest {
     }
 }
 
-/// Runs a compile here and gives what it wrote behind `-o`.
-fn run(program: &[u8], argv: &[Vec<u8>], directory: &Path) -> Vec<u8> {
+/// Runs a compile here and gives what it wrote behind `-o`; `None` once `directory` is gone.
+fn run(program: &[u8], argv: &[Vec<u8>], directory: &Path) -> Option<Vec<u8>> {
+    // Not where the client may be writing the same.
+    let scratch = tempfile::tempdir().unwrap();
+    let object = scratch.path().join("object.o");
+    let mut argv = argv.to_vec();
+    let behind = argv.iter().position(|word| word == b"-o").unwrap();
+    argv[behind + 1] = object.as_os_str().as_bytes().to_vec();
     let arguments = argv[1..].iter().map(|word| OsStr::from_bytes(word));
     let status = Command::new(OsStr::from_bytes(program))
         .args(arguments)
@@ -250,12 +261,8 @@ fn run(program: &[u8], argv: &[Vec<u8>], directory: &Path) -> Vec<u8> {
         .env("PATH", "/usr/bin:/bin")
         .current_dir(directory)
         .status();
-    assert!(status.unwrap().success());
-    let output = argv.iter().skip_while(|word| *word != b"-o").nth(1).unwrap();
-    let path = directory.join(OsStr::from_bytes(output));
-    let object = std::fs::read(&path).unwrap();
-    std::fs::remove_file(path).unwrap();
-    object
+    assert!(status.ok()?.success() || !directory.exists());
+    std::fs::read(&object).ok()
 }
 
 /// Runs the steps of an action where `native` stands for a processor without any extension, and gives the object.
@@ -317,6 +324,8 @@ struct Actions {
     relay: Relay,
     given_up: mpsc::UnboundedSender<()>,
     reached: mpsc::UnboundedSender<()>,
+    /// A permit for each answer that arrived.
+    answered: Semaphore,
 }
 
 async fn build(endpoint: Endpoint, actions: Arc<Actions>) {
@@ -350,6 +359,14 @@ async fn serve(peer: Peer, actions: Arc<Actions>) {
 }
 
 impl Actions {
+    async fn await_answered(&self, units: usize) {
+        self.answered
+            .acquire_many(units.try_into().unwrap())
+            .await
+            .unwrap()
+            .forget();
+    }
+
     async fn act(
         &self,
         mut send: SendStream,
@@ -366,22 +383,28 @@ impl Actions {
             .any(|word| word.ends_with(b"/trial.c"));
         let stage = if is_trial { Stage::Trial } else { Stage::Unit };
         if stage != self.part.stage {
-            let object = tokio::task::spawn_blocking(move || {
-                run(
-                    &request.steps[0].program,
-                    &request.steps[0].argv,
-                    &PathBuf::from(OsString::from_vec(request.cwd)),
-                )
-            });
-            send.write_all(&outcome(&object.await.unwrap(), |_| ())).await?;
+            send.write_all(&compile(request).await).await?;
             let _ = send.finish();
             let _ = send.stopped().await;
+            self.answered.add_permits(1);
             return Ok(());
         }
         let _ = self.reached.send(());
         match &self.part.reply {
             Reply::Say(bytes) => {
                 send.write_all(bytes).await?;
+                let _ = send.finish();
+                let _ = send.stopped().await;
+            }
+            Reply::SayAfter(units, bytes) => {
+                self.await_answered(*units).await;
+                send.write_all(bytes).await?;
+                let _ = send.finish();
+                let _ = send.stopped().await;
+            }
+            Reply::CompileAfter(units) => {
+                self.await_answered(*units).await;
+                send.write_all(&compile(request).await).await?;
                 let _ = send.finish();
                 let _ = send.stopped().await;
             }
@@ -406,6 +429,22 @@ impl Actions {
             }
         }
         Ok(())
+    }
+}
+
+/// The honest answer to an action.
+async fn compile(request: RunRequest) -> Vec<u8> {
+    let object = tokio::task::spawn_blocking(move || {
+        run(
+            &request.steps[0].program,
+            &request.steps[0].argv,
+            &PathBuf::from(OsString::from_vec(request.cwd)),
+        )
+    });
+    match object.await.unwrap() {
+        Some(object) => outcome(&object, |_| ()),
+        // Nobody waits for it any more.
+        None => Vec::new(),
     }
 }
 
