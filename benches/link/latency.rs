@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use crate::client::Client;
 use crate::farm::{Farm, Sandbox, milliseconds};
 use crate::measure::{AT_ONCE, edit};
-use crate::peers::{DistccClient, Distccd, Peer, Setting};
+use crate::peers::Setting;
 use crate::queue::{Conditions, MBIT};
+use crate::rivals::Rival;
 use crate::support::World;
 use crate::units::{Case, NAP, Units, time, warm};
 use crate::wire::{Sighting, Wire};
@@ -53,7 +54,7 @@ struct Walls {
 const CASES_OF_PEERS: [Case; 2] = [Case::Unchanged, Case::CxxUnchanged];
 
 /// Prints the table.
-pub fn run(wire: &Wire, peers: &[Peer], is_traced: bool) -> Result<(), String> {
+pub fn run(wire: &Wire, rivals: &[Rival], is_traced: bool) -> Result<(), String> {
     wire.set(Conditions::new(RATE, ROUND_TRIPS[0]));
     let farm = Farm::start(wire, "", Sandbox::Whole)?;
     let mut rows: Vec<Row> = Vec::new();
@@ -71,7 +72,7 @@ pub fn run(wire: &Wire, peers: &[Peer], is_traced: bool) -> Result<(), String> {
             is_traced,
             &mut rows,
         )?;
-        if peers.is_empty() {
+        if rivals.is_empty() {
             continue;
         }
         let setting = Setting {
@@ -79,10 +80,9 @@ pub fn run(wire: &Wire, peers: &[Peer], is_traced: bool) -> Result<(), String> {
             jobs: AT_ONCE,
             compilers: units.compilers(),
         };
-        let distccd = wire.farm.within(|| Distccd::start(&world, setting));
         units.name_by_path();
-        for peer in peers {
-            let started = DistccClient::start(&world, *peer, &distccd)?;
+        for rival in rivals {
+            let started = rival.start(wire, &world, &setting)?;
             measure(
                 wire,
                 &started.client(),
@@ -182,14 +182,14 @@ fn print(rows: &[Row]) {
 
 fn print_by(what: &str, rows: &[Row], of: impl Fn(&Walls) -> Duration) {
     println!("By the {what}:");
-    print!("{:8}{:30}{:>10}", "client", "unit", "RTT 0, ms");
+    print!("{:10}{:30}{:>10}", "client", "unit", "RTT 0, ms");
     for round_trip in &ROUND_TRIPS[1..] {
         print!("{:>16} ms ", round_trip.as_millis());
     }
     println!();
     for row in rows {
         let ground = of(&row.walls[0]);
-        print!("{:8}{:30}{:10.1}", row.client, row.name, milliseconds(ground));
+        print!("{:10}{:30}{:10.1}", row.client, row.name, milliseconds(ground));
         for (walls, round_trip) in row.walls.iter().zip(ROUND_TRIPS).skip(1) {
             let more = of(walls).as_secs_f64() - ground.as_secs_f64();
             print!("{}", in_round_trips(more, round_trip));

@@ -1,8 +1,8 @@
 //! What is asked for on the command line.
 
-use crate::peers::Peer;
+use crate::rivals::Rival;
 
-const USAGE: &str = "cargo bench --bench link -- [SCENARIO…] [--peers distcc,pump] [--loss PERCENT] [--seed N]
+const USAGE: &str = "cargo bench --bench link -- [SCENARIO…] [--peers distcc,pump,icecream,sccache-dist] [--loss PERCENT] [--seed N]
 [--trace]
 scenarios: --check the link by itself, --latency network time a unit, --first units that find little ready, --slots how
 busy 8 slots are kept, --wide a farm of sleeping compilers, --project a foreign project; without any: --check --latency --first";
@@ -31,7 +31,7 @@ const SCENARIOS: [(&str, Scenario); 6] = [
 pub struct Options {
     pub scenarios: Vec<Scenario>,
     /// Other systems to be measured beside quicc.
-    pub peers: Vec<Peer>,
+    pub peers: Vec<Rival>,
     /// Share of the packets that are lost by chance.
     pub loss: f64,
     /// Decides which they are.
@@ -65,7 +65,7 @@ impl Options {
                     is_listed = true;
                 }
                 "--trace" => options.is_traced = true,
-                "--peers" => options.peers = Peer::parse(&value()?)?,
+                "--peers" => options.peers = Rival::parse(&value()?)?,
                 "--seed" => {
                     let number = value()?;
                     options.seed = number
