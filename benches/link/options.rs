@@ -114,6 +114,12 @@ impl Options {
                 "--check and --bulk have losses of their own: name other scenarios\n{USAGE}"
             ));
         }
+        if options.scenarios.contains(&Scenario::Wide) && options.peers.contains(&Rival::Sccache) {
+            let problem = "its servers take hardly more jobs at once than there are processors";
+            return Err(format!(
+                "not supported by this bench: --wide of sccache-dist: {problem}"
+            ));
+        }
         options.is_idle |= is_listed;
         Ok(options)
     }

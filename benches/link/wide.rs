@@ -14,6 +14,7 @@ use crate::sample::parts;
 use crate::sleeper::{Habit, Sleeper};
 use crate::sources;
 use crate::support::World;
+use crate::units::warm;
 use crate::wire::Wire;
 
 const RATE: u64 = 1000 * MBIT;
@@ -155,6 +156,7 @@ fn run_rival(wire: &Wire, rival: Rival, language: Language) -> Result<(), String
     let compiles = units(&world, language.package, |is_cxx| {
         if is_cxx { "g++" } else { "gcc" }.to_owned()
     });
+    warm(&client, &compiles[0])?;
     let count = width.at_once * NAPS_OF_PEERS;
     let crowd = Crowd::compile(wire, None, &client, &compiles, count, pace(width))?;
     print(&client, language, &crowd, width);
