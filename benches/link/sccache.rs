@@ -2,6 +2,7 @@
 //! caches nothing.
 
 use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use crate::client::{Client, Evidence};
@@ -122,6 +123,10 @@ impl<'a> Sccache<'a> {
             .env("SCCACHE_START_SERVER", "1")
             .env("SCCACHE_LOG", "warn");
         let client = Daemon::start(&wire.client, command, &directory.join("client.log"))?;
+        // Whoever asks before there is a server starts another, whose processor time nobody would count.
+        await_event("sccache's server of the client's", || {
+            UnixStream::connect(path("client.sock")).ok()
+        });
         let started = Self {
             world,
             launcher: programs.sccache.display().to_string(),
