@@ -28,14 +28,18 @@ pub struct Client<'a> {
 pub enum Evidence {
     /// The agent counts.
     Agent,
-    /// What distccd and distcc log.
-    Distcc { server: PathBuf, client: PathBuf },
+    /// What its two ends log.
+    Logs {
+        server: PathBuf,
+        /// Of each compile that succeeded there, soon after its client has ended.
+        compiled: &'static str,
+        client: PathBuf,
+        /// Where something is done here that was to be done there.
+        locally: &'static str,
+    },
+    /// The launcher counts, and tells when it is asked as sccache is.
+    Statistics,
 }
-
-/// What distccd logs of each compile that succeeded, soon after its client has ended.
-const COMPILED: &str = "COMPILE_OK";
-/// What distcc logs where it does something here that it was to do there.
-const LOCALLY: &str = "locally";
 
 /// What a client counted.
 #[derive(Debug, Clone, Copy, Default)]
@@ -131,13 +135,40 @@ impl<'a> Client<'a> {
         self.daemon
     }
 
+    /// Whether it is quicc.
+    pub fn is_quicc(&self) -> bool {
+        matches!(self.evidence, Evidence::Agent)
+    }
+
     pub fn counts(&self) -> Result<Counts, String> {
-        if let Evidence::Distcc { server, .. } = &self.evidence {
-            return Ok(Counts {
-                remote: occurrences(server, COMPILED),
+        match &self.evidence {
+            Evidence::Agent => self.counts_of_agent(),
+            Evidence::Logs { server, compiled, .. } => Ok(Counts {
+                remote: occurrences(server, compiled),
                 ..Counts::default()
-            });
+            }),
+            Evidence::Statistics => self.counts_of_launcher(),
         }
+    }
+
+    fn counts_of_launcher(&self) -> Result<Counts, String> {
+        let mut command = self.program(&self.launcher);
+        let output = command.args(["--show-stats", "--stats-format", "json"]).output();
+        let output = output.map_err(|error| format!("{}: {error}", self.launcher))?;
+        let told: Value = serde_json::from_slice(&output.stdout)
+            .map_err(|error| format!("{}: {error}: {output:?}", self.launcher))?;
+        let stats = &told["stats"];
+        let number = |name: &str| stats[name].as_u64().unwrap_or(0);
+        let compiled = stats["dist_compiles"].as_object();
+        let remote = compiled.map_or(0, |servers| servers.values().filter_map(Value::as_u64).sum());
+        Ok(Counts {
+            remote,
+            local: number("compilations").saturating_sub(remote) + number("dist_errors"),
+            ..Counts::default()
+        })
+    }
+
+    fn counts_of_agent(&self) -> Result<Counts, String> {
         let status = self.world.status();
         let number = |name: &str| {
             let number = status[name].as_u64();
@@ -164,18 +195,30 @@ impl<'a> Client<'a> {
                 }
                 format!("the agent says {:#}", self.world.status())
             }
-            Evidence::Distcc { client, .. } => {
-                let counted = await_event("distccd's word of each compile", || {
+            Evidence::Logs { client, locally, .. } => {
+                let counted = await_event("the server's word of each compile", || {
                     let counted = counted();
                     let is_all = counted.as_ref().map_or(true, |counted| counted.remote >= units);
-                    is_all.then_some(counted)
+                    let is_other = occurrences(client, locally) > 0;
+                    (is_all || is_other).then_some(counted)
                 })?;
-                if counted.remote == units && occurrences(client, LOCALLY) == 0 {
+                if counted.remote == units && occurrences(client, locally) == 0 {
                     return Ok(counted);
                 }
                 let log = std::fs::read_to_string(client).unwrap_or_default();
-                let line = log.lines().find(|line| line.contains(LOCALLY));
-                line.unwrap_or("distccd logs another number").to_owned()
+                let line = log.lines().find(|line| line.contains(locally));
+                line.unwrap_or("its server logs another number").to_owned()
+            }
+            Evidence::Statistics => {
+                let counted = await_event("the launcher's count of each compile", || {
+                    let counted = counted();
+                    let is_all = |counted: &Counts| counted.remote + counted.local >= units;
+                    counted.as_ref().map_or(true, is_all).then_some(counted)
+                })?;
+                if counted.remote == units && counted.local == 0 {
+                    return Ok(counted);
+                }
+                format!("it counts {counted:?}")
             }
         };
         Err(format!(

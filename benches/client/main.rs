@@ -29,6 +29,7 @@ mod unit;
 
 mod account;
 mod build;
+#[allow(dead_code, reason = "shared with the link bench")]
 mod client;
 mod measure;
 mod memory;

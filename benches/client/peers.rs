@@ -50,6 +50,7 @@ impl Peer {
     }
 }
 
+/// An error where a program of a package is missing.
 fn require(program: &str, package: &str) -> Result<(), String> {
     let is_there = PATH
         .iter()
@@ -87,7 +88,8 @@ impl Setting {
         }
     }
 
-    fn search_path(&self) -> String {
+    /// What `PATH` is for it.
+    pub fn search_path(&self) -> String {
         let own = self.compilers.iter().map(|directory| directory.to_str().unwrap());
         own.chain(PATH).collect::<Vec<_>>().join(":")
     }
@@ -99,10 +101,10 @@ impl Distccd {
         let address = listener.local_addr().unwrap();
         drop(listener);
         // It does not stay root.
-        let scratch = world.root().join("distccd");
+        let scratch = world.root().join(format!("distccd-{}", address.port()));
         std::fs::create_dir(&scratch).unwrap();
         std::fs::set_permissions(&scratch, PermissionsExt::from_mode(0o1777)).unwrap();
-        let log = world.root().join("distccd.log");
+        let log = scratch.join("log");
         let mut command = world.command("distccd");
         command
             .args(["--daemon", "--no-detach", "--log-stderr", "--log-level=notice"])
@@ -200,9 +202,11 @@ impl<'a> DistccClient<'a> {
         let variable = |wanted: &str| self.environment.iter().find(|(name, _)| name == wanted);
         let include_server = variable("INCLUDE_SERVER_PID").and_then(|(_, pid)| pid.parse().ok());
         let log = variable("DISTCC_LOG").map(|(_, path)| PathBuf::from(path));
-        let evidence = Evidence::Distcc {
+        let evidence = Evidence::Logs {
             server: self.server.clone(),
+            compiled: "COMPILE_OK",
             client: log.unwrap_or_default(),
+            locally: "locally",
         };
         let called = ("distcc", self.environment.clone());
         Client::peer(self.peer.name(), self.world, called, include_server, evidence)

@@ -41,20 +41,28 @@ mod support;
 #[allow(dead_code, reason = "not run by a shell")]
 mod unit;
 
+mod beside;
+mod bulk;
 mod cage;
 mod check;
 mod crowd;
+mod daemon;
 mod farm;
 mod first;
+mod icecream;
+mod kernel_flow;
 mod latency;
 mod open_box;
 mod options;
 mod project;
 mod queue;
+mod rivals;
+mod sccache;
 mod side;
 mod sleeper;
 mod slots;
 mod units;
+mod upload;
 mod wide;
 mod wire;
 
@@ -100,6 +108,8 @@ fn measure(options: &Options) -> Result<(), String> {
     for scenario in &options.scenarios {
         match scenario {
             Scenario::Check => check::run(&wire)?,
+            Scenario::Bulk => bulk::run(&wire)?,
+            Scenario::BesideTcp(time) => beside::run(&wire, *time)?,
             Scenario::Latency => latency::run(&wire, &options.peers, options.is_traced)?,
             Scenario::First => first::run(&wire, options.is_traced)?,
             Scenario::Slots => slots::run(&wire)?,

@@ -1,15 +1,21 @@
 //! What is asked for on the command line.
 
-use crate::peers::Peer;
+use std::time::Duration;
 
-const USAGE: &str = "cargo bench --bench link -- [SCENARIO…] [--peers distcc,pump] [--loss PERCENT] [--seed N]
+use crate::rivals::Rival;
+
+const USAGE: &str = "cargo bench --bench link -- [SCENARIO…] [--peers distcc,pump,icecream,sccache-dist] [--loss PERCENT] [--seed N]
 [--trace]
-scenarios: --check the link by itself, --latency network time a unit, --first units that find little ready, --slots how
+scenarios: --check the link by itself, --bulk uploads that lose packets, --beside-tcp SECONDS an upload beside the kernel's
+TCP, --latency network time a unit, --first units that find little ready, --slots how
 busy 8 slots are kept, --wide a farm of sleeping compilers, --project a foreign project; without any: --check --latency --first";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scenario {
     Check,
+    Bulk,
+    /// For how long.
+    BesideTcp(Duration),
     Latency,
     First,
     Slots,
@@ -17,8 +23,9 @@ pub enum Scenario {
     Project,
 }
 
-const SCENARIOS: [(&str, Scenario); 6] = [
+const SCENARIOS: [(&str, Scenario); 7] = [
     ("--check", Scenario::Check),
+    ("--bulk", Scenario::Bulk),
     ("--latency", Scenario::Latency),
     ("--first", Scenario::First),
     ("--slots", Scenario::Slots),
@@ -31,7 +38,7 @@ const SCENARIOS: [(&str, Scenario); 6] = [
 pub struct Options {
     pub scenarios: Vec<Scenario>,
     /// Other systems to be measured beside quicc.
-    pub peers: Vec<Peer>,
+    pub peers: Vec<Rival>,
     /// Share of the packets that are lost by chance.
     pub loss: f64,
     /// Decides which they are.
@@ -65,7 +72,14 @@ impl Options {
                     is_listed = true;
                 }
                 "--trace" => options.is_traced = true,
-                "--peers" => options.peers = Peer::parse(&value()?)?,
+                "--peers" => options.peers = Rival::parse(&value()?)?,
+                "--beside-tcp" => {
+                    let seconds = value()?;
+                    let number = seconds.parse().ok().filter(|seconds| *seconds > 0);
+                    let number = number.ok_or_else(|| format!("--beside-tcp {seconds}: no seconds"))?;
+                    let scenario = Scenario::BesideTcp(Duration::from_secs(number));
+                    options.scenarios.push(scenario);
+                }
                 "--seed" => {
                     let number = value()?;
                     options.seed = number
@@ -90,9 +104,20 @@ impl Options {
         if options.scenarios.is_empty() {
             options.scenarios = vec![Scenario::Check, Scenario::Latency, Scenario::First];
         }
-        if options.loss > 0.0 && options.scenarios.contains(&Scenario::Check) {
+        let with_own = [Scenario::Check, Scenario::Bulk];
+        if options.loss > 0.0
+            && with_own
+                .iter()
+                .any(|scenario| options.scenarios.contains(scenario))
+        {
             return Err(format!(
-                "--check has a loss of its own: name other scenarios\n{USAGE}"
+                "--check and --bulk have losses of their own: name other scenarios\n{USAGE}"
+            ));
+        }
+        if options.scenarios.contains(&Scenario::Wide) && options.peers.contains(&Rival::Sccache) {
+            let problem = "its servers take hardly more jobs at once than there are processors";
+            return Err(format!(
+                "not supported by this bench: --wide of sccache-dist: {problem}"
             ));
         }
         options.is_idle |= is_listed;

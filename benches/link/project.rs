@@ -6,8 +6,9 @@ use crate::client::Client;
 use crate::crowd::{Crowd, Pace};
 use crate::farm::{Farm, Sandbox, milliseconds};
 use crate::measure::{Compile, succeed};
-use crate::peers::{DistccClient, Distccd, Peer, Setting};
+use crate::peers::Setting;
 use crate::queue::{Conditions, MBIT};
+use crate::rivals::Rival;
 use crate::sources::Sources;
 use crate::support::World;
 use crate::units::warm;
@@ -21,7 +22,7 @@ const PACE: Pace = Pace {
 };
 
 /// Prints a line for each client, language and build.
-pub fn run(wire: &Wire, peers: &[Peer]) -> Result<(), String> {
+pub fn run(wire: &Wire, rivals: &[Rival]) -> Result<(), String> {
     wire.set(Conditions::new(RATE, ROUND_TRIP));
     println!(
         "\nzstd (C, -O2) and a part of RocksDB (C++, -O0), gcc, -j{}, RTT {} ms, 100 Mbit/s; {} processors for all.",
@@ -31,7 +32,7 @@ pub fn run(wire: &Wire, peers: &[Peer]) -> Result<(), String> {
     );
     println!("Bytes of whole packets at the link; CPU: all that is the client's, wrappers and daemon.");
     println!(
-        "{:8}{:16}{:>7}{:>9}{:>9}{:>10}{:>10}{:>14}{:>9}",
+        "{:10}{:16}{:>7}{:>9}{:>9}{:>10}{:>10}{:>14}{:>9}",
         "client", "build", "units", "s", "units/s", "up kB/u", "down kB/u", "client ms/u", "dropped"
     );
     let world = World::new();
@@ -40,16 +41,11 @@ pub fn run(wire: &Wire, peers: &[Peer]) -> Result<(), String> {
     let farm = Farm::start(wire, &format!("slots = {}\n", PACE.at_once), Sandbox::Whole)?;
     farm.files.join(&world);
     let client = Client::quicc(&world)?;
-    introduce(wire, &client)?;
-    for (language, compiles) in languages {
+    for (_, compiles) in languages {
         require_compilable(&world, compiles)?;
-        for build in ["first", "again"] {
-            let count = compiles.len();
-            let crowd = Crowd::compile(wire, Some(&farm), &client, compiles, count, PACE)?;
-            print(&client, &format!("{language}, {build}"), &crowd);
-        }
     }
-    if peers.is_empty() {
+    build(wire, Some(&farm), &client, languages)?;
+    if rivals.is_empty() {
         return Ok(());
     }
     let setting = Setting {
@@ -57,13 +53,25 @@ pub fn run(wire: &Wire, peers: &[Peer]) -> Result<(), String> {
         jobs: PACE.at_once,
         compilers: None,
     };
-    let distccd = wire.farm.within(|| Distccd::start(&world, setting));
-    for peer in peers {
-        let started = DistccClient::start(&world, *peer, &distccd)?;
-        let client = started.client();
-        for (language, compiles) in languages {
-            let crowd = Crowd::compile(wire, None, &client, compiles, compiles.len(), PACE)?;
-            print(&client, language, &crowd);
+    for rival in rivals {
+        let started = rival.start(wire, &world, &setting)?;
+        build(wire, None, &started.client(), languages)?;
+    }
+    Ok(())
+}
+
+/// Builds each language twice.
+fn build(
+    wire: &Wire,
+    farm: Option<&Farm>,
+    client: &Client<'_>,
+    languages: [(&str, &Vec<Compile>); 2],
+) -> Result<(), String> {
+    introduce(wire, client)?;
+    for (language, compiles) in languages {
+        for turn in ["first", "again"] {
+            let crowd = Crowd::compile(wire, farm, client, compiles, compiles.len(), PACE)?;
+            print(client, &format!("{language}, {turn}"), &crowd);
         }
     }
     Ok(())
@@ -83,7 +91,7 @@ fn introduce(wire: &Wire, client: &Client<'_>) -> Result<(), String> {
         warm(client, &compile)?;
         let (after, _) = wire.counts();
         println!(
-            "{:8}the farm learns {compiler}: {:.1} MB up, {:.1} s, dropped {}",
+            "{:10}the farm learns {compiler}: {:.1} MB up, {:.1} s, dropped {}",
             client.name(),
             after.since(&before).bytes as f64 / 1e6,
             started.elapsed().as_secs_f64(),
@@ -104,7 +112,7 @@ fn require_compilable(world: &World, compiles: &[Compile]) -> Result<(), String>
 fn print(client: &Client<'_>, build: &str, crowd: &Crowd) {
     let kilobytes = |bytes: u64| bytes as f64 / 1e3 / crowd.units as f64;
     println!(
-        "{:8}{build:16}{:7}{:9.1}{:9.2}{:10.1}{:10.1}{:14.2}{:9}",
+        "{:10}{build:16}{:7}{:9.1}{:9.2}{:10.1}{:10.1}{:14.2}{:9}",
         client.name(),
         crowd.units,
         milliseconds(crowd.wall) / 1e3,

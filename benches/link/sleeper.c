@@ -14,10 +14,11 @@ extern const char object_begin[], object_end[];
 int main(int argc, char **argv)
 {
     const char *output = 0;
-    int is_compile = 0, is_question = 0;
+    int is_compile = 0, is_question = 0, is_told = 0;
     for (int turn = 1; turn < argc; turn++) {
         is_compile |= !strcmp(argv[turn], "-c");
         is_question |= !strcmp(argv[turn], "-###") || !strcmp(argv[turn], "-E") || !strncmp(argv[turn], "-M", 2);
+        is_told |= !strcmp(argv[turn], "-");
         if (!strcmp(argv[turn], "-o") && turn + 1 < argc)
             output = argv[turn + 1];
     }
@@ -29,6 +30,10 @@ int main(int argc, char **argv)
         execv(argv[0], argv);
         return 1;
     }
+    /* Whoever writes the source to it waits until all is read. */
+    static char source[1 << 16];
+    while (is_told && read(0, source, sizeof source) > 0)
+        ;
     struct timespec nap = {NAP_MS / 1000, NAP_MS % 1000 * 1000000L};
     while (nanosleep(&nap, &nap))
         ;

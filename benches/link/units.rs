@@ -22,6 +22,11 @@ const LARGE: Habit = Habit {
     nap: NAP,
     object: 200_000,
 };
+const MIDDLING: Habit = Habit {
+    name: "middling",
+    nap: NAP,
+    object: 64_000,
+};
 /// Compiles of everything before it is measured.
 const WARMING: usize = 3;
 /// Compiles after which a farm that was not used is not about to be.
@@ -35,6 +40,10 @@ pub enum Case {
     New,
     Header,
     Large,
+    /// 64 kB each way.
+    Both64,
+    /// 200 kB each way.
+    Both200,
     CxxUnchanged,
     CxxEdited,
     CxxNew,
@@ -44,10 +53,24 @@ pub enum Case {
 pub struct Units<'a> {
     world: &'a World,
     small: Sleeper,
+    middling: Sleeper,
     large: Sleeper,
     made: usize,
     /// Whether compilers are named as found along `PATH`.
     is_by_name: bool,
+}
+
+/// How the last comment of a source begins.
+const COMMENT: &str = "/* of no use: ";
+
+/// Letters of which a compressor makes `bytes` bytes.
+fn incompressible(bytes: usize, seed: usize) -> String {
+    let mut noise = vec![0; bytes * 4 / 3];
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes());
+    hasher.finalize_xof().fill(&mut noise);
+    // 64 letters in a row.
+    noise.iter().map(|byte| char::from(b'?' + byte % 64)).collect()
 }
 
 const C_HEADERS: &str = "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n";
@@ -64,6 +87,7 @@ impl<'a> Units<'a> {
         Ok(Self {
             world,
             small: Sleeper::make(world, SMALL)?,
+            middling: Sleeper::make(world, MIDDLING)?,
             large: Sleeper::make(world, LARGE)?,
             made: 0,
             is_by_name: false,
@@ -87,13 +111,26 @@ impl<'a> Units<'a> {
         self.is_by_name = true;
     }
 
+    /// Gives a unit's source another comment, which takes as many bytes on the wire as its object.
+    pub fn replace_comment(&self, case: Case, compile: &Compile, round: usize) {
+        let bytes = match case {
+            Case::Both64 => MIDDLING.object,
+            Case::Both200 => LARGE.object,
+            _ => return,
+        };
+        let text = std::fs::read_to_string(&compile.source).unwrap();
+        let body = text.split(COMMENT).next().unwrap_or_default();
+        let comment = incompressible(bytes, round);
+        std::fs::write(&compile.source, format!("{body}{COMMENT}{comment} */\n")).unwrap();
+    }
+
     /// A source nobody has seen.
     pub fn make(&mut self, case: Case) -> Compile {
         let is_cxx = matches!(case, Case::CxxUnchanged | Case::CxxEdited | Case::CxxNew);
-        let sleeper = if case == Case::Large {
-            &self.large
-        } else {
-            &self.small
+        let sleeper = match case {
+            Case::Large | Case::Both200 => &self.large,
+            Case::Both64 => &self.middling,
+            _ => &self.small,
         };
         let (compiler, standard, suffix) = if is_cxx {
             (&sleeper.gxx, CXX_HEADERS, "cc")

@@ -7,12 +7,14 @@ use crate::client::Client;
 use crate::crowd::{self, Crowd, Pace};
 use crate::farm::{Farm, Sandbox, milliseconds};
 use crate::measure::Compile;
-use crate::peers::{DistccClient, Distccd, Peer, Setting};
+use crate::peers::Setting;
 use crate::queue::{Conditions, MBIT};
+use crate::rivals::Rival;
 use crate::sample::parts;
 use crate::sleeper::{Habit, Sleeper};
 use crate::sources;
 use crate::support::World;
+use crate::units::warm;
 use crate::wire::Wire;
 
 const RATE: u64 = 1000 * MBIT;
@@ -86,7 +88,7 @@ const WIDTHS: [Width; 3] = [
 const NAPS_OF_PEERS: usize = 4;
 
 /// Prints a line for each width and language, and for each of the others at the first width.
-pub fn run(wire: &Wire, peers: &[Peer]) -> Result<(), String> {
+pub fn run(wire: &Wire, rivals: &[Rival]) -> Result<(), String> {
     wire.set(Conditions::new(RATE, ROUND_TRIP));
     println!(
         "\nCompilers that sleep {} s, RTT {} ms, 1 Gbit/s; whole: from the first start to the last end.",
@@ -97,7 +99,7 @@ pub fn run(wire: &Wire, peers: &[Peer]) -> Result<(), String> {
         "No units/s beyond -j / (1 s + RTT) can be had: the build tool waits for each. ! where it is below the aim."
     );
     println!(
-        "{:8}{:7}{:5}{:8}{:5}{:>7}{:>8}{:>8}{:>7}{:>8}{:>8}  CPU ms a unit:{:>8}{:>7}{:>9}{:>10}{:>6}",
+        "{:10}{:7}{:5}{:8}{:5}{:>7}{:>8}{:>8}{:>7}{:>8}{:>8}  CPU ms a unit:{:>8}{:>7}{:>9}{:>10}{:>6}",
         "client",
         "slots",
         "-j",
@@ -132,15 +134,15 @@ pub fn run(wire: &Wire, peers: &[Peer]) -> Result<(), String> {
             print(&client, language, &crowd, width);
         }
     }
-    for peer in peers {
+    for rival in rivals {
         for language in LANGUAGES {
-            run_peer(wire, *peer, language)?;
+            run_rival(wire, *rival, language)?;
         }
     }
     Ok(())
 }
 
-fn run_peer(wire: &Wire, peer: Peer, language: Language) -> Result<(), String> {
+fn run_rival(wire: &Wire, rival: Rival, language: Language) -> Result<(), String> {
     let width = WIDTHS[0];
     let world = World::new();
     let sleeper = Sleeper::make(&world, language.habit)?;
@@ -149,12 +151,12 @@ fn run_peer(wire: &Wire, peer: Peer, language: Language) -> Result<(), String> {
         jobs: width.slots,
         compilers: sleeper.gcc.parent().map(Path::to_owned),
     };
-    let distccd = wire.farm.within(|| Distccd::start(&world, setting));
-    let started = DistccClient::start(&world, peer, &distccd)?;
+    let started = rival.start(wire, &world, &setting)?;
     let client = started.client();
     let compiles = units(&world, language.package, |is_cxx| {
         if is_cxx { "g++" } else { "gcc" }.to_owned()
     });
+    warm(&client, &compiles[0])?;
     let count = width.at_once * NAPS_OF_PEERS;
     let crowd = Crowd::compile(wire, None, &client, &compiles, count, pace(width))?;
     print(&client, language, &crowd, width);
@@ -197,7 +199,7 @@ fn print(client: &Client<'_>, language: Language, crowd: &Crowd, width: Width) {
     let spent = &crowd.spent;
     let kilobytes = |bytes: u64| bytes as f64 / 1e3 / crowd.units as f64;
     let rate = crowd.steady_units_per_second();
-    let is_quicc = client.daemon().is_some();
+    let is_quicc = client.is_quicc();
     let sandbox = match width.sandbox {
         _ if !is_quicc => "none",
         Sandbox::Whole => "whole",
@@ -212,7 +214,7 @@ fn print(client: &Client<'_>, language: Language, crowd: &Crowd, width: Width) {
         }
     };
     println!(
-        "{:8}{:<7}{:<5}{sandbox:9}{:4}{:7}{rate:8.1}{:8.1}{:>6}{}{:8.1}{:8.1}{:>16}{:8.2}{:>7}{:>9}{:>10}{:6.2}",
+        "{:10}{:<7}{:<5}{sandbox:9}{:4}{:7}{rate:8.1}{:8.1}{:>6}{}{:8.1}{:8.1}{:>16}{:8.2}{:>7}{:>9}{:>10}{:6.2}",
         client.name(),
         width.slots,
         width.at_once,
