@@ -60,7 +60,7 @@ pub enum Revision {
 }
 
 /// Whether `kept` holds that held as of `proof`, and a newer proof: without a look at anything but files that
-/// [`may_be_mapped`]. `None` if that cannot be told so quickly.
+/// somebody may have mapped. `None` if that cannot be told so quickly.
 pub fn still_holds(tree: &Tree, kept: &Kept, proof: Mark) -> Option<Mark> {
     let changes = changes_beside(tree, kept, proof)?;
     mapped_files_hold(tree, kept).then_some(changes.mark)
