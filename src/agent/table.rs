@@ -254,6 +254,9 @@ impl Table {
         });
         if let Some(names) = self.directories.get_mut(directory) {
             names.poisoned.remove(name);
+            // Should the name go again, the listing judged last would be as good as a new one.
+            let is_new = |(last, _): &mut (Arc<Listing>, StatTuple)| !last.names.contains_key(name);
+            names.reconciled.take_if(is_new);
         }
         self.note_inode(object);
         let told = Told {
@@ -349,9 +352,15 @@ impl Table {
         let listing = &listed.listing;
         let last = self
             .directories
-            .get(directory)
-            .and_then(|names| names.reconciled.as_ref());
-        if last.is_some_and(|(last, _)| Arc::ptr_eq(last, listing)) {
+            .get_mut(directory)
+            .and_then(|names| names.reconciled.as_mut());
+        if let Some((last, stat)) = last
+            && Arc::ptr_eq(last, listing)
+        {
+            // The same names at a later time, which an older listing must not overtake.
+            if stat.ctime_ns < listed.stat.ctime_ns {
+                *stat = listed.stat;
+            }
             return;
         }
         for path in self.vanished(directory, listing) {
@@ -685,6 +694,50 @@ mod tests {
             panic!("{records:?}");
         };
         assert_eq!(*same_inode_as, Some(2));
+    }
+
+    /// A listing with the same names as one judged before says as much as any other at its time.
+    #[test]
+    fn a_listing_that_is_shared_is_judged_at_its_own_time() {
+        let kind = tree::EntryKind::File;
+        let header = |changed| {
+            let stat = StatTuple {
+                ctime_ns: changed,
+                ..stat(0o100_644, 5, 3)
+            };
+            ("/s/b.h", file("b"), stat)
+        };
+        for is_shared in [false, true] {
+            let again = |first: &Listed, changed, names: &[(&str, tree::EntryKind)]| Listed {
+                listing: if is_shared {
+                    Arc::clone(&first.listing)
+                } else {
+                    listing(changed, names).listing
+                },
+                ..listing(changed, names)
+            };
+            let mut world = World(Table::new());
+            let first = listing(5, &[("b.h", kind)]);
+            world.cover(&[directory(), header(0)], &[("/s", &first)]);
+            let later = again(&first, 9, &[("b.h", kind)]);
+            world.cover(&[directory(), header(9)], &[("/s", &later)]);
+            let between = listing(8, &[]);
+            let (records, _) = world.cover(&[directory()], &[("/s", &between)]);
+            assert_eq!(
+                records,
+                [],
+                "shared: {is_shared}: an older one takes nothing back"
+            );
+
+            let mut world = World(Table::new());
+            let first = listing(5, &[("a.h", kind)]);
+            world.cover(&[directory()], &[("/s", &first)]);
+            // Told for a closure that does not list the directory, and gone since.
+            world.cover(&[directory(), header(0)], &[]);
+            let later = again(&first, 9, &[("a.h", kind)]);
+            let (records, _) = world.cover(&[directory()], &[("/s", &later)]);
+            assert_eq!(records, [TableRecord::Remove { id: 2 }], "shared: {is_shared}");
+        }
     }
 
     #[test]

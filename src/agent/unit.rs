@@ -10,7 +10,7 @@ use quicc_protocol::message::blob::{Body, Encoding};
 use quicc_protocol::message::refusal::{Refusal, RefusalCode};
 use quicc_protocol::message::run::{After, Exit, Outcome, StandardStreams};
 use quicc_protocol::message::wrapper::{CompileDone, CompileRequest, OutputFile};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
 
 use super::compilers::Compilers;
@@ -35,6 +35,10 @@ pub(super) const BUSY_REFUSALS: usize = 40;
 pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// How often the files a builder was told of are looked at again while units run.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How long units wait for the first look on a new link; a file system that does not answer must not hold them.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(5);
+/// Links remembered for it; beyond it all are looked at anew.
+const SWEPT: usize = 64;
 /// How gcc and clang end for what is wrong with a source; whatever else is not 0 tells of the compiler itself.
 const SOURCE_ERROR: Exit = Exit::Code(1);
 /// The reason to compile a unit here whose files do not keep still; no fault of the farm's.
@@ -100,7 +104,8 @@ pub struct Units {
     blocking: Semaphore,
     published: Mutex<HashSet<(Vec<u8>, Vec<u8>)>>,
     odd: Mutex<HashSet<Vec<Vec<u8>>>>,
-    swept: Mutex<HashMap<u64, Instant>>,
+    /// By link, when it was last swept; empty until it was.
+    swept: Mutex<HashMap<u64, Arc<OnceCell<Mutex<Instant>>>>>,
 }
 
 /// One unit on its way.
@@ -319,7 +324,7 @@ impl Units {
         key: trust::Key,
         beside: &Beside,
     ) -> Result<Unproven<(Prepared, Returned)>, Failed> {
-        self.sweep(slot).await;
+        self.sweep(slot).await?;
         // A unit may have waited long for its slot; what it tells must not be old.
         let prepared = self.require_valid(&unit.notes, prepared).await?;
         let link = Arc::clone(&slot.link);
@@ -406,26 +411,42 @@ impl Units {
         }
     }
 
-    async fn sweep(self: &Arc<Self>, slot: &Slot) {
-        let key = slot.link.number;
-        let due = {
+    /// Looks at what the slot's builder was told, on a new link before anything is run there: a table that outlasted its
+    /// connection may be of any age.
+    async fn sweep(self: &Arc<Self>, slot: &Slot) -> Result<(), Failed> {
+        let swept = {
             let mut swept = lock(&self.swept);
-            if swept.len() > 64 {
+            if swept.len() > SWEPT {
                 swept.clear();
             }
-            let now = Instant::now();
-            let last = swept.insert(key, now);
-            let due = last.is_none_or(|last| now.duration_since(last) >= SWEEP);
-            if let (false, Some(last)) = (due, last) {
-                swept.insert(key, last);
+            Arc::clone(swept.entry(slot.link.number).or_default())
+        };
+        let sweep = || {
+            let link = Arc::clone(&slot.link);
+            self.blocking(move |units| remote::sweep(&link, &units.tree))
+        };
+        let first = swept.get_or_init(|| async {
+            sweep().await;
+            Mutex::new(Instant::now())
+        });
+        let Ok(last) = tokio::time::timeout(SWEEP_PATIENCE, first).await else {
+            let problem = "files that its builder was told of do not answer";
+            return Err(Failed::Finally(Decision::local(LocalReason::because(
+                "inputs", problem,
+            ))));
+        };
+        let due = {
+            let mut last = lock(last);
+            let due = last.elapsed() >= SWEEP;
+            if due {
+                *last = Instant::now();
             }
             due
         };
         if due {
-            let link = Arc::clone(&slot.link);
-            self.blocking(move |units| remote::sweep(&link, &units.tree))
-                .await;
+            sweep().await;
         }
+        Ok(())
     }
 
     /// Turns an outcome into an answer, if it is one the local compiler would have given too.

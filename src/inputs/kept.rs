@@ -157,14 +157,9 @@ impl Kept {
 
     /// Whether the names of `directory` are known.
     pub fn is_listed(&self, directory: &[u8]) -> bool {
-        self.listed_index(directory).is_some()
-    }
-
-    /// Where `directory` is among those listed.
-    pub fn listed_index(&self, directory: &[u8]) -> Option<usize> {
         self.listed
             .binary_search_by(|(path, _)| (**path).cmp(directory))
-            .ok()
+            .is_ok()
     }
 
     /// The paths looked up in vain.

@@ -211,13 +211,13 @@ impl Tree {
 
     /// The names in the directory at `path`.
     pub fn listing(&self, path: &[u8]) -> Result<Listed, TreeError> {
+        self.watch.note_listed(path);
         let now = self.stat(path)?;
         if let Some(known) =
             known(&self.listings, path).filter(|known| known.settled && Some(known.stat) == now)
         {
             return Ok(known);
         }
-        self.watch.note_listed(path);
         let (stat, listing, read_at) = listing::read(path)?;
         let settled = stat.is_settled(read_at, self.granule(path, stat.dev));
         // A file replaced by renaming another over it leaves the names as they were; who knew them need not look again.
@@ -313,6 +313,11 @@ impl Tree {
     /// Whether what is said of `path` is proven by watches, but for what [`may_be_mapped`].
     pub(super) fn is_proven(&self, path: &[u8]) -> bool {
         self.watch.answer(path).is_some()
+    }
+
+    /// The same for the names in a directory that was listed.
+    pub(super) fn is_listing_proven(&self, path: &[u8]) -> bool {
+        self.watch.is_listed(path) && self.is_proven(path)
     }
 
     fn read(&self, path: &[u8], purpose: content::Purpose) -> Result<(Content, Vec<u8>), TreeError> {

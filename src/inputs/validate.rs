@@ -4,7 +4,6 @@
 //! is listed again and only the names some lookup asked for are judged: a build that writes its objects
 //! beside its headers changes directories all the time.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::closure::Object;
@@ -83,12 +82,9 @@ pub fn revise(
     is_ours: &dyn Fn(&[u8], &[u8]) -> bool,
 ) -> Revision {
     let beside = proof.and_then(|proof| changes_beside(tree, kept, proof));
-    if let Some(Changes { mark, names }) = beside.filter(|_| mapped_files_hold(tree, kept)) {
-        let changed: BTreeSet<_> = names
-            .iter()
-            .filter_map(|changed| kept.listed_index(&changed.directory))
-            .collect();
-        return match relist(tree, kept, changed.into_iter(), is_ours) {
+    if let Some(Changes { mark, .. }) = beside.filter(|_| mapped_files_hold(tree, kept)) {
+        // Its listings may be older than the proof, which outlasts names that nobody asked for.
+        return match relist(tree, kept, is_ours) {
             Some(listed) => Revision::Holds {
                 kept: renewed(kept, Vec::new(), listed),
                 proof: Some(mark),
@@ -103,7 +99,7 @@ pub fn revise(
     let Some(edited) = reread(tree, kept, &examined.edited) else {
         return Revision::Other;
     };
-    let Some(listed) = relist(tree, kept, 0..kept.listed.len(), is_ours) else {
+    let Some(listed) = relist(tree, kept, is_ours) else {
         return Revision::Other;
     };
     let kept = renewed(kept, edited, listed);
@@ -243,17 +239,11 @@ fn reread(tree: &Tree, kept: &Kept, edited: &[usize]) -> Option<Vec<(usize, Arc<
         .collect()
 }
 
-/// Newer listings of those of its directories, by index, in which nothing came or went that a lookup asked for; `None`
-/// where names are computed and one appeared that is not ours.
-fn relist(
-    tree: &Tree,
-    kept: &Kept,
-    directories: impl Iterator<Item = usize>,
-    is_ours: &dyn Fn(&[u8], &[u8]) -> bool,
-) -> Option<Vec<(usize, Listed)>> {
+/// Newer listings of directories in which nothing came or went that a lookup asked for; `None` where names are
+/// computed and one appeared that is not ours.
+fn relist(tree: &Tree, kept: &Kept, is_ours: &dyn Fn(&[u8], &[u8]) -> bool) -> Option<Vec<(usize, Listed)>> {
     let mut newer = Vec::new();
-    for index in directories {
-        let (path, before) = kept.listed.get(index)?;
+    for (index, (path, before)) in kept.listed.iter().enumerate() {
         let now = tree.listing(path).ok()?;
         if Arc::ptr_eq(&now.listing, &before.listing) {
             continue;
@@ -288,7 +278,7 @@ fn mapped_files_hold(tree: &Tree, kept: &Kept) -> bool {
 /// Whether every word of the kernel that `kept` rests on is watched.
 fn is_proven(tree: &Tree, kept: &Kept) -> bool {
     kept.items.iter().all(|item| tree.is_proven(&item.path))
-        && kept.listed.iter().all(|(path, _)| tree.is_proven(path))
+        && kept.listed.iter().all(|(path, _)| tree.is_listing_proven(path))
         && kept
             .absent
             .iter()

@@ -9,6 +9,8 @@ use super::StatTuple;
 /// Paths remembered; beyond it everything is forgotten and learned again.
 pub(super) const KNOWN_PATHS: usize = 400_000;
 
+/// Directories whose every name counts; beyond it all are noted again.
+pub(super) const KNOWN_LISTED: usize = 40_000;
 /// Losses remembered one by one: a build at full width publishes some hundred files while one unit compiles, each with
 /// a handful of events.
 pub(super) const REMEMBERED_LOSSES: usize = 4096;
@@ -107,11 +109,22 @@ impl Known {
         self.watched.len()
     }
 
-    /// Notes that somebody remembers the names in a directory.
+    /// Whether a name that comes or goes in the directory `path` is a loss, whoever asked for it.
+    pub(super) fn is_listed(&self, path: &[u8]) -> bool {
+        self.listed.contains(path)
+    }
+
+    /// Notes that somebody remembers the names in a directory. What was counted before tells nothing of them, so that
+    /// a proof from then is none any more.
     pub(super) fn note_listed(&mut self, path: &[u8]) {
-        if !self.listed.contains(path) {
-            self.listed.insert(path.into());
+        if self.listed.contains(path) {
+            return;
         }
+        if self.listed.len() >= KNOWN_LISTED {
+            self.listed.clear();
+        }
+        self.listed.insert(path.into());
+        self.lose(None);
     }
 
     /// The watch of a covered directory.

@@ -98,11 +98,19 @@ impl Watch {
         })
     }
 
-    /// Notes that the names in the directory `path` are remembered as long as its answer stays the same.
+    /// Notes that the names in the directory `path` are remembered as long as its answer stays the same. To be told
+    /// before its answer is had.
     pub(super) fn note_listed(&self, path: &[u8]) {
-        if let Some(lock) = &self.0 {
+        if let Some(lock) = &self.0
+            && !self.is_listed(path)
+        {
             write(lock).known.note_listed(path);
         }
+    }
+
+    /// Whether that was noted and is not forgotten.
+    pub(super) fn is_listed(&self, path: &[u8]) -> bool {
+        self.read().is_some_and(|state| state.known.is_listed(path))
     }
 
     /// Asks `ask` of `path`, and keeps the answer if the path can be watched.

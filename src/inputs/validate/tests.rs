@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
@@ -465,5 +466,169 @@ proptest! {
                 prop_assert_eq!(examined, UNCHANGED, "after {:?}", change);
             }
         }
+    }
+}
+
+/// More events than the kernel keeps: nothing is believed any more that was known by them.
+fn overflow(fixture: &Fixture) {
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let limit: usize = limit.trim().parse().unwrap();
+    fixture.directory("elsewhere");
+    fixture.tree.stat(&fixture.path("elsewhere/x")).unwrap();
+    let before = fixture.tree.refresh().unwrap();
+    for number in 0..limit {
+        fixture.write(&format!("elsewhere/{number}"), "");
+        fixture.remove(&format!("elsewhere/{number}"));
+    }
+    assert_ne!(
+        fixture.tree.refresh().unwrap().0,
+        before.0,
+        "the queue overflowed"
+    );
+}
+
+#[test]
+fn names_are_told_of_after_the_watches_began_anew() {
+    let (fixture, revision) = revised(false, true, |_| {});
+    let Revision::Holds { kept, proof } = revision else {
+        panic!("nothing changed")
+    };
+    overflow(&fixture);
+    let (mut kept, mut proof) = (kept, proof);
+    // What was forgotten takes a look or two to be proven again.
+    for _ in 0..3 {
+        let Revision::Holds {
+            kept: now,
+            proof: newer,
+        } = revise(&fixture.tree, &kept, proof, &|_, _| false)
+        else {
+            panic!("nothing changed")
+        };
+        (kept, proof) = (now, newer);
+    }
+    let revised = proof.expect("all of it is watched");
+    assert!(still_holds(&fixture.tree, &kept, revised).is_some());
+    let anew = Kept::new(&fixture.tree, fixture.discover());
+    let discovered = proof_of(&fixture.tree, &anew).expect("all of it is watched");
+    fixture.write("first/x.h", "found earlier");
+    assert_eq!(still_holds(&fixture.tree, &kept, revised), None);
+    assert_eq!(still_holds(&fixture.tree, &anew, discovered), None);
+}
+
+/// A proof that moves on while a unit runs must not hide a name from what is told and decided for the next.
+#[test]
+fn a_name_that_came_while_a_proof_moved_on_is_seen() {
+    let check = |computed: bool, by_validate: bool| {
+        let (fixture, revision) = revised(computed, true, |_| {});
+        let Revision::Holds {
+            kept,
+            proof: Some(proof),
+        } = revision
+        else {
+            panic!("nothing changed")
+        };
+        fixture.write("first/unforeseen.h", "");
+        let newer = if by_validate {
+            proof_of(&fixture.tree, &kept)
+        } else {
+            still_holds(&fixture.tree, &kept, proof)
+        };
+        assert!(newer.is_some(), "no lookup is about it");
+        let seen = |proof| match revise(&fixture.tree, &kept, proof, &|_, _| false) {
+            Revision::Holds { kept, .. } => {
+                let listed = kept
+                    .listed
+                    .iter()
+                    .find(|(path, _)| **path == *fixture.path("first"));
+                Some(listed.unwrap().1.listing.names.contains_key(&b"unforeseen.h"[..]))
+            }
+            Revision::Other => None,
+        };
+        let expected = (!computed).then_some(true);
+        assert_eq!(
+            seen(newer),
+            expected,
+            "computed: {computed}, by validate: {by_validate}"
+        );
+        assert_eq!(seen(None), expected, "computed: {computed}, looked at anew");
+    };
+    for computed in [false, true] {
+        check(computed, false);
+        check(computed, true);
+    }
+}
+
+/// Revises, proves and discovers as an agent does while files change and another unit looks at the same.
+fn chase(fixture: &Fixture, computed: bool, changes: &[(Change, u8)]) -> Result<(), TestCaseError> {
+    let tree = &fixture.tree;
+    let mut state: Option<(Arc<Kept>, Option<Mark>)> = None;
+    for &(change, step) in changes {
+        if state.is_none()
+            && let Ok(closure) = fixture.try_discover(|_| {})
+        {
+            let kept = Arc::new(Kept::new(tree, Closure { computed, ..closure }));
+            let proof = proof_of(tree, &kept);
+            state = Some((kept, proof));
+        }
+        if step % 4 == 3 {
+            let (there, back) = (fixture.os_path("second"), fixture.os_path("moved"));
+            let _ = fs::rename(&there, &back).and_then(|()| fs::rename(&back, &there));
+        }
+        apply(fixture, change);
+        let Some((kept, proof)) = state.take() else {
+            continue;
+        };
+        state = if step % 2 == 0 {
+            match revise(tree, &kept, proof, &|_, name| name == b"a.o") {
+                Revision::Holds { kept, proof } => {
+                    for (path, listed) in &kept.listed {
+                        let fresh = Tree::new().listing(path).unwrap();
+                        prop_assert_eq!(&fresh.listing, &listed.listing, "after {:?}", change);
+                    }
+                    Some((kept, proof))
+                }
+                Revision::Other => None,
+            }
+        } else if let Some(newer) = proof.and_then(|proof| still_holds(tree, &kept, proof)) {
+            Some((kept, Some(newer)))
+        } else {
+            match super::validate(tree, &kept) {
+                Validity::Unchanged { proof } => Some((kept, proof)),
+                Validity::Changed { .. } => None,
+            }
+        };
+        if let Some((kept, _)) = &state {
+            let examined = super::validate(&Tree::new(), kept);
+            prop_assert_eq!(examined, UNCHANGED, "after {:?}", change);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+    #[test]
+    fn a_chain_of_proofs_is_right(
+        computed in any::<bool>(),
+        changes in prop::collection::vec((any::<Change>(), any::<u8>()), 1..40),
+    ) {
+        let mut fixture = fixture();
+        fixture.tree = Tree::watching();
+        fixture.settle();
+        let ended = AtomicBool::new(false);
+        let (tree, ended) = (&fixture.tree, &ended);
+        let paths = ["own.h", "first/x.h", "second/x.h", "first", "second", "second/sub"].map(|name| fixture.path(name));
+        std::thread::scope(|scope| {
+            scope.spawn(|| while !ended.load(Ordering::Relaxed) {
+                tree.refresh();
+                for path in &paths {
+                    let _ = (tree.stat(path), tree.listing(path));
+                }
+            });
+            let chased = chase(&fixture, computed, &changes);
+            ended.store(true, Ordering::Relaxed);
+            chased
+        })?;
     }
 }
