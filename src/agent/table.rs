@@ -67,6 +67,8 @@ struct DirectoryNames {
     poisoned: HashSet<Vec<u8>>,
     /// The last listing judged, and what the kernel said of its directory.
     reconciled: Option<(Arc<Listing>, StatTuple)>,
+    /// A name was told since that this listing lacks: should it go again, the same names are news.
+    is_outgrown: bool,
 }
 
 /// One table: the ids of one epoch.
@@ -254,9 +256,8 @@ impl Table {
         });
         if let Some(names) = self.directories.get_mut(directory) {
             names.poisoned.remove(name);
-            // Should the name go again, the listing judged last would be as good as a new one.
-            let is_new = |(last, _): &mut (Arc<Listing>, StatTuple)| !last.names.contains_key(name);
-            names.reconciled.take_if(is_new);
+            let last = names.reconciled.as_ref();
+            names.is_outgrown |= last.is_some_and(|(last, _)| !last.names.contains_key(name));
         }
         self.note_inode(object);
         let told = Told {
@@ -350,9 +351,9 @@ impl Table {
             return;
         };
         let listing = &listed.listing;
-        let last = self
-            .directories
-            .get_mut(directory)
+        let names = self.directories.get_mut(directory);
+        let last = names
+            .filter(|names| !names.is_outgrown)
             .and_then(|names| names.reconciled.as_mut());
         if let Some((last, stat)) = last
             && Arc::ptr_eq(last, listing)
@@ -363,7 +364,7 @@ impl Table {
             }
             return;
         }
-        for path in self.vanished(directory, listing) {
+        for path in self.vanished(directory, listed) {
             if let Some(told) = self.drop_told(&path) {
                 self.pending.push(TableRecord::Remove { id: told.id });
             }
@@ -392,6 +393,7 @@ impl Table {
             .poisoned
             .extend(poisoned.iter().map(|(name, _)| name.clone()));
         names.reconciled = Some((Arc::clone(listing), listed.stat));
+        names.is_outgrown = false;
         self.directories.insert(directory.to_vec(), names);
         for names in cured.chunks(NAMES_PER_RECORD) {
             self.pending.push(TableRecord::Cure {
@@ -407,18 +409,18 @@ impl Table {
         }
     }
 
-    /// Told children of a directory whose names no longer exist.
-    fn vanished(&self, directory: &[u8], listing: &Listing) -> Vec<Vec<u8>> {
+    /// Told children of a directory whose names no longer exist. One that was seen later than the listing came after it.
+    fn vanished(&self, directory: &[u8], listed: &Listed) -> Vec<Vec<u8>> {
         let prefix = join(directory, b"");
         self.told
             .range::<Vec<u8>, _>((Bound::Excluded(&prefix), Bound::Unbounded))
-            .map(|(path, _)| path)
-            .take_while(|path| path.starts_with(&prefix))
-            .filter(|path| {
+            .take_while(|(path, _)| path.starts_with(&prefix))
+            .filter(|(path, told)| {
                 let name = &path[prefix.len()..];
-                !name.contains(&b'/') && !listing.names.contains_key(name)
+                let is_later = told.stat.ctime_ns > listed.stat.ctime_ns;
+                !name.contains(&b'/') && !listed.listing.names.contains_key(name) && !is_later
             })
-            .cloned()
+            .map(|(path, _)| path.clone())
             .collect()
     }
 }
@@ -738,6 +740,21 @@ mod tests {
             let (records, _) = world.cover(&[directory()], &[("/s", &later)]);
             assert_eq!(records, [TableRecord::Remove { id: 2 }], "shared: {is_shared}");
         }
+    }
+
+    /// It is in use by whom it was told for.
+    #[test]
+    fn a_file_that_came_after_a_listing_is_not_taken_back_by_it() {
+        let mut world = World(Table::new());
+        let first = listing(5, &[("a.h", tree::EntryKind::File)]);
+        world.cover(&[directory()], &[("/s", &first)]);
+        let stat = StatTuple {
+            ctime_ns: 7,
+            ..stat(0o100_644, 5, 3)
+        };
+        world.cover(&[directory(), ("/s/gen.c", file("gen"), stat)], &[]);
+        let (records, _) = world.cover(&[directory()], &[("/s", &first)]);
+        assert_eq!(records, []);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use quicc_protocol::message::refusal::{Refusal, RefusalCode};
 use quicc_protocol::message::run::{Exit, StandardStreams};
@@ -45,6 +46,9 @@ const fn source_of(language: Language) -> (&'static str, &'static str) {
     }
 }
 
+/// How often the trial asks for a slot again while its unit may have it.
+const BUSY_WHILE_RUNNING: Duration = Duration::from_secs(1);
+
 /// How far a unit and the trial it makes have come, for they share a slot.
 #[derive(Debug, Default)]
 pub struct Beside(watch::Sender<State>);
@@ -67,14 +71,24 @@ impl Beside {
         let _ = self.0.subscribe().wait_for(|state| !state.is_awaited).await;
     }
 
-    /// The builder has done with the unit, and the slot is the trial's.
-    pub fn is_over(&self) {
-        self.0.send_modify(|state| state.is_over = true);
+    /// As long as the guard is there the unit may have the slot; then the slot is the trial's.
+    pub fn running(&self) -> Running<'_> {
+        Running(self)
     }
 
     fn await_trial(&self) -> Awaited<'_> {
         self.0.send_modify(|state| state.is_awaited = true);
         Awaited(self)
+    }
+}
+
+/// A unit that has not come to its end.
+#[derive(Debug)]
+pub struct Running<'a>(&'a Beside);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|state| state.is_over = true);
     }
 }
 
@@ -159,8 +173,15 @@ async fn compile_there(
         let is_busy = |refusal: &Refusal| refusal.code == RefusalCode::Busy;
         match returned {
             Err(RunError::Refused(refusal)) if is_busy(&refusal) && refusals < BUSY_REFUSALS => {
-                refusals += usize::from(beside.0.borrow().is_over);
-                tokio::time::sleep(BUSY_PAUSE).await;
+                let mut state = beside.0.subscribe();
+                if state.borrow().is_over {
+                    refusals += 1;
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                } else {
+                    let over = state.wait_for(|state| state.is_over);
+                    // Another unit's slot may be free before.
+                    let _ = tokio::time::timeout(BUSY_WHILE_RUNNING, over).await;
+                }
             }
             returned => return returned.map_err(Some),
         }

@@ -10,14 +10,14 @@ use quicc_protocol::message::blob::{Body, Encoding};
 use quicc_protocol::message::refusal::{Refusal, RefusalCode};
 use quicc_protocol::message::run::{After, Exit, Outcome, StandardStreams};
 use quicc_protocol::message::wrapper::{CompileDone, CompileRequest, OutputFile};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::compilers::Compilers;
 use super::failure::{self, Failure};
 use super::farm::{Farm, NoSlot, Slot};
 use super::history::Notes;
-use super::link::{Returned, RunError, Traffic};
+use super::link::{Link, Returned, RunError, Traffic};
 use super::reason::LocalReason;
 use super::recall::{self, Key, Recall};
 use super::remote::{self, Candidate, Prepared, Tier};
@@ -25,6 +25,7 @@ use super::table::TableError;
 use super::trial::Beside;
 use super::trust::{self, Trust, Unproven, Unusable};
 use crate::compile::Role;
+use crate::host::task;
 use crate::inputs::tree::Tree;
 use crate::inputs::validate::{Validity, still_holds, validate};
 
@@ -34,8 +35,8 @@ const ATTEMPTS: usize = 3;
 pub(super) const BUSY_REFUSALS: usize = 40;
 pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// How often the files a builder was told of are looked at again while units run.
-const SWEEP: Duration = Duration::from_secs(1);
-/// How long units wait for the first look on a new link; a file system that does not answer must not hold them.
+const SWEPT_AGAIN: Duration = Duration::from_secs(1);
+/// How long units wait for such a look; a file system that does not answer must not hold them.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(5);
 /// Links remembered for it; beyond it all are looked at anew.
 const SWEPT: usize = 64;
@@ -104,8 +105,8 @@ pub struct Units {
     blocking: Semaphore,
     published: Mutex<HashSet<(Vec<u8>, Vec<u8>)>>,
     odd: Mutex<HashSet<Vec<Vec<u8>>>>,
-    /// By link, when it was last swept; empty until it was.
-    swept: Mutex<HashMap<u64, Arc<OnceCell<Mutex<Instant>>>>>,
+    /// The last of each link.
+    sweeps: Mutex<HashMap<u64, Sweep>>,
 }
 
 /// One unit on its way.
@@ -115,6 +116,30 @@ struct Unit {
     candidate: Arc<Candidate>,
     traffic: Arc<Traffic>,
     notes: Arc<Notes>,
+}
+
+/// A look at the files a builder was told of. It goes on, whoever waits, and there is one at a time for a link.
+#[derive(Debug)]
+struct Sweep {
+    begun: Instant,
+    ended: watch::Receiver<bool>,
+}
+
+impl Sweep {
+    fn begin(link: &Arc<Link>, tree: &Arc<Tree>) -> Self {
+        let (end, ended) = watch::channel(false);
+        let (link, tree) = (Arc::clone(link), Arc::clone(tree));
+        // Apart from what else is blocking: a queue of inputs to be found must not look like files that do not answer.
+        let sweeping = async move {
+            let swept = tokio::task::spawn_blocking(move || remote::sweep(&link, &tree)).await;
+            end.send_replace(swept.is_ok());
+        };
+        task::spawn("sweep", sweeping).detach();
+        Self {
+            begun: Instant::now(),
+            ended,
+        }
+    }
 }
 
 /// A compile that may travel, and what it travels with if that is known already.
@@ -154,7 +179,7 @@ impl Units {
             blocking: Semaphore::new(threads),
             published: Mutex::default(),
             odd: Mutex::default(),
-            swept: Mutex::default(),
+            sweeps: Mutex::default(),
         })
     }
 
@@ -324,6 +349,7 @@ impl Units {
         key: trust::Key,
         beside: &Beside,
     ) -> Result<Unproven<(Prepared, Returned)>, Failed> {
+        let running = beside.running();
         self.sweep(slot).await?;
         // A unit may have waited long for its slot; what it tells must not be old.
         let prepared = self.require_valid(&unit.notes, prepared).await?;
@@ -339,7 +365,7 @@ impl Units {
         beside.may_leave().await;
         unit.notes.sent(&slot.link.name);
         let returned = remote::attempt(&prepared, slot, told, &unit.traffic).await;
-        beside.is_over();
+        drop(running);
         let returned = returned.map_err(|error| match error {
             // The trial may have its slot, and keep it while a whole toolchain travels: that is no fault of the lease's.
             RunError::Refused(Refusal {
@@ -411,40 +437,29 @@ impl Units {
         }
     }
 
-    /// Looks at what the slot's builder was told, on a new link before anything is run there: a table that outlasted its
+    /// Looks at what the slot's builder was told. Whoever comes meanwhile waits as well: a table that outlasted its
     /// connection may be of any age.
     async fn sweep(self: &Arc<Self>, slot: &Slot) -> Result<(), Failed> {
-        let swept = {
-            let mut swept = lock(&self.swept);
-            if swept.len() > SWEPT {
-                swept.clear();
+        let mut ended = {
+            let mut sweeps = lock(&self.sweeps);
+            if sweeps.len() > SWEPT {
+                sweeps.clear();
             }
-            Arc::clone(swept.entry(slot.link.number).or_default())
+            let is_current = |sweep: &Sweep| !*sweep.ended.borrow() || sweep.begun.elapsed() < SWEPT_AGAIN;
+            if !sweeps.get(&slot.link.number).is_some_and(is_current) {
+                sweeps.insert(slot.link.number, Sweep::begin(&slot.link, &self.tree));
+            }
+            let Some(sweep) = sweeps.get(&slot.link.number) else {
+                return Ok(());
+            };
+            sweep.ended.clone()
         };
-        let sweep = || {
-            let link = Arc::clone(&slot.link);
-            self.blocking(move |units| remote::sweep(&link, &units.tree))
-        };
-        let first = swept.get_or_init(|| async {
-            sweep().await;
-            Mutex::new(Instant::now())
-        });
-        let Ok(last) = tokio::time::timeout(SWEEP_PATIENCE, first).await else {
+        let ended = ended.wait_for(|has_ended| *has_ended);
+        if tokio::time::timeout(SWEEP_PATIENCE, ended).await.is_err() {
             let problem = "files that its builder was told of do not answer";
             return Err(Failed::Finally(Decision::local(LocalReason::because(
                 "inputs", problem,
             ))));
-        };
-        let due = {
-            let mut last = lock(last);
-            let due = last.elapsed() >= SWEEP;
-            if due {
-                *last = Instant::now();
-            }
-            due
-        };
-        if due {
-            sweep().await;
         }
         Ok(())
     }

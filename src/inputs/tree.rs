@@ -211,8 +211,11 @@ impl Tree {
 
     /// The names in the directory at `path`.
     pub fn listing(&self, path: &[u8]) -> Result<Listed, TreeError> {
-        self.watch.note_listed(path);
-        let now = self.stat(path)?;
+        let mut now = self.stat(path)?;
+        if now.is_some_and(|now| now.is_directory()) && !self.watch.is_listed(path) {
+            self.watch.note_listed(path);
+            now = self.stat(path)?;
+        }
         if let Some(known) =
             known(&self.listings, path).filter(|known| known.settled && Some(known.stat) == now)
         {

@@ -239,8 +239,8 @@ fn reread(tree: &Tree, kept: &Kept, edited: &[usize]) -> Option<Vec<(usize, Arc<
         .collect()
 }
 
-/// Newer listings of directories in which nothing came or went that a lookup asked for; `None` where names are
-/// computed and one appeared that is not ours.
+/// Newer listings of directories; `None` where a name appeared that a lookup asked for, or where names are computed and
+/// one appeared that is not ours.
 fn relist(tree: &Tree, kept: &Kept, is_ours: &dyn Fn(&[u8], &[u8]) -> bool) -> Option<Vec<(usize, Listed)>> {
     let mut newer = Vec::new();
     for (index, (path, before)) in kept.listed.iter().enumerate() {
@@ -257,6 +257,10 @@ fn relist(tree: &Tree, kept: &Kept, is_ours: &dyn Fn(&[u8], &[u8]) -> bool) -> O
                 .filter(appeared)
                 .any(|name| !is_ours(path, name))
         {
+            return None;
+        }
+        // It may be later than all that was examined.
+        if appeared_name(kept, path, &before.listing, &now.listing).is_some() {
             return None;
         }
         newer.push((index, now));
@@ -300,18 +304,20 @@ fn changed_name(
     if Arc::ptr_eq(&now, &listed.listing) {
         return Ok(None);
     }
+    Ok(appeared_name(kept, path, &listed.listing, &now))
+}
+
+/// A name in `now`, of the directory at `path`, by which a lookup would end otherwise than with the names of `before`.
+fn appeared_name(kept: &Kept, path: &[u8], before: &Listing, now: &Listing) -> Option<Vec<u8>> {
     let absent = kept.absent_in(path);
-    if let Some(name) = absent
-        .into_iter()
-        .flat_map(|names| names.iter())
-        .find(|name| now.names.contains_key(*name))
-    {
-        return Ok(Some(name.to_vec()));
+    let is_there = |name: &&[u8]| now.names.contains_key(*name);
+    if let Some(name) = absent.and_then(|names| names.iter().find(is_there)) {
+        return Some(name.to_vec());
     }
     let was_asked_for = |header: &[u8]| {
         absent.is_some_and(|names| names.contains(header)) || kept.get(&join(path, header)).is_some()
     };
-    Ok(new_precompiled(&listed.listing, &now, was_asked_for))
+    new_precompiled(before, now, was_asked_for)
 }
 
 /// A precompiled header that was not there before, of a header `was_asked_for`: compilers probe for it

@@ -632,3 +632,17 @@ proptest! {
         })?;
     }
 }
+
+/// A listing may be read later than all else was examined: what it shows by then is judged.
+#[test]
+fn a_listing_that_is_newer_than_its_closure_is_judged() {
+    for name in ["first/x.h.gch", "first/x.h"] {
+        let fixture = fixture();
+        fixture.settle();
+        fixture.write("first/x.h.pch", "");
+        fixture.remove("first/x.h.pch");
+        let kept = Kept::new(&fixture.tree, fixture.discover());
+        fixture.write(name, "");
+        assert!(relist(&fixture.tree, &kept, &|_, _| false).is_none(), "{name}");
+    }
+}
