@@ -131,8 +131,9 @@ impl Sweep {
         let (link, tree) = (Arc::clone(link), Arc::clone(tree));
         // Apart from what else is blocking: a queue of inputs to be found must not look like files that do not answer.
         let sweeping = async move {
-            let swept = tokio::task::spawn_blocking(move || remote::sweep(&link, &tree)).await;
-            end.send_replace(swept.is_ok());
+            // Also one that panicked has ended, and another may begin.
+            let _ = tokio::task::spawn_blocking(move || remote::sweep(&link, &tree)).await;
+            end.send_replace(true);
         };
         task::spawn("sweep", sweeping).detach();
         Self {

@@ -34,7 +34,13 @@ impl NameSet {
 
     /// Whether `name` is among them.
     pub fn contains(&self, name: &[u8]) -> bool {
-        self.iter().any(|other| other == name)
+        // One with a NUL would be found across two names.
+        let ended = [name, b"\0"].concat();
+        !name.contains(&0)
+            && memchr::memmem::find_iter(&self.0, &ended).any(|at| {
+                at.checked_sub(1)
+                    .is_none_or(|before| self.0.get(before) == Some(&0))
+            })
     }
 }
 
@@ -180,7 +186,9 @@ mod tests {
         let set: NameSet = names.iter().cloned().collect();
         assert_eq!(set.iter().collect::<Vec<_>>(), [&b""[..], b"a", b"a b", b"b"]);
         assert!(names.iter().all(|name| set.contains(name)));
-        assert!(!set.contains(b"ab"));
+        for name in [&b"ab"[..], b" b", b"a ", b"a\0b", b"\0"] {
+            assert!(!set.contains(name), "{name:?}");
+        }
         assert_eq!(NameSet::from_iter([]).iter().count(), 0);
     }
 }

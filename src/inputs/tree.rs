@@ -212,8 +212,7 @@ impl Tree {
     /// The names in the directory at `path`.
     pub fn listing(&self, path: &[u8]) -> Result<Listed, TreeError> {
         let mut now = self.stat(path)?;
-        if now.is_some_and(|now| now.is_directory()) && !self.watch.is_listed(path) {
-            self.watch.note_listed(path);
+        if now.is_some_and(|now| now.is_directory()) && self.watch.note_listed(path) {
             now = self.stat(path)?;
         }
         if let Some(known) =

@@ -11,9 +11,9 @@ pub(super) const KNOWN_PATHS: usize = 400_000;
 
 /// Directories whose every name counts; beyond it all are noted again.
 pub(super) const KNOWN_LISTED: usize = 40_000;
-/// Losses remembered one by one: a build at full width publishes some hundred files while one unit compiles, each with
-/// a handful of events.
-pub(super) const REMEMBERED_LOSSES: usize = 4096;
+/// Losses remembered one by one. A build at full width publishes some hundred files while one unit compiles, each with a
+/// handful of events; to judge more than these would cost as much as to look at the files.
+pub(super) const REMEMBERED_LOSSES: usize = 1024;
 
 /// A watch as the kernel numbers it.
 pub(super) type WatchId = i32;

@@ -98,14 +98,14 @@ impl Watch {
         })
     }
 
-    /// Notes that the names in the directory `path` are remembered as long as its answer stays the same. To be told
-    /// before its answer is had.
-    pub(super) fn note_listed(&self, path: &[u8]) {
-        if let Some(lock) = &self.0
-            && !self.is_listed(path)
-        {
-            write(lock).known.note_listed(path);
-        }
+    /// Notes that the names in the directory `path` are remembered as long as its answer stays the same. Whether that is
+    /// news: then an answer had before tells nothing of them.
+    pub(super) fn note_listed(&self, path: &[u8]) -> bool {
+        let Some(lock) = self.0.as_ref().filter(|_| !self.is_listed(path)) else {
+            return false;
+        };
+        write(lock).known.note_listed(path);
+        true
     }
 
     /// Whether that was noted and is not forgotten.
