@@ -20,6 +20,7 @@ pub mod remote;
 pub mod service;
 pub mod sources;
 pub mod status;
+pub mod sweeps;
 pub mod table;
 pub mod telling;
 pub mod trial;

@@ -1,8 +1,7 @@
 //! One unit from request to answer: verdict, inputs, slot, attempt, validation; and what follows when a step
 //! fails. Whatever happens, the answer is an outcome that equals the local compile's, or "compile it here".
 
-use std::collections::{HashMap, HashSet};
-
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,22 +9,21 @@ use quicc_protocol::message::blob::{Body, Encoding};
 use quicc_protocol::message::refusal::{Refusal, RefusalCode};
 use quicc_protocol::message::run::{After, Exit, Outcome, StandardStreams};
 use quicc_protocol::message::wrapper::{CompileDone, CompileRequest, OutputFile};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
 
 use super::compilers::Compilers;
 use super::failure::{self, Failure};
 use super::farm::{Farm, NoSlot, Slot};
 use super::history::Notes;
-use super::link::{Link, Returned, RunError, Traffic};
+use super::link::{Returned, RunError, Traffic};
 use super::reason::LocalReason;
 use super::recall::{self, Key, Recall};
 use super::remote::{self, Candidate, Prepared, Tier};
+use super::sweeps::{self, Sweeps};
 use super::table::TableError;
 use super::trial::Beside;
 use super::trust::{self, Trust, Unproven, Unusable};
 use crate::compile::Role;
-use crate::host::task;
 use crate::inputs::tree::Tree;
 use crate::inputs::validate::{Validity, still_holds, validate};
 
@@ -34,12 +32,6 @@ const ATTEMPTS: usize = 3;
 /// Refusals for want of a slot that cost only a pause, and the pause.
 pub(super) const BUSY_REFUSALS: usize = 40;
 pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(50);
-/// How often the files a builder was told of are looked at again while units run.
-const SWEPT_AGAIN: Duration = Duration::from_secs(1);
-/// How long units wait for such a look; a file system that does not answer must not hold them.
-const SWEEP_PATIENCE: Duration = Duration::from_secs(5);
-/// Links remembered for it; beyond it all are looked at anew.
-const SWEPT: usize = 64;
 /// How gcc and clang end for what is wrong with a source; whatever else is not 0 tells of the compiler itself.
 const SOURCE_ERROR: Exit = Exit::Code(1);
 /// The reason to compile a unit here whose files do not keep still; no fault of the farm's.
@@ -105,8 +97,7 @@ pub struct Units {
     blocking: Semaphore,
     published: Mutex<HashSet<(Vec<u8>, Vec<u8>)>>,
     odd: Mutex<HashSet<Vec<Vec<u8>>>>,
-    /// The last of each link.
-    sweeps: Mutex<HashMap<u64, Sweep>>,
+    sweeps: Sweeps,
 }
 
 /// One unit on its way.
@@ -116,31 +107,6 @@ struct Unit {
     candidate: Arc<Candidate>,
     traffic: Arc<Traffic>,
     notes: Arc<Notes>,
-}
-
-/// A look at the files a builder was told of. It goes on, whoever waits, and there is one at a time for a link.
-#[derive(Debug)]
-struct Sweep {
-    begun: Instant,
-    ended: watch::Receiver<bool>,
-}
-
-impl Sweep {
-    fn begin(link: &Arc<Link>, tree: &Arc<Tree>) -> Self {
-        let (end, ended) = watch::channel(false);
-        let (link, tree) = (Arc::clone(link), Arc::clone(tree));
-        // Apart from what else is blocking: a queue of inputs to be found must not look like files that do not answer.
-        let sweeping = async move {
-            // Also one that panicked has ended, and another may begin.
-            let _ = tokio::task::spawn_blocking(move || remote::sweep(&link, &tree)).await;
-            end.send_replace(true);
-        };
-        task::spawn("sweep", sweeping).detach();
-        Self {
-            begun: Instant::now(),
-            ended,
-        }
-    }
 }
 
 /// A compile that may travel, and what it travels with if that is known already.
@@ -180,7 +146,7 @@ impl Units {
             blocking: Semaphore::new(threads),
             published: Mutex::default(),
             odd: Mutex::default(),
-            sweeps: Mutex::default(),
+            sweeps: Sweeps::default(),
         })
     }
 
@@ -438,31 +404,17 @@ impl Units {
         }
     }
 
-    /// Looks at what the slot's builder was told. Whoever comes meanwhile waits as well: a table that outlasted its
-    /// connection may be of any age.
+    /// Looks at what the slot's builder was told.
     async fn sweep(self: &Arc<Self>, slot: &Slot) -> Result<(), Failed> {
-        let mut ended = {
-            let mut sweeps = lock(&self.sweeps);
-            if sweeps.len() > SWEPT {
-                sweeps.clear();
-            }
-            let is_current = |sweep: &Sweep| !*sweep.ended.borrow() || sweep.begun.elapsed() < SWEPT_AGAIN;
-            if !sweeps.get(&slot.link.number).is_some_and(is_current) {
-                sweeps.insert(slot.link.number, Sweep::begin(&slot.link, &self.tree));
-            }
-            let Some(sweep) = sweeps.get(&slot.link.number) else {
-                return Ok(());
-            };
-            sweep.ended.clone()
-        };
-        let ended = ended.wait_for(|has_ended| *has_ended);
-        if tokio::time::timeout(SWEEP_PATIENCE, ended).await.is_err() {
+        let (link, tree) = (Arc::clone(&slot.link), Arc::clone(&self.tree));
+        // Not among the other blocking work: a queue of inputs to be found is no sign of files that do not answer.
+        let swept = self
+            .sweeps
+            .wait(slot.link.number, move || remote::sweep(&link, &tree));
+        swept.await.map_err(|sweeps::Unanswered| {
             let problem = "files that its builder was told of do not answer";
-            return Err(Failed::Finally(Decision::local(LocalReason::because(
-                "inputs", problem,
-            ))));
-        }
-        Ok(())
+            Failed::Finally(Decision::local(LocalReason::because("inputs", problem)))
+        })
     }
 
     /// Turns an outcome into an answer, if it is one the local compiler would have given too.
