@@ -76,6 +76,19 @@ impl Beside {
         Running(self)
     }
 
+    /// Waits before a trial that found no slot asks again. Whether that was the builder's fault: the unit does not run.
+    async fn pause(&self) -> bool {
+        let mut state = self.0.subscribe();
+        if state.borrow().is_over {
+            tokio::time::sleep(BUSY_PAUSE).await;
+            return true;
+        }
+        // Another unit's slot may be free before.
+        let over = state.wait_for(|state| state.is_over);
+        let _ = tokio::time::timeout(BUSY_WHILE_RUNNING, over).await;
+        false
+    }
+
     fn await_trial(&self) -> Awaited<'_> {
         self.0.send_modify(|state| state.is_awaited = true);
         Awaited(self)
@@ -147,6 +160,7 @@ pub async fn run(
     Ok(if equal { Trial::Equal } else { Trial::Different })
 }
 
+/// Not among the units' blocking work, which may be what waits for the trial.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(work).await.ok()
 }
@@ -173,15 +187,7 @@ async fn compile_there(
         let is_busy = |refusal: &Refusal| refusal.code == RefusalCode::Busy;
         match returned {
             Err(RunError::Refused(refusal)) if is_busy(&refusal) && refusals < BUSY_REFUSALS => {
-                let mut state = beside.0.subscribe();
-                if state.borrow().is_over {
-                    refusals += 1;
-                    tokio::time::sleep(BUSY_PAUSE).await;
-                } else {
-                    let over = state.wait_for(|state| state.is_over);
-                    // Another unit's slot may be free before.
-                    let _ = tokio::time::timeout(BUSY_WHILE_RUNNING, over).await;
-                }
+                refusals += usize::from(beside.pause().await);
             }
             returned => return returned.map_err(Some),
         }
@@ -266,4 +272,36 @@ fn write(
         inside_local_compile: true,
     };
     Some((request, question, object))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However the unit ends, also before anything of it was sent, or its trial would ask a busy builder for ever.
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_bears_with_a_busy_builder_only_while_its_unit_runs() {
+        let beside = Beside::default();
+        let running = beside.running();
+        for _ in 0..3 {
+            assert!(!beside.pause().await, "the unit may have the slot");
+        }
+        let fails = async {
+            let _running = running;
+            Err::<(), _>("its inputs changed")
+        };
+        assert_eq!(fails.await, Err("its inputs changed"));
+        assert!(beside.pause().await, "the slot is the trial's");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_unit_leaves_behind_its_trial_or_when_that_has_failed() {
+        let beside = Beside::default();
+        beside.may_leave().await;
+        let awaited = beside.await_trial();
+        let left = tokio::time::timeout(Duration::from_secs(9), beside.may_leave()).await;
+        assert!(left.is_err(), "the trial goes first");
+        drop(awaited);
+        beside.may_leave().await;
+    }
 }
