@@ -12,6 +12,8 @@ const HEADERS: usize = 5000;
 pub const UNITS: usize = 5000;
 /// Headers a unit includes, at least and less than.
 const INCLUDES: std::ops::Range<usize> = 50..600;
+/// Megabytes an agent may hold at most with [`UNITS`] units.
+const MOST: f64 = 300.0;
 /// Units between two lines of progress.
 const REPORTED: usize = 500;
 
@@ -27,19 +29,25 @@ pub fn run(client: &Client<'_>, units: usize) -> Result<(), String> {
     }
     let compiles: Vec<_> = (0..units).map(|unit| write_unit(&root, unit)).collect();
     println!("\n{HEADERS} headers, {units} units that include {INCLUDES:?} of them, each compiled once:");
+    let mut most = 0.0;
     for (turn, batch) in compiles.chunks(REPORTED).enumerate() {
         let cost = compile(client, batch)?;
         let held = |field| -> Result<f64, String> {
             let pid = client.daemon().ok_or("no daemon")?;
             Ok(account::memory(pid, field)? as f64 / 1e6)
         };
+        most = held("VmHWM")?;
         println!(
-            "{:5} units: agent {:.0} MB, at most {:.0} MB; CPU {:.2} ms a unit",
+            "{:5} units: agent {:.0} MB, at most {most:.0} MB; CPU {:.2} ms a unit",
             turn * REPORTED + batch.len(),
             held("VmRSS")?,
-            held("VmHWM")?,
             milliseconds(cost.cpu()) / cost.units as f64
         );
+    }
+    if most > MOST {
+        return Err(format!(
+            "the agent held {most:.0} MB, {MOST:.0} MB are the most it may"
+        ));
     }
     Ok(())
 }

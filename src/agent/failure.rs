@@ -66,8 +66,14 @@ const MACHINE: [&str; 34] = [
     "stack nearly exhausted",
 ];
 
-/// How a line of text says that it is an error.
-const ERRORS: [&str; 4] = ["error:", "fatal error:", "Error:", "Fatal error:"];
+/// How a line of text says that it is an error. gcc is sorry for what it does not implement, which fails a compile too.
+const ERRORS: [&str; 5] = [
+    "error:",
+    "fatal error:",
+    "Error:",
+    "Fatal error:",
+    "sorry, unimplemented:",
+];
 
 /// Judges the standard error of a compile that ended with code 1, in English.
 pub fn judge(stderr: &[u8]) -> Failure {
@@ -189,6 +195,7 @@ mod tests {
             "a.c:3:10: fatal error: zz.h: No such file or directory\ncompilation terminated.\n",
             "In file included from a.c:1:\n./b.h:2:1: error: unknown type name 'q'\n1 error generated.\n",
             "a.c: In function ‘f’:\na.c:1: error: x\ncc1: all warnings being treated as errors\n",
+            "a.C:9:8: sorry, unimplemented: variable-length array of ‘auto’\n    9 |   auto x[i];\n",
             "a.S: Assembler messages:\na.S:4: Error: no such instruction: `foo'\n",
             "<command-line>: error: expected ‘)’ before ‘;’ token\n",
             "<inline asm>:1:2: error: invalid instruction mnemonic 'foo'\n",

@@ -108,6 +108,8 @@ pub struct Listed {
 #[derive(Debug, Default)]
 pub struct Tree {
     contents: RwLock<HashMap<Vec<u8>, Content>>,
+    /// Scans by what was scanned. Not kept on the disk: a scan passes 800 MB in a second (`cargo bench --bench inputs --
+    /// scan`), so an agent that starts again spends 6 ms on all headers of a large C++ unit, once.
     references: RwLock<HashMap<ContentDigest, Arc<References>>>,
     listings: RwLock<HashMap<Vec<u8>, Listed>>,
     granules: RwLock<HashMap<u64, i128>>,

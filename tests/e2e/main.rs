@@ -13,6 +13,7 @@
 mod support;
 
 mod builds;
+mod bytes;
 mod chains;
 mod changes;
 mod diagnostics;

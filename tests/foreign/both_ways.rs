@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use quicc::compile::Cause;
+
 use crate::support::{QUICC, World};
 use crate::unit::{Unit, quote};
 
@@ -15,6 +17,24 @@ const TIMEOUT: u32 = 300;
 const CUT_OFF: &[u8] = b"124\n";
 /// Further compiles through the farm at once: some wait for it.
 const WAITING: usize = 2;
+
+/// The reason of a unit that failed on a builder and was done here once more.
+const FAILED_AGAIN: &str = "compile-failed";
+/// Reasons of a unit's text and surroundings, beside those of its command line, which are [`Cause`]'s. Any other is
+/// the farm's.
+const OWN_REASONS: &[&str] = &[
+    "computed-incbin",
+    "computed-line-name",
+    "computed-probe",
+    "dependencies-failed",
+    "frameworks",
+    "precompiled-header-diagnostics",
+    "scratch-path",
+    "search-list",
+    "special-directory",
+    "temporary-file-named",
+    "time-macros",
+];
 
 /// A unit whose two compiles are not alike.
 pub struct Difference {
@@ -58,6 +78,17 @@ pub fn compile(units: &[Unit], jobs: usize) -> Report {
 }
 
 impl Report {
+    /// The part that was remote of the units that nothing in themselves keeps here: all but those with a reason of
+    /// their command line or text, and those that failed on a builder and were done here once more.
+    pub fn remote_share(&self) -> f64 {
+        let counted = |is_counted: &dyn Fn(&str) -> bool| -> u64 {
+            let counts = self.reasons.iter().filter(|(code, _)| is_counted(code));
+            counts.map(|(_, count)| count).sum()
+        };
+        let kept = counted(&|code| is_own(code) || code == FAILED_AGAIN);
+        self.remote as f64 / (self.total - kept.min(self.total)).max(1) as f64
+    }
+
     /// Whether no unit differs, save where the compiler differs from itself.
     pub fn is_alike(&self) -> bool {
         self.differences.iter().all(|difference| difference.by_itself)
@@ -149,14 +180,20 @@ impl fmt::Display for Report {
         }
         write!(
             f,
-            "identical {} of {}; {} compile, {} remote, {} fallbacks",
+            "identical {} of {}; {} compile, {} remote ({:.1} % of those that could be), {} fallbacks",
             self.total - self.differences.len() as u64,
             self.total,
             self.compiling,
             self.remote,
+            100.0 * self.remote_share(),
             self.fallbacks
         )
     }
+}
+
+/// Whether a reason to compile here lies in the unit, not in the farm.
+fn is_own(code: &str) -> bool {
+    Cause::ALL.iter().any(|cause| cause.code() == code) || OWN_REASONS.contains(&code)
 }
 
 /// A script for each unit, which compiles it into `out/N` and never fails itself.

@@ -23,6 +23,8 @@ mod unit;
 
 /// Share of the units that compile which must be compiled on builders.
 const REMOTE_SHARE: f64 = 0.95;
+/// Share of the units, of those that neither their command line nor their text keeps here, that must be remote.
+const REMOTE_SHARE_OF_ALL: f64 = 0.98;
 /// Share of the units of the sample that compile at all.
 const COMPILING_SHARE: f64 = 0.9;
 
@@ -34,6 +36,10 @@ fn foreign_sources_compile_alike() {
     let report = both_ways::compile(&units, jobs);
     println!("{report}");
     assert!(report.is_alike(), "units differ");
+    assert!(
+        report.remote_share() >= REMOTE_SHARE_OF_ALL,
+        "too few of those that could be are remote"
+    );
     if !all {
         let share = |part: u64, whole: u64| part as f64 / whole as f64;
         assert!(
