@@ -16,8 +16,8 @@ const SERVER: &str = "farm";
 /// What daemons log once they can be used, and a server of each compile.
 const CONNECTED: &str = "Connected to scheduler";
 const COMPILED: &str = "Remote compilation completed with exit code 0";
-/// What a client logs that gave up.
-const LOCALLY: &str = "local build";
+/// What a client logs that gave up or was not let.
+const LOCALLY: &[&str] = &["local build", "locally", "building myself"];
 /// The user the daemons become who are root.
 const USER: &str = "icecc";
 
