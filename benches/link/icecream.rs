@@ -139,7 +139,11 @@ fn user() -> Result<u32, String> {
 fn pack(world: &World, packer: &Path, directory: &Path, setting: &Setting) -> Result<String, String> {
     let compilers = setting.compilers.clone().unwrap_or_else(|| "/usr/bin".into());
     let mut command = world.command(packer);
-    command.arg(compilers.join("gcc")).current_dir(directory);
+    // Asked by one name, it takes what gcc says it is, and a sleeping compiler lets the real one answer.
+    command
+        .arg("--gcc")
+        .args(["gcc", "g++"].map(|name| compilers.join(name)))
+        .current_dir(directory);
     let output = command
         .output()
         .map_err(|error| format!("icecc-create-env: {error}"))?;
