@@ -34,8 +34,8 @@ pub enum Evidence {
         /// Of each compile that succeeded there, soon after its client has ended.
         compiled: &'static str,
         client: PathBuf,
-        /// Where something is done here that was to be done there.
-        locally: &'static str,
+        /// Any of these where something is done here that was to be done there.
+        locally: &'static [&'static str],
     },
     /// The launcher counts, and tells when it is asked as sccache is.
     Statistics,
@@ -199,15 +199,14 @@ impl<'a> Client<'a> {
                 let counted = await_event("the server's word of each compile", || {
                     let counted = counted();
                     let is_all = counted.as_ref().map_or(true, |counted| counted.remote >= units);
-                    let is_other = occurrences(client, locally) > 0;
+                    let is_other = line_with(client, locally).is_some();
                     (is_all || is_other).then_some(counted)
                 })?;
-                if counted.remote == units && occurrences(client, locally) == 0 {
+                let local = line_with(client, locally);
+                if counted.remote == units && local.is_none() {
                     return Ok(counted);
                 }
-                let log = std::fs::read_to_string(client).unwrap_or_default();
-                let line = log.lines().find(|line| line.contains(locally));
-                line.unwrap_or("its server logs another number").to_owned()
+                local.unwrap_or_else(|| "its server logs another number".to_owned())
             }
             Evidence::Statistics => {
                 let counted = await_event("the launcher's count of each compile", || {
@@ -232,4 +231,12 @@ impl<'a> Client<'a> {
 fn occurrences(path: &Path, words: &str) -> u64 {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.matches(words).count() as u64
+}
+
+/// The first line of a file that has any of `words`.
+fn line_with(path: &Path, words: &[&str]) -> Option<String> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let mut lines = text.lines();
+    let line = lines.find(|line| words.iter().any(|words| line.contains(words)));
+    line.map(str::to_owned)
 }

@@ -206,7 +206,7 @@ impl<'a> DistccClient<'a> {
             server: self.server.clone(),
             compiled: "COMPILE_OK",
             client: log.unwrap_or_default(),
-            locally: "locally",
+            locally: &["locally"],
         };
         let called = ("distcc", self.environment.clone());
         Client::peer(self.peer.name(), self.world, called, include_server, evidence)

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::account;
+use crate::census;
 use crate::client::Client;
 use crate::farm::{Farm, milliseconds};
 use crate::measure::{Compile, succeed};
@@ -12,7 +13,9 @@ use crate::wire::{Count, Wire};
 /// Processor time since the start of each, by what it was spent for.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Spent {
+    /// Launchers, and all they waited for.
     pub wrappers: Duration,
+    /// Every process that lives at the client's end, and all they waited for.
     pub agent: Duration,
     pub builder: Duration,
     pub scheduler: Duration,
@@ -20,14 +23,14 @@ pub struct Spent {
 }
 
 impl Spent {
-    fn now(wire: &Wire, farm: Option<&Farm>, client: &Client<'_>) -> Result<Self, String> {
+    fn now(wire: &Wire, farm: Option<&Farm>) -> Result<Self, String> {
         let of = |role: Option<u32>| {
             let pid = role.and_then(|pid| i32::try_from(pid).ok());
             pid.map_or(Ok(Duration::ZERO), account::of_process)
         };
         Ok(Self {
             wrappers: account::of_children(),
-            agent: client.daemon_cpu()?,
+            agent: census::of_living(&wire.client)?,
             builder: of(farm.map(|farm| farm.builder.id()))?,
             scheduler: of(farm.map(|farm| farm.scheduler.id()))?,
             link: wire.processor_time(),
@@ -81,13 +84,15 @@ impl Crowd {
         pace: Pace,
     ) -> Result<Self, String> {
         let counts = client.counts()?;
-        let before = Spent::now(wire, farm, client)?;
+        census::clear_away()?;
+        let before = Spent::now(wire, farm)?;
         let packets = wire.counts();
         let started = Instant::now();
         let times = run(client, compiles, units, pace)?;
         let wall = started.elapsed();
-        let spent = Spent::now(wire, farm, client)?.since(&before);
+        let spent = Spent::now(wire, farm)?.since(&before);
         let after = wire.counts();
+        census::require_none_left(&wire.farm)?;
         client.require_remote(&counts, units)?;
         Ok(Self {
             units,

@@ -16,8 +16,8 @@ const SERVER: &str = "farm";
 /// What daemons log once they can be used, and a server of each compile.
 const CONNECTED: &str = "Connected to scheduler";
 const COMPILED: &str = "Remote compilation completed with exit code 0";
-/// What a client logs that gave up.
-const LOCALLY: &str = "local build";
+/// What a client logs that gave up or was not let.
+const LOCALLY: &[&str] = &["local build", "locally", "building myself"];
 /// The user the daemons become who are root.
 const USER: &str = "icecc";
 
@@ -139,7 +139,11 @@ fn user() -> Result<u32, String> {
 fn pack(world: &World, packer: &Path, directory: &Path, setting: &Setting) -> Result<String, String> {
     let compilers = setting.compilers.clone().unwrap_or_else(|| "/usr/bin".into());
     let mut command = world.command(packer);
-    command.arg(compilers.join("gcc")).current_dir(directory);
+    // Asked by one name, it takes what gcc says it is, and a sleeping compiler lets the real one answer.
+    command
+        .arg("--gcc")
+        .args(["gcc", "g++"].map(|name| compilers.join(name)))
+        .current_dir(directory);
     let output = command
         .output()
         .map_err(|error| format!("icecc-create-env: {error}"))?;

@@ -15,7 +15,7 @@ pub const MTU: usize = 1500;
 
 /// A network namespace without a name, which lives as long as something is in it or holds this.
 pub struct Side {
-    namespace: File,
+    pub namespace: File,
     pub address: Ipv4Addr,
     pub tun: Tun,
 }

@@ -214,7 +214,7 @@ fn print(client: &Client<'_>, language: Language, crowd: &Crowd, width: Width) {
         }
     };
     println!(
-        "{:10}{:<7}{:<5}{sandbox:9}{:4}{:7}{rate:8.1}{:8.1}{:>6}{}{:8.1}{:8.1}{:>16}{:8.2}{:>7}{:>9}{:>10}{:6.2}",
+        "{:10}{:<7}{:<5}{sandbox:9}{:4}{:7}{rate:8.1}{:8.1}{:>6}{}{:8.1}{:8.1}{:>16}{:8.2}{:7.2}{:>9}{:>10}{:6.2}",
         client.name(),
         width.slots,
         width.at_once,
@@ -227,7 +227,7 @@ fn print(client: &Client<'_>, language: Language, crowd: &Crowd, width: Width) {
         kilobytes(crowd.down.bytes),
         "",
         crowd.of_unit(spent.wrappers),
-        of_farm(spent.agent),
+        crowd.of_unit(spent.agent),
         of_farm(spent.builder),
         of_farm(spent.scheduler),
         crowd.of_unit(spent.link)
