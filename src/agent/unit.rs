@@ -23,7 +23,7 @@ use super::sweeps::{self, Sweeps};
 use super::table::TableError;
 use super::trial::Beside;
 use super::trust::{self, Trust, Unproven, Unusable};
-use crate::compile::Role;
+use crate::compile::{self, Role};
 use crate::inputs::tree::Tree;
 use crate::inputs::validate::{Validity, still_holds, validate};
 
@@ -237,6 +237,11 @@ impl Units {
 
     /// What is remembered of the call, or what its command line means. Blocking.
     fn begin(&self, request: &CompileRequest, key: &Key) -> Result<Begun, Option<LocalReason>> {
+        if let Some(limit) = compile::restriction(&request.resource_limits) {
+            // What is no compile, or stays here anyhow, has its own answer.
+            remote::judge(&self.compilers, &self.tree, request)?;
+            return Err(Some(limit.into()));
+        }
         let recalled = self
             .recall
             .prepare(&self.compilers, &self.tree, request, key, &|directory, name| {
