@@ -54,6 +54,22 @@ fn a_callers_limits_keep_its_units_here() {
 }
 
 #[test]
+fn a_full_ledger_under_a_limit_ends_no_compile() {
+    let world = world();
+    let fill = "head -c 600 /dev/zero | tr '\\0' '\\n' >>${QUICC_LEDGER:-/dev/null}";
+    // Whoever comes after it under the same limit is not met by a signal of ours.
+    let summary = world.compare(
+        "true",
+        &format!("{fill}; ulimit -f 1; gcc -E a.c; gcc -dumpversion"),
+    );
+    assert_eq!(
+        (summary.remote(), summary.local()),
+        (0, 0),
+        "it goes uncounted: {summary:?}"
+    );
+}
+
+#[test]
 fn no_agent_is_started_that_would_keep_a_callers_limits() {
     let world = world();
     let program = QUICC;
