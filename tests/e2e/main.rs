@@ -22,6 +22,7 @@ mod faults;
 mod flags;
 mod isolation;
 mod limits;
+mod local;
 mod native;
 mod peers;
 mod reconnect;
