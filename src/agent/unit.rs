@@ -438,7 +438,7 @@ impl Units {
             judge_failure(&prepared, &outcome, &bodies)?;
             let prepared = self.require_words(request, prepared, &bodies).await?;
             let prepared = self.require_valid(&unit.notes, prepared).await?;
-            return Ok(done(&prepared, outcome, bodies, &unit.traffic));
+            return Ok(done(unit, &prepared, outcome, bodies));
         }
         if !outcome.unexpected.is_empty() || outcome.outputs.len() != prepared.outputs.len() {
             let mut odd = lock(&self.odd);
@@ -466,7 +466,7 @@ impl Units {
         let prepared = self.require_valid(&unit.notes, prepared).await?;
         self.remember_published(&prepared);
         self.recall.remember(unit.key, &unit.candidate, &prepared);
-        Ok(done(&prepared, outcome, bodies, &unit.traffic))
+        Ok(done(unit, &prepared, outcome, bodies))
     }
 
     /// Gives the compile back if its messages are those of the local compiler.
@@ -604,8 +604,9 @@ fn judge_text(prepared: &Prepared, bodies: &[Vec<u8>]) -> Result<(), Failed> {
 }
 
 /// The answer to the wrapper.
-fn done(prepared: &Prepared, outcome: Outcome, bodies: Vec<Vec<u8>>, traffic: &Arc<Traffic>) -> Decision {
-    let (bytes_up, bytes_down) = traffic.totals();
+fn done(unit: &Unit, prepared: &Prepared, outcome: Outcome, bodies: Vec<Vec<u8>>) -> Decision {
+    let (bytes_up, bytes_down) = unit.traffic.totals();
+    let dialect = unit.candidate.toolchain.toolchain.dialect;
     let describe = |bytes: &Vec<u8>| {
         let size = bytes.len() as u64;
         // Over a socket of this machine the digest proves nothing that the kernel does not.
@@ -624,6 +625,7 @@ fn done(prepared: &Prepared, outcome: Outcome, bodies: Vec<Vec<u8>>, traffic: &A
         .map(|(output, after)| OutputFile {
             path: output.spelled.clone(),
             after,
+            predecessor: output.role.predecessor(dialect),
         })
         .collect();
     let message = CompileDone {

@@ -25,6 +25,7 @@ mod limits;
 mod local;
 mod native;
 mod peers;
+mod places;
 mod reconnect;
 mod terminals;
 mod traps;

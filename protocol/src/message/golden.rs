@@ -13,7 +13,7 @@ use super::run::{
 use super::table::{EntryKind, FileTime, PoisonKind, TableOpen, TableRecord, TableRecords};
 use super::wrapper::{
     AgentDrains, AgentQuestion, AgentStatus, CompileDone, CompileRequest, ExplainQuestion, OutputFile,
-    Published, Question, ResourceLimits, RunLocally, StillWorking,
+    Predecessor, Published, Question, ResourceLimits, RunLocally, StillWorking,
 };
 use super::{Extensions, Message};
 use crate::BlobDigest;
@@ -271,6 +271,7 @@ fn visit_wrapper(visitor: &mut impl Visitor) {
         outputs: vec![OutputFile {
             path: b"a.o".to_vec(),
             after: After::Written { executable: true },
+            predecessor: Predecessor::Kept,
         }],
         bodies: vec![body(0), body(0), body(5)],
         bytes_up: 300,

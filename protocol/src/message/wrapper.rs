@@ -67,6 +67,17 @@ pub struct RunLocally {
 }
 message!(RunLocally, 61, CONTROL_PAYLOAD);
 
+/// What a compiler does with a file that is there already when it writes an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Predecessor {
+    /// It makes a new one in its place.
+    Replaced,
+    /// It makes a new one unless nothing is in it, as mktemp(1) leaves it.
+    KeptIfEmpty,
+    /// It writes into it, so that its links, mode and owner stay.
+    Kept,
+}
+
 /// A file to write, a body of the message.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct OutputFile {
@@ -74,6 +85,8 @@ pub struct OutputFile {
     pub path: Vec<u8>,
     /// What to do there.
     pub after: After,
+    /// What the compiler does with a file that is there.
+    pub predecessor: Predecessor,
 }
 
 /// The compile was run: write these outputs and end like the compiler. Bodies, plain: standard output, standard
