@@ -8,7 +8,7 @@ use crate::support::{Summary, World, without_summary};
 /// Some user without rights.
 const ORDINARY: u32 = 61_234;
 /// Brings the sources back to what they were.
-const CLEAN: &str = "chmod -f 755 shut; find . -mindepth 1 ! -name a.c -delete";
+const CLEAN: &str = "chmod -f 755 shut; find . -mindepth 1 ! -name '[ab].c' -delete";
 const UNIT: &str = "-MD -c a.c -o a.o";
 const MANY: &str = "-O2 -g -gsplit-dwarf --coverage -fstack-usage -frandom-seed=x -MD -c a.c -o a.o";
 
@@ -28,6 +28,12 @@ const PLACES: &[Place] = &[
     ("echo old >a.d; chmod 600 a.d", "022", UNIT, ""),
     ("touch a.o a.d; chmod 666 a.o a.d", "077", UNIT, ""),
     ("touch a.o a.d; chmod 755 a.o a.d", "022", UNIT, ""),
+    (
+        "echo old >a.o; echo old >a.d; ln a.o linked.o; ln a.d linked.d; chmod 640 a.o a.d",
+        "022",
+        "-MD -c b.c -o a.o",
+        "",
+    ),
     ("touch a.s; ln a.s linked.s", "022", "-S a.c -o a.s", ""),
     ("touch a.s; chmod 640 a.s", "022", "-S a.c -o a.s", ""),
     (
@@ -177,6 +183,7 @@ fn check(world: &World, compilers: &[&str], places: &[Place]) {
 fn fill(world: World) -> World {
     // Without a call: where there is one, no two compiles of gcc give the same .dwo.
     world.write("a.c", "int f(int x) { return x + 1; }\n");
+    world.write("b.c", "int f(int x) { return undeclared; }\n");
     world
 }
 
