@@ -388,7 +388,7 @@ mod tests {
     use crate::inputs::kept::{Extent, Item, NameSet};
     use crate::inputs::tree::StatTuple;
     use quicc_protocol::message::run::StandardStreams;
-    use quicc_protocol::message::wrapper::VERSION;
+    use quicc_protocol::message::wrapper::{ResourceLimits, VERSION};
 
     fn request(line: &str) -> CompileRequest {
         CompileRequest {
@@ -401,6 +401,7 @@ mod tests {
             streams: StandardStreams::default(),
             mount_namespace: 0,
             inside_local_compile: false,
+            resource_limits: ResourceLimits::default(),
         }
     }
 

@@ -151,7 +151,7 @@ impl Recall {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quicc_protocol::message::wrapper::VERSION;
+    use quicc_protocol::message::wrapper::{ResourceLimits, VERSION};
 
     fn request(argv: &[&str], env: &[(&str, &str)]) -> CompileRequest {
         let bytes = |text: &&str| text.as_bytes().to_vec();
@@ -168,6 +168,7 @@ mod tests {
             streams: StandardStreams::default(),
             mount_namespace: 0,
             inside_local_compile: false,
+            resource_limits: ResourceLimits::default(),
         }
     }
 

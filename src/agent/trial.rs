@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use quicc_protocol::message::refusal::{Refusal, RefusalCode};
 use quicc_protocol::message::run::{Exit, StandardStreams};
-use quicc_protocol::message::wrapper::{CompileRequest, VERSION};
+use quicc_protocol::message::wrapper::{CompileRequest, ResourceLimits, VERSION};
 use tokio::sync::watch;
 
 use super::farm::Slot;
@@ -270,6 +270,7 @@ fn write(
         streams: StandardStreams::default(),
         mount_namespace: 0,
         inside_local_compile: true,
+        resource_limits: ResourceLimits::default(),
     };
     Some((request, question, object))
 }

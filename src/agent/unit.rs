@@ -23,7 +23,7 @@ use super::sweeps::{self, Sweeps};
 use super::table::TableError;
 use super::trial::Beside;
 use super::trust::{self, Trust, Unproven, Unusable};
-use crate::compile::Role;
+use crate::compile::{self, Role};
 use crate::inputs::tree::Tree;
 use crate::inputs::validate::{Validity, still_holds, validate};
 
@@ -237,6 +237,11 @@ impl Units {
 
     /// What is remembered of the call, or what its command line means. Blocking.
     fn begin(&self, request: &CompileRequest, key: &Key) -> Result<Begun, Option<LocalReason>> {
+        if let Some(limit) = compile::restriction(&request.resource_limits) {
+            // What is no compile, or stays here anyhow, has its own answer.
+            remote::judge(&self.compilers, &self.tree, request)?;
+            return Err(Some(limit.into()));
+        }
         let recalled = self
             .recall
             .prepare(&self.compilers, &self.tree, request, key, &|directory, name| {
@@ -433,7 +438,7 @@ impl Units {
             judge_failure(&prepared, &outcome, &bodies)?;
             let prepared = self.require_words(request, prepared, &bodies).await?;
             let prepared = self.require_valid(&unit.notes, prepared).await?;
-            return Ok(done(&prepared, outcome, bodies, &unit.traffic));
+            return Ok(done(unit, &prepared, outcome, bodies));
         }
         if !outcome.unexpected.is_empty() || outcome.outputs.len() != prepared.outputs.len() {
             let mut odd = lock(&self.odd);
@@ -461,7 +466,7 @@ impl Units {
         let prepared = self.require_valid(&unit.notes, prepared).await?;
         self.remember_published(&prepared);
         self.recall.remember(unit.key, &unit.candidate, &prepared);
-        Ok(done(&prepared, outcome, bodies, &unit.traffic))
+        Ok(done(unit, &prepared, outcome, bodies))
     }
 
     /// Gives the compile back if its messages are those of the local compiler.
@@ -599,8 +604,9 @@ fn judge_text(prepared: &Prepared, bodies: &[Vec<u8>]) -> Result<(), Failed> {
 }
 
 /// The answer to the wrapper.
-fn done(prepared: &Prepared, outcome: Outcome, bodies: Vec<Vec<u8>>, traffic: &Arc<Traffic>) -> Decision {
-    let (bytes_up, bytes_down) = traffic.totals();
+fn done(unit: &Unit, prepared: &Prepared, outcome: Outcome, bodies: Vec<Vec<u8>>) -> Decision {
+    let (bytes_up, bytes_down) = unit.traffic.totals();
+    let dialect = unit.candidate.toolchain.toolchain.dialect;
     let describe = |bytes: &Vec<u8>| {
         let size = bytes.len() as u64;
         // Over a socket of this machine the digest proves nothing that the kernel does not.
@@ -619,6 +625,7 @@ fn done(prepared: &Prepared, outcome: Outcome, bodies: Vec<Vec<u8>>, traffic: &A
         .map(|(output, after)| OutputFile {
             path: output.spelled.clone(),
             after,
+            predecessor: output.role.predecessor(dialect),
         })
         .collect();
     let message = CompileDone {

@@ -105,6 +105,8 @@ causes! {
     EnvironmentLoader = "environment-loader", "runs with a variable that changes what is loaded";
     /// The call comes from inside a compiler driver.
     InsideDriver = "inside-driver", "is called by a compiler driver";
+    /// `ulimit -v`, `-d`, `-f`, `-t`, or a small stack.
+    ResourceLimits = "resource-limits", "runs under a limit that no builder applies";
 }
 
 /// Why one compile stays local: the cause and what brought it about.

@@ -1,6 +1,8 @@
 //! What is made of an invocation. Plain data; never decides.
 
-use super::{Language, Reason};
+use quicc_protocol::message::wrapper::Predecessor;
+
+use super::{Dialect, Language, Reason};
 
 /// Where an invocation may run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,4 +101,24 @@ pub enum Role {
     OptimizationRecord,
     /// The file of clang's `--serialize-diagnostics`.
     Diagnostics,
+}
+
+impl Role {
+    /// What a compiler of `dialect` does with such a file that is there already.
+    pub const fn predecessor(self, dialect: Dialect) -> Predecessor {
+        match (self, dialect) {
+            // Of the assembler and of objcopy: binutils spares what it takes for somebody's temporary file.
+            (Self::Object | Self::SplitDwarf, Dialect::Gcc) => Predecessor::KeptIfEmpty,
+            (Self::Object | Self::Assembly, Dialect::Clang) | (Self::Diagnostics, _) => Predecessor::Replaced,
+            (Self::Assembly, Dialect::Gcc) | (Self::SplitDwarf, Dialect::Clang) => Predecessor::Kept,
+            (
+                Self::DepFile
+                | Self::StackUsage
+                | Self::CallGraph
+                | Self::CoverageNotes
+                | Self::OptimizationRecord,
+                _,
+            ) => Predecessor::Kept,
+        }
+    }
 }

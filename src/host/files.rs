@@ -7,6 +7,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::fcntl::OFlag;
+
 /// An I/O error together with what was attempted on which path.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}", path.display())]
@@ -93,6 +95,18 @@ pub fn create_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         .write(true)
         .create_new(true)
         .mode(mode)
+        .open(path)?;
+    file.write_all(bytes)?;
+    close(file)
+}
+
+/// Writes `bytes` into the file at `path` in place of what is in it; its links, mode and owner stay. It must exist and be
+/// no symlink. On an error a part may be written.
+pub fn write_into(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
         .open(path)?;
     file.write_all(bytes)?;
     close(file)

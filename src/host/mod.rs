@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod files;
+pub mod limits;
 pub mod process;
 pub mod task;
 pub mod text;

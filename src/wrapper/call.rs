@@ -22,7 +22,7 @@ use super::publish;
 use super::start::{self, NoAgent};
 use crate::config::env;
 use crate::config::paths::Paths;
-use crate::host::process;
+use crate::host::{limits, process};
 
 /// An agent that works says so every two seconds; one that is silent for so long has stopped.
 const AGENT_SILENCE: Duration = Duration::from_secs(10);
@@ -134,7 +134,12 @@ impl Session<'_> {
                 }
             }
         }
-        record(Fate::Fallback(why.code().to_owned()), (0, 0));
+        let reason = why.code().to_owned();
+        let fate = match why {
+            NoAgent::Limited => Fate::Local(reason),
+            NoAgent::Absent | NoAgent::Lost | NoAgent::Foreign => Fate::Fallback(reason),
+        };
+        record(fate, (0, 0));
         self.become_compiler(None)
     }
 
@@ -162,6 +167,7 @@ impl Session<'_> {
             },
             mount_namespace: mount_namespace(),
             inside_local_compile: env::read(env::QUICC_LOCAL).is_some(),
+            resource_limits: limits::own(),
         }
     }
 

@@ -6,6 +6,8 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde::Serialize;
 
 /// The fate of one unit.
@@ -58,10 +60,26 @@ impl Line {
     }
 }
 
-/// Appends a line. A ledger that cannot be written must not fail a compile: the unit then goes uncounted.
+/// Appends a line. A ledger that cannot be written must not fail a compile: the unit then goes uncounted. It may be
+/// longer than the caller lets its files grow, and the signal that tells of that would end us.
 pub fn append(ledger: &Path, line: &Line) {
-    if let Ok(mut file) = OpenOptions::new().append(true).open(ledger) {
-        let _ = file.write_all(line.render().as_bytes());
+    let signal = SigSet::from(Signal::SIGXFSZ);
+    let Ok(mut file) = OpenOptions::new().append(true).open(ledger) else {
+        return;
+    };
+    let Ok(before) = signal.thread_swap_mask(SigmaskHow::SIG_BLOCK) else {
+        return;
+    };
+    if file.write_all(line.render().as_bytes()).is_err() {
+        take(&signal);
+    }
+    let _ = before.thread_set_mask();
+}
+
+/// Takes away a signal that was held back, if it came: the compiler that this process becomes is not to meet it.
+fn take(signal: &SigSet) {
+    if let Ok(arrived) = SignalFd::with_flags(signal, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC) {
+        let _ = arrived.read_signal();
     }
 }
 

@@ -14,9 +14,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use super::mark::Mark;
 use super::socket::{self, ConnectError};
+use crate::compile::{self, Cause};
 use crate::config::env;
 use crate::config::paths::Paths;
-use crate::host::process;
+use crate::host::{limits, process};
 
 /// How long a starting agent may take to listen; an embedded farm is up in a fraction of it.
 const START: Duration = Duration::from_secs(5);
@@ -37,6 +38,8 @@ pub enum NoAgent {
     Lost,
     /// Another user has the place of its socket.
     Foreign,
+    /// None listens, and one that were started here would live under the limits of this call, long after it.
+    Limited,
 }
 
 impl NoAgent {
@@ -46,6 +49,7 @@ impl NoAgent {
             Self::Absent => "no-agent",
             Self::Lost => "agent-lost",
             Self::Foreign => "foreign-socket",
+            Self::Limited => Cause::ResourceLimits.code(),
         }
     }
 }
@@ -54,6 +58,9 @@ impl NoAgent {
 pub fn connect_or_start(paths: &Paths) -> Result<UnixStream, NoAgent> {
     if let Some(connected) = try_connect(paths) {
         return connected;
+    }
+    if compile::restriction(&limits::own()).is_some() {
+        return Err(NoAgent::Limited);
     }
     let failure = start_failed(paths);
     let failed_once = failure.is_there();

@@ -12,7 +12,9 @@ use quicc_certs::{Credentials, KeyedFiles, load_trust};
 use quicc_protocol::envelope::Header;
 use quicc_protocol::message::Message;
 use quicc_protocol::message::run::StandardStreams;
-use quicc_protocol::message::wrapper::{AgentDrains, AgentQuestion, CompileRequest, StillWorking, VERSION};
+use quicc_protocol::message::wrapper::{
+    AgentDrains, AgentQuestion, CompileRequest, ResourceLimits, StillWorking, VERSION,
+};
 use quicc_protocol::version::{ALPN, Hello};
 use quinn::crypto::rustls::QuicServerConfig;
 
@@ -49,6 +51,7 @@ fn request(version: u32) -> CompileRequest {
         streams: StandardStreams::default(),
         mount_namespace: 0,
         inside_local_compile: false,
+        resource_limits: ResourceLimits::default(),
     }
 }
 

@@ -13,7 +13,7 @@ use super::run::{
 use super::table::{EntryKind, FileTime, PoisonKind, TableOpen, TableRecord, TableRecords};
 use super::wrapper::{
     AgentDrains, AgentQuestion, AgentStatus, CompileDone, CompileRequest, ExplainQuestion, OutputFile,
-    Published, Question, RunLocally, StillWorking,
+    Predecessor, Published, Question, ResourceLimits, RunLocally, StillWorking,
 };
 use super::{Extensions, Message};
 use crate::BlobDigest;
@@ -237,7 +237,7 @@ fn visit_action(visitor: &mut impl Visitor, view: ViewId, content: BlobDigest) {
 
 fn visit_wrapper(visitor: &mut impl Visitor) {
     visitor.visit(CompileRequest {
-        version: 2,
+        version: 3,
         compiler: b"/usr/bin/gcc".to_vec(),
         argv: vec![b"gcc".to_vec()],
         cwd: b"/src".to_vec(),
@@ -250,6 +250,14 @@ fn visit_wrapper(visitor: &mut impl Visitor) {
         },
         mount_namespace: 4_026_531_841,
         inside_local_compile: true,
+        resource_limits: ResourceLimits {
+            address_space: Some(1 << 32),
+            data: Some(300),
+            file_size: Some(0),
+            processor_time: Some(3600),
+            stack: Some(8 << 20),
+            stack_ceiling: None,
+        },
     });
     let reason = "stdin-source".to_owned();
     visitor.visit(RunLocally {
@@ -263,12 +271,13 @@ fn visit_wrapper(visitor: &mut impl Visitor) {
         outputs: vec![OutputFile {
             path: b"a.o".to_vec(),
             after: After::Written { executable: true },
+            predecessor: Predecessor::Kept,
         }],
         bodies: vec![body(0), body(0), body(5)],
         bytes_up: 300,
         bytes_down: 70_000,
     });
-    visitor.visit(AgentDrains { version: 2 });
+    visitor.visit(AgentDrains { version: 3 });
     visitor.visit(Published { complete: true });
     visitor.visit(AgentQuestion {
         version: 1,
@@ -279,7 +288,7 @@ fn visit_wrapper(visitor: &mut impl Visitor) {
     });
     visitor.visit(StillWorking {});
     visitor.visit(ExplainQuestion {
-        version: 2,
+        version: 3,
         source: b"/src/a.c".to_vec(),
     });
 }

@@ -8,7 +8,24 @@ use super::message;
 use super::run::{After, Exit, StandardStreams};
 
 /// Version of these messages; wrapper and agent must agree exactly.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
+
+/// Limits of the wrapper's process that a compiler inherits and may run into (getrlimit(2)); `None`: there is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub struct ResourceLimits {
+    /// Bytes of address space.
+    pub address_space: Option<u64>,
+    /// Bytes of data.
+    pub data: Option<u64>,
+    /// Bytes of a file that is written.
+    pub file_size: Option<u64>,
+    /// Seconds of processor time.
+    pub processor_time: Option<u64>,
+    /// Bytes of stack.
+    pub stack: Option<u64>,
+    /// What a process may raise [`Self::stack`] to.
+    pub stack_ceiling: Option<u64>,
+}
 
 /// A compiler was called.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -31,6 +48,8 @@ pub struct CompileRequest {
     pub mount_namespace: u64,
     /// Whether the invocation runs inside a local compile that holds a token: it needs none.
     pub inside_local_compile: bool,
+    /// What the compiler may use.
+    pub resource_limits: ResourceLimits,
 }
 message!(CompileRequest, 60, WRAPPER_PAYLOAD);
 
@@ -48,6 +67,17 @@ pub struct RunLocally {
 }
 message!(RunLocally, 61, CONTROL_PAYLOAD);
 
+/// What a compiler does with a file that is there already when it writes an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Predecessor {
+    /// It makes a new one in its place.
+    Replaced,
+    /// It makes a new one unless nothing is in it, as mktemp(1) leaves it.
+    KeptIfEmpty,
+    /// It writes into it, so that its links, mode and owner stay.
+    Kept,
+}
+
 /// A file to write, a body of the message.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct OutputFile {
@@ -55,6 +85,8 @@ pub struct OutputFile {
     pub path: Vec<u8>,
     /// What to do there.
     pub after: After,
+    /// What the compiler does with a file that is there.
+    pub predecessor: Predecessor,
 }
 
 /// The compile was run: write these outputs and end like the compiler. Bodies, plain: standard output, standard

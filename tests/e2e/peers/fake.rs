@@ -22,7 +22,7 @@ use quicc_protocol::identifiers::ViewId;
 use quicc_protocol::message::Message;
 use quicc_protocol::message::lease::{LeaseDemand, LeaseGrant};
 use quicc_protocol::message::run::{After, Exit, Outcome, RunRequest, SCRATCH_NAME, StandardStreams, Usage};
-use quicc_protocol::message::wrapper::{CompileRequest, VERSION};
+use quicc_protocol::message::wrapper::{CompileRequest, ResourceLimits, VERSION};
 use quicc_protocol::version::{ALPN, Hello};
 use quicc_protocol::{close, limits};
 use quinn::{RecvStream, SendStream, VarInt};
@@ -243,6 +243,7 @@ fn request(directory: &Path) -> CompileRequest {
         streams: StandardStreams::default(),
         mount_namespace: 0,
         inside_local_compile: false,
+        resource_limits: ResourceLimits::default(),
     }
 }
 
