@@ -147,6 +147,7 @@ mod tests {
 
     /// In a process of its own, whose environment it is.
     #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "a test that starts itself again")]
     async fn the_switch_of_the_environment_reaches_the_sockets_that_are_bound() {
         if std::env::var_os(INSIDE).is_some() {
             let socket = bind(([127, 0, 0, 1], 0).into()).unwrap();

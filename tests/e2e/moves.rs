@@ -1,5 +1,6 @@
 //! A client's machine that is carried about: its address changes while it builds, or it sleeps.
 
+use std::fs::File;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -103,4 +104,69 @@ fn a_unit_that_runs_while_the_clients_address_changes_ends_where_it_began() {
     let remote = [1, 2, 3].map(|number| world.read(&format!("{number}.o")));
     assert!(world.local(&build).status.success());
     assert!(remote == [1, 2, 3].map(|number| world.read(&format!("{number}.o"))));
+}
+
+/// Wakes a process, also when a test fails: nothing could end it asleep.
+struct Asleep(u32);
+
+impl Drop for Asleep {
+    fn drop(&mut self) {
+        signal(self.0, Signal::SIGCONT);
+    }
+}
+
+/// The agent's process sleeps while things happen that it hears of only when it wakes.
+fn sleep_through(world: &World, meanwhile: impl FnOnce()) {
+    let agent = u32::try_from(world.status()["pid"].as_u64().unwrap()).unwrap();
+    assert!(signal(agent, Signal::SIGSTOP));
+    let _asleep = Asleep(agent);
+    await_event("sleep", || is_stopped(agent).then_some(()));
+    meanwhile();
+}
+
+fn unit(world: &World, number: u32) {
+    let script = format!("gcc -D N={number} -c short.c -o short.o");
+    let summary = world.compare("rm short.o", &script);
+    assert_eq!(summary.remote(), 1, "{summary:?} {}", world.agent_log());
+}
+
+#[test]
+fn a_client_that_slept_until_its_connections_were_given_up_is_remote_at_its_first_try() {
+    let (files, world) = (FarmFiles::new(), World::new());
+    let logs = ["scheduler", "builder"].map(|role| files.world().at(&format!("{role}.log")));
+    let start = |role: &str| {
+        let mut command = files.world().command(QUICC);
+        let log = File::create(files.world().at(&format!("{role}.log"))).unwrap();
+        command.args([role, "--config", &format!("{role}.conf")]);
+        command.env("QUICC_LOG", "debug").stderr(log);
+        Role::start(command)
+    };
+    let (_scheduler, _builder) = (start("scheduler"), start("builder"));
+    files.join(&world);
+    world.write("short.c", SHORT);
+    unit(&world, 1);
+    sleep_through(&world, || {
+        for log in &logs {
+            await_event("the loss", || {
+                let text = std::fs::read_to_string(log).unwrap();
+                text.lines()
+                    .any(|line| is_end_of(line, "client/me"))
+                    .then_some(())
+            });
+        }
+    });
+    unit(&world, 2);
+    assert!(
+        !world.agent_log().contains("an attempt failed"),
+        "{}",
+        world.agent_log()
+    );
+}
+
+/// Whether a line of a role's log says that a connection of `who` is over.
+fn is_end_of(line: &str, who: &str) -> bool {
+    line.contains(who)
+        && ["disconnected", "connection ended", "connection closed"]
+            .iter()
+            .any(|end| line.contains(end))
 }
