@@ -302,6 +302,9 @@ impl Farm {
         let mut state = self.lock();
         let scheduler = state.scheduler;
         let away = !matches!(scheduler, Scheduler::Up(_));
+        // Who lost a slot may come back for another before [`Self::wake_when_closed`] is: the scheduler grants none
+        // while it takes the lost lease for held.
+        self.drop_leases(&mut state, |lease| !lease.may_return());
         if let Some(Taken {
             lease,
             link,
@@ -417,6 +420,7 @@ impl Farm {
                     Some(lease) = returns.recv() => {
                         let end = LeaseEnd { lease, extensions: Vec::new() };
                         frame::send(&mut send, &end).await?;
+                        watched.expect_answer();
                         continue;
                     }
                 }

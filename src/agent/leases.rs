@@ -44,6 +44,11 @@ impl Lease {
         rank(self.slots, self.used, queue, self.refused.is_none())
     }
 
+    /// Whether its builder stands, or is being met anew.
+    pub(super) fn may_return(&self) -> bool {
+        self.link.is_alive() || self.link.is_too_early()
+    }
+
     /// Whether more may be started under it at `now`; while the scheduler is away builders extend leases.
     fn is_in_force(&self, now: Instant, away: bool) -> bool {
         away || self.expires > now
@@ -147,13 +152,11 @@ impl Leases {
         }
     }
 
-    /// Takes a slot, or a place in a queue, of the lease that suits best. Leases that are over are forgotten, unless
-    /// their builder is being met anew.
+    /// Takes a slot, or a place in a queue, of the lease that suits best. Leases whose time is over are forgotten; the
+    /// scheduler knows of these.
     pub(super) fn take(&mut self, now: Instant, away: bool) -> Option<Taken> {
-        self.held.retain(|_, lease| {
-            let may_return = lease.link.is_alive() || lease.link.is_too_early();
-            may_return && (lease.is_in_force(now, away) || lease.used > 0)
-        });
+        self.held
+            .retain(|_, lease| lease.is_in_force(now, away) || lease.used > 0);
         let alone = self.held.values().filter(|lease| lease.slots > 0).count() == 1;
         let usable = self
             .held

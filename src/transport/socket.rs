@@ -31,16 +31,16 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
     socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;
     let socket = TokioRuntime.wrap_udp_socket(socket.into())?;
-    let offloads = env::read(env::QUICC_QUIC_GSO).is_none_or(|value| is_on(&value));
-    Ok(if offloads {
-        socket
-    } else {
-        Arc::new(OneByOne(socket))
-    })
+    Ok(with_offload(socket, env::read(env::QUICC_QUIC_GSO).as_deref()))
 }
 
-fn is_on(value: &OsStr) -> bool {
-    value != "0"
+/// `socket` as the `switch` of the environment wants it: only `0` takes segmentation offload away.
+fn with_offload(socket: Arc<dyn AsyncUdpSocket>, switch: Option<&OsStr>) -> Arc<dyn AsyncUdpSocket> {
+    if switch.is_some_and(|value| value == "0") {
+        Arc::new(OneByOne(socket))
+    } else {
+        socket
+    }
 }
 
 /// The settings of the kernel that keep buffers of so many bytes from being large enough.
@@ -126,11 +126,45 @@ mod tests {
 
     #[tokio::test]
     async fn without_offload_datagrams_leave_one_by_one() {
-        assert!(is_on(OsStr::new("1")) && !is_on(OsStr::new("0")));
-        let any = bind(([127, 0, 0, 1], 0).into()).unwrap();
-        let single = OneByOne(Arc::clone(&any));
-        assert_eq!(single.max_transmit_segments(), 1);
-        assert_eq!(single.local_addr().unwrap(), any.local_addr().unwrap());
-        assert_eq!(single.max_receive_segments(), any.max_receive_segments());
+        let address = ([127, 0, 0, 1], 0).into();
+        let any = bind(address).unwrap();
+        for (switch, is_single) in [
+            (None, false),
+            (Some("1"), false),
+            (Some(""), false),
+            (Some("0"), true),
+        ] {
+            let chosen = with_offload(Arc::clone(&any), switch.map(OsStr::new));
+            let expected = if is_single { 1 } else { any.max_transmit_segments() };
+            assert_eq!(chosen.max_transmit_segments(), expected, "{switch:?}");
+            assert_eq!(chosen.local_addr().unwrap(), any.local_addr().unwrap());
+            assert_eq!(chosen.max_receive_segments(), any.max_receive_segments());
+        }
+    }
+
+    /// Set for the process that [`the_switch_of_the_environment_reaches_the_sockets_that_are_bound`] starts.
+    const INSIDE: &str = "QUICC_TEST_WITHOUT_OFFLOAD";
+
+    /// In a process of its own, whose environment it is.
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "a test that starts itself again")]
+    async fn the_switch_of_the_environment_reaches_the_sockets_that_are_bound() {
+        if std::env::var_os(INSIDE).is_some() {
+            let socket = bind(([127, 0, 0, 1], 0).into()).unwrap();
+            assert_eq!(socket.max_transmit_segments(), 1);
+            return;
+        }
+        let own = std::env::current_exe().unwrap();
+        let mut process = std::process::Command::new(own);
+        process
+            .args([
+                "--exact",
+                "transport::socket::tests::the_switch_of_the_environment_reaches_the_sockets_that_are_bound",
+            ])
+            .env(INSIDE, "1")
+            .env(env::QUICC_QUIC_GSO, "0");
+        let output = process.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
     }
 }

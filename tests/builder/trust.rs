@@ -2,11 +2,11 @@
 
 use quicc::host::text;
 use quicc::transport::frame;
-use quicc_protocol::close;
 use quicc_protocol::message::refusal::RefusalCode;
 use quicc_protocol::message::run::Exit;
 use quicc_protocol::message::table::TableOpen;
-use quinn::VarInt;
+use quicc_protocol::{close, limits};
+use quinn::{ConnectionError, TransportErrorCode, VarInt};
 
 use crate::client::pack;
 use crate::protocol::is_closed_with;
@@ -219,5 +219,54 @@ async fn only_clients_are_served() {
             Err(error) => text::chain(&error),
         };
         assert!(reason.contains("only clients of the cluster"), "{who}: {reason}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_no_client_is_not_heard_early_either() {
+    let world = World::new().await;
+    let alice = world.ready_client("alice").await;
+    let request = alice.request("exit 0", &[]);
+    for (who, is_heard) in [
+        ("quicc://farm/client/bob", true),
+        ("quicc://farm/builder/b2", false),
+        ("quicc://farm/scheduler/s1", false),
+    ] {
+        let endpoint = world.endpoint_of(who);
+        let first = world.open(&endpoint).await;
+        assert!(!first.is_early());
+        let connection = first.connection.clone();
+        if is_heard {
+            let _peer = within(first.meet()).await.unwrap();
+            // An answer comes behind the session's tickets.
+            let (mut send, mut receive) = connection.open_bi().await.unwrap();
+            frame::send(&mut send, &request).await.unwrap();
+            within(frame::receive(&mut receive, limits::RUN_PAYLOAD))
+                .await
+                .unwrap();
+            connection.close(0_u32.into(), b"");
+        }
+        within(connection.closed()).await;
+        let second = world.open(&endpoint).await;
+        assert!(second.is_early(), "{who}");
+        let connection = second.connection.clone();
+        let ask = async {
+            let (mut send, mut receive) = connection.open_bi().await.ok()?;
+            frame::send(&mut send, &request).await.ok()?;
+            frame::receive(&mut receive, limits::RUN_PAYLOAD).await.ok()?
+        };
+        if is_heard {
+            let (met, answer) = tokio::join!(within(second.meet()), within(ask));
+            assert!(met.is_ok() && answer.is_some(), "{who}: {met:?}");
+        } else {
+            let answer = within(ask).await;
+            assert!(answer.is_none(), "{who}: {answer:?}");
+            // RFC 9000 §10.2.3: before the handshake is over an application's reason does not travel.
+            let closed = within(connection.closed()).await;
+            let is_early = matches!(&closed, ConnectionError::ConnectionClosed(close)
+                if close.error_code == TransportErrorCode::APPLICATION_ERROR);
+            let is_refused = is_early || is_closed_with(&closed, close::NOT_ALLOWED);
+            assert!(is_refused, "{who}: {closed}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use quicc::builder::{BuilderConfig, BuilderError, prepare};
 use quicc::host::clock;
 use quicc::host::task::{self, Task};
 use quicc::sandbox::Limits;
-use quicc::transport::{Endpoint, Pace, Peer, ResetSecret, TransportError, frame};
+use quicc::transport::{Endpoint, Opened, Pace, Peer, ResetSecret, TransportError, When, frame};
 use quicc_certs::{Authority, Credentials, Identity, TicketClaims, TicketSigner};
 use quicc_protocol::limits;
 use quicc_protocol::message::offer::{BuilderOffer, LeaseEnd, SchedulerWelcome};
@@ -109,6 +109,19 @@ impl World {
         let hello = Hello::ours(3, "a test");
         let connecting = endpoint.connect(self.address, &expected, &hello, Pace::Prompt);
         within(connecting).await
+    }
+
+    /// An endpoint with a certificate of that name, whose sessions can be resumed.
+    pub(crate) fn endpoint_of(&self, who: &str) -> Endpoint {
+        endpoint(&self.authority, &issue(&self.authority, who))
+    }
+
+    /// A connection of `endpoint` that may speak before the builder has answered.
+    pub(crate) async fn open(&self, endpoint: &Endpoint) -> Opened {
+        let expected: Identity = BUILDER.parse().unwrap();
+        let hello = Hello::ours(3, "a test");
+        let opening = endpoint.open(self.address, &expected, &hello, Pace::Prompt, When::AtOnce);
+        within(opening).await.unwrap()
     }
 
     pub(crate) async fn client(&self, who: &str) -> Client {

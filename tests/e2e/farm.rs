@@ -11,12 +11,13 @@ use crate::support::{QUICC, Role, World};
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// Two hosts joined by one link: `farm.example` and the client's. Removed with all that runs in them.
-struct Network {
-    farm: String,
-    client: String,
+pub(crate) struct Network {
+    pub(crate) farm: String,
+    pub(crate) client: String,
 }
 
-fn tool(arguments: &[&str]) {
+/// `ip ARGUMENTS`, which must succeed.
+pub(crate) fn tool(arguments: &[&str]) {
     let output = Command::new("ip")
         .args(arguments)
         .output()
@@ -29,7 +30,7 @@ fn tool(arguments: &[&str]) {
 }
 
 impl Network {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = |role: &str| format!("q{role}{}-{number}", std::process::id());
         let network = Self {
@@ -60,7 +61,7 @@ impl Network {
     }
 
     /// A command of `world` run on a host, with a private `/var/cache`.
-    fn command(world: &World, host: &str, script: &str) -> Command {
+    pub(crate) fn command(world: &World, host: &str, script: &str) -> Command {
         let mut command = world.command("ip");
         let script = format!(
             "mount -t tmpfs none /var/cache && PATH={}:$PATH && {script}",

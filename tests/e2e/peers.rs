@@ -9,7 +9,7 @@ use std::sync::Arc;
 use quicc::agent::link::Traffic;
 use quicc::agent::unit::Decision;
 use quicc::scheduler::service::{self, SchedulerConfig};
-use quicc::transport::{Endpoint, Pace, frame};
+use quicc::transport::{Endpoint, Pace, When, frame};
 use quicc_certs::Credentials;
 use quicc_protocol::message::Message;
 use quicc_protocol::message::blob::{BlobsWanted, Body, Encoding};
@@ -626,21 +626,43 @@ async fn a_scheduler_hears_each_role_only_about_its_own_affairs() {
     };
     let check = async |own: &Credentials, message: Vec<u8>, welcome: bool| {
         let client: Endpoint = endpoint(&farm, own);
-        let mut peer = client
-            .connect(address, &identity, &Hello::ours(2, "test"), Pace::Prompt)
-            .await
-            .unwrap();
-        peer.control.send.write_all(&message).await.unwrap();
-        let answer = frame::receive(&mut peer.control.receive, limits::CONTROL_PAYLOAD);
-        let answered = tokio::time::timeout(LONG, answer)
-            .await
-            .expect("neither answer nor end");
-        assert_eq!(matches!(answered, Ok(Some(_))), welcome, "{}", own.identity());
-        if !welcome {
-            let quinn::ConnectionError::ApplicationClosed(end) = peer.connection.closed().await else {
-                panic!("{}: not closed by the scheduler", own.identity())
-            };
-            assert_eq!(end.error_code, quinn::VarInt::from_u32(close::NOT_ALLOWED));
+        // The second connection resumes the session of the first, and speaks before it is answered.
+        for is_early in [false, true] {
+            let opened = client
+                .open(
+                    address,
+                    &identity,
+                    &Hello::ours(2, "test"),
+                    Pace::Prompt,
+                    When::AtOnce,
+                )
+                .await
+                .unwrap();
+            assert_eq!(opened.is_early(), is_early, "{}", own.identity());
+            let connection = opened.connection.clone();
+            let (mut send, unmet) = opened.part();
+            send.write_all(&message).await.unwrap();
+            if welcome {
+                let answer = async {
+                    let (_, mut receive) = unmet.meet().await.unwrap();
+                    frame::receive(&mut receive, limits::CONTROL_PAYLOAD).await
+                };
+                let answered = tokio::time::timeout(LONG, answer).await.expect("no answer");
+                assert!(matches!(answered, Ok(Some(_))), "{}", own.identity());
+                connection.close(0_u32.into(), b"");
+                continue;
+            }
+            let closed = tokio::time::timeout(LONG, connection.closed()).await;
+            match closed.expect("heard as if it were another") {
+                quinn::ConnectionError::ApplicationClosed(end) => {
+                    assert_eq!(end.error_code, quinn::VarInt::from_u32(close::NOT_ALLOWED));
+                }
+                // RFC 9000 §10.2.3: before the handshake is over an application's reason does not travel.
+                quinn::ConnectionError::ConnectionClosed(end) if is_early => {
+                    assert_eq!(end.error_code, quinn::TransportErrorCode::APPLICATION_ERROR);
+                }
+                other => panic!("{}: not closed by the scheduler: {other}", own.identity()),
+            }
         }
     };
     check(&farm.client, offer.to_frame(), false).await;

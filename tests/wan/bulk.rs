@@ -1,6 +1,12 @@
 //! How much of a link bulk carries, and what it does to others.
 
+use std::path::Path;
 use std::time::Duration;
+
+use quicc::transport::effort::Effort;
+use quicc::transport::solid::Packer;
+use quicc_protocol::BlobDigest;
+use quicc_protocol::message::Message;
 
 use crate::net::{Link, Net};
 use crate::world::World;
@@ -33,6 +39,60 @@ async fn bulk_fills_a_long_link_without_overflowing_it() {
     let (share, overflowed) = second(Link::new(1000.0, 100 * MILLISECOND), 10 * SECOND).await;
     assert!(share >= 0.92, "{share:.3} of 1 Gbit/s");
     assert!(overflowed < 0.001, "{overflowed:.4} lost to our own queue");
+}
+
+/// The sources of this package: a batch of small files.
+fn small_files() -> Vec<Vec<u8>> {
+    let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut paths = Vec::new();
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                paths.push(path);
+            }
+        }
+    }
+    paths.sort();
+    paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
+}
+
+/// Bytes that leave the client for `files` in one batch, as hard compressed as the product finds right for a link of
+/// `megabits` that it has used before.
+async fn batch_on_the_wire(files: &[Vec<u8>], megabits: f64) -> u64 {
+    let world = World::new(Net::new(Link::new(megabits, 50 * MILLISECOND), 1));
+    let first = world.connect().await;
+    let bulk = first.upload();
+    tokio::time::sleep(3 * SECOND).await;
+    drop((bulk, first));
+    let served = world.connect().await;
+    let size = files.iter().map(|file| file.len() as u64).sum();
+    let level = Effort::default().level(&served.near, size);
+    let mut packer = Packer::new(size, level).unwrap();
+    for file in files {
+        packer.add(BlobDigest::of(file), file).unwrap();
+    }
+    let (batch, wire) = packer.finish().unwrap();
+    let before = world.net.up().bytes;
+    let mut send = served.near.open_uni().await.unwrap();
+    send.write_all(&[batch.to_frame(), wire].concat()).await.unwrap();
+    send.finish().unwrap();
+    let mut receive = served.far.accept_uni().await.unwrap();
+    while receive.read_chunk(usize::MAX, true).await.unwrap().is_some() {}
+    world.net.up().bytes - before
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_link_carries_fewer_bytes_for_the_same_files() {
+    let files = small_files();
+    let slow = batch_on_the_wire(&files, 5.0).await;
+    let fast = batch_on_the_wire(&files, 1000.0).await;
+    assert!(
+        slow * 10 < fast * 9,
+        "{slow} bytes at 5 Mbit/s, {fast} at 1 Gbit/s"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,6 +35,25 @@ async fn datagrams_are_as_long_as_the_path_takes_them() {
     }
 }
 
+/// Above 6500 bytes ten segments are more than the kernel takes in one call.
+#[tokio::test(start_paused = true)]
+async fn no_datagram_is_longer_than_ethernet_takes_even_where_the_path_takes_more() {
+    let world = World::new(Net::new(
+        Link {
+            mtu: 9000,
+            ..Link::new(1000.0, ROUND_TRIP)
+        },
+        1,
+    ));
+    let served = world.connect().await;
+    let (up, down) = (served.upload(), served.download());
+    tokio::time::sleep(3 * SECOND).await;
+    assert!(up.arrived() > 1 << 20 && down.arrived() > 1 << 20);
+    for longest in [world.net.up().longest, world.net.down().longest] {
+        assert!((1440..=1472).contains(&longest), "{longest}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_path_that_takes_shorter_datagrams_than_before_is_noticed_within_a_second() {
     let world = world();

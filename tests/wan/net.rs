@@ -93,7 +93,9 @@ pub(crate) struct Count {
     /// Datagrams handed in, and their bytes with headers.
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
-    /// Of those: dropped because the queue was full, at random, because they were too long, into a blackhole or to
+    /// Bytes of the longest one, without them.
+    pub(crate) longest: usize,
+    /// Of the datagrams: dropped because the queue was full, at random, because they were too long, into a blackhole or to
     /// nobody.
     pub(crate) overflowed: u64,
     pub(crate) lost: u64,
@@ -156,6 +158,7 @@ impl State {
         let length = (bytes.len() + HEADERS) as f64;
         count.packets += 1;
         count.bytes += length as u64;
+        count.longest = count.longest.max(bytes.len());
         let waiting = direction.busy_until.saturating_duration_since(now).as_secs_f64() * link.rate / 8.0;
         let fate = if link.is_blackhole || !self.inboxes.contains_key(&to) {
             &mut count.vanished

@@ -87,6 +87,35 @@ async fn a_connection_ends_with_its_peers_certificate_and_none_is_resumed_after(
     );
 }
 
+/// The session with one peer is no way to another, or to another role, at the same address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_resumed_with_the_peer_it_was_made_with_alone() {
+    let farm = Farm::new();
+    let client = farm.client(LONG);
+    let hello = hello();
+    // Each connection brings tickets for more than one.
+    let [connected, accepted] = farm.meet(&client).await.map(Result::unwrap);
+    connected.connection.close(0_u32.into(), b"");
+    accepted.connection.closed().await;
+    for (expected, is_known) in [
+        ("quicc://farm/scheduler/s2", false),
+        ("quicc://farm/builder/s1", false),
+        (SCHEDULER, true),
+    ] {
+        let expected: Identity = expected.parse().unwrap();
+        let opening = client.open(farm.address, &expected, &hello, Pace::Prompt, When::AtOnce);
+        let accepting = async { farm.server.accept().await.unwrap().finish_early(&hello).await };
+        let (opened, accepted) = tokio::join!(opening, accepting);
+        match opened {
+            Ok(opened) => assert!(is_known && opened.is_early(), "{expected}"),
+            Err(error) => {
+                assert!(!is_known, "{expected}: {error:?}");
+                assert!(accepted.is_err(), "{expected}: heard");
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_credentials_are_shown_on_the_next_connection_to_a_scheduler() {
     let farm = Farm::new();
