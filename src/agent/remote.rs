@@ -156,6 +156,11 @@ impl Surroundings for ClientFiles<'_> {
         self.asked = true;
         self.cwd.join(OsStr::from_bytes(path)).symlink_metadata().is_ok()
     }
+
+    fn is_file(&mut self, path: &[u8]) -> bool {
+        // The closure holds it if it is one, and is judged again when it is another thing.
+        self.cwd.join(OsStr::from_bytes(path)).is_file()
+    }
 }
 
 /// The bytes of a regular file of bounded size; a FIFO is left to the compiler, whose reading of it is the only one.

@@ -44,6 +44,8 @@ pub(super) struct CommandLine {
     pub(super) definitions: Vec<Vec<u8>>,
     pub(super) forced_includes: Vec<Vec<u8>>,
     pub(super) input_files: Vec<Vec<u8>>,
+    /// Those of `input_files` that are profiles, and operands in the place of one.
+    pub(super) profile_files: Vec<Vec<u8>>,
     pub(super) include_directories: Vec<Vec<u8>>,
     pub(super) search_arguments: Vec<Vec<u8>>,
     pub(super) dependency_arguments: Vec<Vec<u8>>,
@@ -169,6 +171,7 @@ impl Reader {
             definitions: Vec::new(),
             forced_includes: Vec::new(),
             input_files: Vec::new(),
+            profile_files: Vec::new(),
             include_directories: Vec::new(),
             search_arguments: Vec::new(),
             dependency_arguments: Vec::new(),
@@ -242,6 +245,11 @@ impl Reader {
             }
             Meaning::InputFile => {
                 self.input_file(operand);
+                self.keep_for_dependencies(spelled);
+            }
+            Meaning::ProfileFile => {
+                self.input_file(operand);
+                self.line.profile_files.push(operand.to_vec());
                 self.keep_for_dependencies(spelled);
             }
             Meaning::Precompiled => {

@@ -115,6 +115,7 @@ fn plan(
             return Err(Reason::new(Cause::OddOutput, &output.path));
         }
     }
+    check_profile_files(&line, &invocation.cwd, surroundings)?;
     if dialect == Dialect::Gcc {
         check_coverage_data(&line, &outputs, &invocation.cwd, surroundings)?;
     }
@@ -205,6 +206,20 @@ fn check_coverage_data(
         return Err(Reason::new(Cause::Profile, &data));
     }
     Ok(())
+}
+
+/// Refuses a profile that is no regular file: clang reads `default.profdata` in a directory, and the words about a
+/// missing one are the driver's or the compiler's by the flag (tried with clang 14.0.6).
+fn check_profile_files(
+    line: &CommandLine,
+    cwd: &[u8],
+    surroundings: &mut dyn Surroundings,
+) -> Result<(), Reason> {
+    let mut files = line.profile_files.iter();
+    match files.find(|file| !surroundings.is_file(&path::absolute(cwd, file))) {
+        Some(other) => Err(Reason::new(Cause::Profile, other)),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

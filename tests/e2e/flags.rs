@@ -1,6 +1,6 @@
 //! Flags beyond the everyday ones: what they make the compilers write and read is the same remotely.
 
-use crate::support::{Summary, World};
+use crate::support::{QUICC, Summary, World};
 
 const C: &str = "#include <stdio.h>\n#include \"a.h\"\n\
 static int twice(int x) { return x * A; }\n\
@@ -461,6 +461,162 @@ fn assembly_finds_what_it_includes() {
         }
     }
     all_remote(&world, "rm -f out/* *.d", &commands);
+}
+
+/// `command` gives the local bytes remotely, and after `edit` again, but others.
+#[track_caller]
+fn follows(world: &World, command: &str, edit: impl FnOnce()) {
+    let objects = || {
+        world
+            .files()
+            .into_iter()
+            .filter(|(path, _)| path.extension().is_some_and(|end| end == "o"))
+    };
+    let before: Vec<_> = {
+        all_remote(world, CLEAN, &[command.to_owned()]);
+        objects().collect()
+    };
+    edit();
+    all_remote(world, CLEAN, &[command.to_owned()]);
+    let after: Vec<_> = objects().collect();
+    assert!(!before.is_empty() && before != after, "{command}");
+}
+
+/// Loads and calls through pointers, which sanitizers instrument; lines of its own for a profile of samples.
+const CHECKED: &str = "int g(int);\nint f(int *x, int (*call)(int)) {\n  int sum = 0;\n\
+  for (int i = 0; i < *x; i++)\n    if (x[i] & 1)\n      sum += call(x[i]);\n    else\n      sum -= g(i);\n\
+  return sum;\n}\n";
+
+#[test]
+fn what_sanitizers_instrument_is_the_same() {
+    let world = world();
+    world.write("k.c", CHECKED);
+    world.write("none.txt", "fun:main\n");
+    world.write("all.txt", "fun:f\n");
+    world.write("attr.txt", "[always]\nfun:f=arg1\n[never]\nfun:twice\n");
+    let mut commands = lines(
+        "gcc",
+        &["-fsanitize=address,undefined", "-O2 -g -fsanitize=thread"],
+    );
+    commands.extend(lines(
+        "clang",
+        &[
+            "-fsanitize=address",
+            "-g -fsanitize=undefined,address -fsanitize-ignorelist=none.txt -fsanitize-ignorelist=all.txt",
+            "-fsanitize=memory -fsanitize-ignorelist=all.txt -fno-sanitize-ignorelist -MD",
+            "-fsanitize-coverage=trace-pc-guard -fsanitize-coverage-allowlist=attr.txt",
+            "-fxray-instrument -fxray-instruction-threshold=1 -fxray-attr-list=attr.txt",
+            "-fxray-instrument -fxray-always-instrument=all.txt -fxray-never-instrument=none.txt",
+        ],
+    ));
+    all_remote(&world, CLEAN, &commands);
+    for (flags, list, text) in [
+        (
+            "-fsanitize=address -fsanitize-ignorelist=none.txt",
+            "none.txt",
+            "fun:f\n",
+        ),
+        (
+            "-fsanitize=address -fsanitize-blacklist=all.txt",
+            "all.txt",
+            "fun:g\n",
+        ),
+        (
+            "-fxray-instrument -fxray-attr-list=attr.txt",
+            "attr.txt",
+            "[never]\nfun:f\n",
+        ),
+    ] {
+        follows(&world, &format!("clang {flags} -c k.c -o out/k.o"), || {
+            world.write(list, text);
+        });
+    }
+    let absent = "clang -fsanitize=address -fsanitize-ignorelist=absent.txt -c k.c -o out/k.o; echo $?";
+    assert!(world.local(CLEAN).status.success());
+    let summary = world.compare(CLEAN, absent);
+    assert_eq!((summary.remote(), summary.fallbacks()), (0, 0), "{summary:?}");
+}
+
+#[test]
+fn the_lists_that_a_clang_brings_along_travel() {
+    let world = world();
+    world.write("k.c", CHECKED);
+    // A clang looks for them beside itself.
+    let install = "mkdir -p tc/bin tc/lib/clang && cp -L \"$(command -v clang)\" tc/bin/clang && \
+                   version=$(basename \"$(clang -print-resource-dir)\") && mkdir -p tc/lib/clang/$version/share && \
+                   ln -s \"$(clang -print-resource-dir)/include\" tc/lib/clang/$version && \
+                   mv tc/lib/clang/$version/share share && ln -s ../../../../share tc/lib/clang/$version/share";
+    let output = world.local(install);
+    assert!(output.status.success(), "{}", world.explain(&output));
+    world.write("share/cfi_ignorelist.txt", "[cfi-icall]\nfun:main\n");
+    world.write("share/asan_ignorelist.txt", "fun:main\n");
+    for (flags, list) in [
+        (
+            "-O1 -fsanitize=cfi -flto -fvisibility=hidden",
+            "share/cfi_ignorelist.txt",
+        ),
+        ("-fsanitize=address", "share/asan_ignorelist.txt"),
+    ] {
+        let command = format!("${{QUICC_LEDGER:+{QUICC}}} tc/bin/clang {flags} -c k.c -o out/k.o");
+        follows(&world, &command, || world.write(list, "fun:f\n"));
+    }
+}
+
+#[test]
+fn profiles_that_clang_uses_travel() {
+    let world = world();
+    world.write("k.c", CHECKED);
+    // The runtime that would write one need not be installed: the compiler tells the hash that it will ask for.
+    let ir = world.local("clang -O2 -fprofile-instr-generate -S -emit-llvm k.c -o -");
+    let ir = String::from_utf8(ir.stdout).unwrap();
+    let data = ir.split("@__profd_f = ").nth(1).expect(&ir);
+    let hash = data
+        .split("{ i64 ")
+        .nth(1)
+        .and_then(|rest| rest.split(", i64 ").nth(1));
+    let profile = |path: &str, counts: &str| {
+        let text = format!("f\n{}\n3\n{counts}\n", hash.unwrap());
+        world.write("counts.txt", &text);
+        let made = world.local(&format!("llvm-profdata merge counts.txt -o {path}"));
+        assert!(made.status.success(), "{}", world.explain(&made));
+    };
+    let samples = |counts: &str| world.write("f.samples", &format!("f:9000:10\n{counts}"));
+    profile("f.profdata", "1\n1000\n1");
+    profile("default.profdata", "1\n1000\n1");
+    samples(" 4: 4000\n 6: 4000\n");
+    for flag in ["-fprofile-use", "-fprofile-instr-use"] {
+        let command = format!("clang -O2 -g -MD {flag}=f.profdata -c k.c -o out/k.o");
+        profile("f.profdata", "1\n1000\n1");
+        follows(&world, &command, || profile("f.profdata", "1\n1000\n999"));
+    }
+    for flag in ["-fprofile-sample-use", "-fauto-profile"] {
+        let command = format!("clang -O2 -g {flag}=f.samples -c k.c -o out/k.o");
+        samples(" 4: 4000\n 6: 4000\n");
+        follows(&world, &command, || samples(" 4: 4000\n 6: 1\n"));
+    }
+    all_remote(
+        &world,
+        CLEAN,
+        &[
+            // Stale: the compiler says so.
+            "clang -O2 -fprofile-use=$PWD/f.profdata -DK -include a.h -c a.c -o out/a.o".to_owned(),
+            "clang -O2 -flto=thin -fprofile-use=f.profdata -c k.c -o out/k.o".to_owned(),
+            "clang -O2 -fprofile-use=f.profdata -fcs-profile-generate -c k.c -o out/l.o".to_owned(),
+        ],
+    );
+    // What is no profile, or not there, or a directory with one in it.
+    world.write("bad", "no profile\n");
+    for file in ["absent", "bad", "."] {
+        for flag in ["-fprofile-use", "-fprofile-instr-use", "-fprofile-sample-use"] {
+            let command = format!("clang -O2 {flag}={file} -c k.c -o out/k.o; echo $?");
+            assert!(world.local(CLEAN).status.success());
+            let summary = world.compare(CLEAN, &command);
+            assert_eq!(summary.fallbacks(), 0, "{command} {summary:?}");
+        }
+    }
+    assert!(world.local(CLEAN).status.success());
+    let gcc = world.compare(CLEAN, "gcc -O2 -fprofile-use=absent -c k.c -o out/k.o");
+    assert_eq!(gcc.reason("profile"), 1, "{gcc:?}");
 }
 
 #[test]

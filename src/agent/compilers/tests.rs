@@ -85,6 +85,10 @@ impl compile::Surroundings for Nothing {
     fn exists(&mut self, _: &[u8]) -> bool {
         false
     }
+
+    fn is_file(&mut self, _: &[u8]) -> bool {
+        false
+    }
 }
 
 #[test]

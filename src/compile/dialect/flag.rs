@@ -34,6 +34,9 @@ pub(in crate::compile) enum Meaning {
     Precompiled,
     /// The operand is a file that the compile reads.
     InputFile,
+    /// The operand is a profile that the compile reads; anything but a regular file means something else to the
+    /// driver, or nothing.
+    ProfileFile,
     /// The operand is the language of the sources that follow.
     Language,
     /// What is made of the source.
