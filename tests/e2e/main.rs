@@ -21,6 +21,7 @@ mod farm;
 mod faults;
 mod flags;
 mod isolation;
+mod locales;
 mod native;
 mod peers;
 mod reconnect;
