@@ -1,4 +1,4 @@
-//! One door each to this machine: processes, tasks, files, time.
+//! One door each to this machine: processes, terminals, tasks, files, time.
 //!
 //! Never decides anything about compiles or peers.
 
@@ -6,4 +6,5 @@ pub mod clock;
 pub mod files;
 pub mod process;
 pub mod task;
+pub mod terminal;
 pub mod text;

@@ -163,6 +163,25 @@ fn diagnostics_on_a_terminal_are_the_local_ones() {
 }
 
 #[test]
+fn a_compile_for_this_processor_speaks_to_terminals_too() {
+    let world = world();
+    let flags = ["-Wall", "-Wextra", "-O1", "-march=native"];
+    for setting in SETTINGS {
+        for compiler in ["gcc", "clang"] {
+            let fate = check(&world, compiler, "warned.c", &flags, setting);
+            let is_coloured = setting.term == XTERM.term;
+            let context = || format!("{compiler} {setting:?} {}", world.agent_log());
+            assert_eq!(fate, ("remote -".to_owned(), is_coloured), "{}", context());
+        }
+    }
+    for compiler in ["g++", "clang++"] {
+        let plain = [&flags[..], &["-fno-diagnostics-color"]].concat();
+        let fate = check(&world, compiler, "warned.cc", &plain, XTERM);
+        assert_eq!(fate.0, "remote -", "{compiler} {}", world.agent_log());
+    }
+}
+
+#[test]
 fn a_terminal_description_of_the_users_own_stays_here() {
     let world = world();
     let own = world.root().join(".terminfo/x/xterm-256color");
