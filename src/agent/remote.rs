@@ -210,6 +210,7 @@ pub fn prepare(
     let mut inputs = Request {
         cwd: &request.cwd,
         source: &plan.source,
+        precompiles: plan.language.is_header(),
         search: &search,
         definitions: (!plan.loads_precompiled).then_some(&plan.definitions),
         forced_includes: &plan.forced_includes,
@@ -250,6 +251,10 @@ pub fn prepare(
     // Asked only where it matters: it runs the compiler once.
     let reads_clock = closure.time_macros.date_or_time && !compilers.heeds_epoch(compiler, &request.env);
     refuse_untravelled(&closure, reads_clock)?;
+    // One that is made of another records more of it than its bytes.
+    if plan.language.is_header() && closure.precompiled {
+        return Err("precompiled-header".into());
+    }
     require_read_alike(&closure, &candidate.response_files)?;
     let caveats = Caveats {
         may_quote_unseen: closure.precompiled && !is_clang,

@@ -96,10 +96,15 @@ fn plan(
         Driver::Preprocessor => return Err(Reason::new(Cause::PreprocessOnly, b"")),
         Driver::Foreign => return Err(Reason::new(Cause::ForeignDriver, b"")),
     }
-    if let Some(cause) = language.local_cause() {
+    if let Some(cause) = language.local_cause(dialect) {
         return Err(Reason::new(cause, source));
     }
-    let action = line.action.ok_or_else(|| Reason::new(Cause::Linking, b""))?;
+    check_precompilation(&line, source, language)?;
+    let precompiles = language.is_header().then_some(Action::Compile);
+    let action = line
+        .action
+        .or(precompiles)
+        .ok_or_else(|| Reason::new(Cause::Linking, b""))?;
     // gcc's comments tell how much memory it allows itself, which depends on the machine's.
     if line.comments_assembly && action == Action::Assembly && dialect == Dialect::Gcc {
         return Err(Reason::new(Cause::CompilerReport, b"-fverbose-asm"));
@@ -168,6 +173,20 @@ fn only_source(line: &CommandLine, dialect: Dialect) -> Result<(&[u8], Language)
         ));
     }
     Ok((source, language))
+}
+
+/// Refuses to precompile a header where the result has another name than it is given, is made of another one, or is none.
+fn check_precompilation(line: &CommandLine, source: &[u8], language: Language) -> Result<(), Reason> {
+    let is_plain = if language.is_header() {
+        line.request.main.is_some() && line.action != Some(Action::Assembly) && !line.loads_precompiled
+    } else {
+        !line.emits_precompiled
+    };
+    if is_plain {
+        Ok(())
+    } else {
+        Err(Reason::new(Cause::PrecompiledHeader, source))
+    }
 }
 
 /// Probes ask what this machine's compiler does, are tiny, and often fail on purpose.

@@ -43,6 +43,8 @@ pub(in crate::compile) enum Meaning {
     Makes(Action),
     /// Passes where its value, if any, is a number or a truth value.
     Steers,
+    /// Makes a precompiled header of the source.
+    EmitsPrecompiled,
     /// Comments the assembly text; passes.
     VerboseAssembly,
     /// The operand is the main output.

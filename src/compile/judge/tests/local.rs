@@ -61,6 +61,7 @@ fn other_actions_stay_local() {
     check("clang --analyze a.c", "unsupported-action");
     check_both("-c a.h", "precompiled-header");
     check_both("-x c++-header -c a.h", "precompiled-header");
+    check_both("-x c++-header -S a.h -o a.pch", "precompiled-header");
     check_both("-c a.m", "unsupported-language");
     check_both("-c a.f90", "unsupported-language");
     check_both("-x ada -c a.x", "unsupported-language");
