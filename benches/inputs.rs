@@ -67,6 +67,7 @@ impl Unit {
             dependencies: &[],
             further_files: &[],
             optional_files: &[],
+            precompiles: false,
             further_directories: &[],
         };
         discover(tree, &request).unwrap()

@@ -21,6 +21,7 @@ use standing::Standing;
 
 use crate::compile::{self, Language, Plan};
 use crate::host::files::write_then_rename;
+use crate::host::terminal::Terminal;
 use crate::inputs::dependencies;
 use crate::inputs::search_list::{self, SearchList};
 use crate::inputs::tree::Tree;
@@ -125,6 +126,8 @@ pub struct DriverQuestion<'a> {
     pub cwd: &'a [u8],
     /// In which environment; the driver gets what a builder's would get.
     pub env: &'a Environment,
+    /// With which terminals as standard input, output and error: clang's driver tells its compiler of the last.
+    pub terminals: [Option<Terminal>; 3],
 }
 
 /// Where the loader finds most libraries (ld.so(8)).
@@ -156,6 +159,7 @@ impl DriverQuestion<'_> {
             add(name);
             add(value);
         }
+        add(format!("{:?}", self.terminals).as_bytes());
         // Every file of it may change the steps, and so may a further installation in a directory it searches.
         for path in self.toolchain.files.iter().chain(&self.toolchain.directories) {
             add(path);
@@ -362,7 +366,7 @@ impl Compilers {
             let compiler = &asked.toolchain.toolchain.compiler;
             let answer =
                 question(compiler, arguments, asked.cwd, &environment, true).and_then(|question| {
-                    ask_as(OsStr::from_bytes(asked.argv0), &question)
+                    ask_as(OsStr::from_bytes(asked.argv0), &question, asked.terminals)
                         .map_err(|error| crate::host::text::chain(&error))
                 })?;
             if !answer.success || !answer.stdout.is_empty() {

@@ -140,10 +140,6 @@ const SENTENCES: &[(&str, &str)] = &[
         "has messages that name a temporary file of the builder",
     ),
     (
-        "terminal-diagnostics",
-        "has messages for a terminal in a compile for this machine's own processor",
-    ),
-    (
         "time-macros",
         "tells the time: it uses __DATE__, __TIME__ or __TIMESTAMP__",
     ),

@@ -156,6 +156,11 @@ impl Surroundings for ClientFiles<'_> {
         self.asked = true;
         self.cwd.join(OsStr::from_bytes(path)).symlink_metadata().is_ok()
     }
+
+    fn is_file(&mut self, path: &[u8]) -> bool {
+        // The closure holds it if it is one, and is judged again when it is another thing.
+        self.cwd.join(OsStr::from_bytes(path)).is_file()
+    }
 }
 
 /// The bytes of a regular file of bounded size; a FIFO is left to the compiler, whose reading of it is the only one.
@@ -205,6 +210,7 @@ pub fn prepare(
     let mut inputs = Request {
         cwd: &request.cwd,
         source: &plan.source,
+        precompiles: plan.language.is_header(),
         search: &search,
         definitions: (!plan.loads_precompiled).then_some(&plan.definitions),
         forced_includes: &plan.forced_includes,
@@ -245,6 +251,10 @@ pub fn prepare(
     // Asked only where it matters: it runs the compiler once.
     let reads_clock = closure.time_macros.date_or_time && !compilers.heeds_epoch(compiler, &request.env);
     refuse_untravelled(&closure, reads_clock)?;
+    // One that is made of another records more of it than its bytes.
+    if plan.language.is_header() && closure.precompiled {
+        return Err("precompiled-header".into());
+    }
     require_read_alike(&closure, &candidate.response_files)?;
     let caveats = Caveats {
         may_quote_unseen: closure.precompiled && !is_clang,

@@ -39,7 +39,7 @@ const ASSEMBLER: &str =
 
 const fn source_of(language: Language) -> (&'static str, &'static str) {
     match language {
-        Language::Cxx | Language::PreprocessedCxx => ("trial.cc", CXX),
+        Language::Cxx | Language::PreprocessedCxx | Language::CxxHeader => ("trial.cc", CXX),
         Language::Assembler => ("trial.s", ASSEMBLER),
         Language::AssemblerWithCpp => ("trial.S", ASSEMBLER),
         _ => ("trial.c", C),

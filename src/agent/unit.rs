@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quicc_protocol::message::blob::{Body, Encoding};
 use quicc_protocol::message::refusal::{Refusal, RefusalCode};
-use quicc_protocol::message::run::{After, Exit, Outcome, StandardStreams};
+use quicc_protocol::message::run::{After, Exit, Outcome};
 use quicc_protocol::message::wrapper::{CompileDone, CompileRequest, OutputFile};
 use tokio::sync::Semaphore;
 
@@ -527,7 +527,7 @@ impl Units {
 }
 
 /// Refuses what a driver's own run would show in another way than its programs do alone: it has its words about one
-/// that fails, and it tells clang's compiler proper of a terminal.
+/// that fails.
 fn speaks_for_driver(prepared: &Prepared, outcome: &Outcome, bodies: &[Vec<u8>]) -> Result<(), Failed> {
     if outcome.exit != Exit::Code(0) {
         let stderr = bodies.get(1).map_or(&[][..], Vec::as_slice);
@@ -537,10 +537,6 @@ fn speaks_for_driver(prepared: &Prepared, outcome: &Outcome, bodies: &[Vec<u8>])
         } else {
             Failed::Finally(Decision::local(COMPILE_FAILED))
         });
-    }
-    let is_silent = bodies.iter().take(STREAMS).all(Vec::is_empty);
-    if !is_silent && prepared.action.streams != StandardStreams::default() {
-        return Err(Failed::Finally(Decision::local("terminal-diagnostics")));
     }
     Ok(())
 }

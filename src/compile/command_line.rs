@@ -33,6 +33,8 @@ pub(super) struct CommandLine {
     pub(super) local: Option<Reason>,
     /// Whether one of `input_files` is a precompiled header.
     pub(super) loads_precompiled: bool,
+    /// Whether clang's compiler proper is told to make a precompiled header.
+    pub(super) emits_precompiled: bool,
     /// Whether an argument [`may_name_probe`].
     pub(super) mentions_probe: bool,
     /// Those of [`TIME_WORDS`] that some value mentions.
@@ -44,6 +46,8 @@ pub(super) struct CommandLine {
     pub(super) definitions: Vec<Vec<u8>>,
     pub(super) forced_includes: Vec<Vec<u8>>,
     pub(super) input_files: Vec<Vec<u8>>,
+    /// Those of `input_files` that are profiles, and operands in the place of one.
+    pub(super) profile_files: Vec<Vec<u8>>,
     pub(super) include_directories: Vec<Vec<u8>>,
     pub(super) search_arguments: Vec<Vec<u8>>,
     pub(super) dependency_arguments: Vec<Vec<u8>>,
@@ -162,6 +166,7 @@ impl Reader {
             asks_question: false,
             local: None,
             loads_precompiled: false,
+            emits_precompiled: false,
             mentions_probe: false,
             mentioned: Vec::new(),
             redefined: Vec::new(),
@@ -169,6 +174,7 @@ impl Reader {
             definitions: Vec::new(),
             forced_includes: Vec::new(),
             input_files: Vec::new(),
+            profile_files: Vec::new(),
             include_directories: Vec::new(),
             search_arguments: Vec::new(),
             dependency_arguments: Vec::new(),
@@ -244,6 +250,11 @@ impl Reader {
                 self.input_file(operand);
                 self.keep_for_dependencies(spelled);
             }
+            Meaning::ProfileFile => {
+                self.input_file(operand);
+                self.line.profile_files.push(operand.to_vec());
+                self.keep_for_dependencies(spelled);
+            }
             Meaning::Precompiled => {
                 self.load_precompiled(operand);
                 self.keep_for_dependencies(spelled);
@@ -280,8 +291,10 @@ impl Reader {
             Meaning::Dependency(DependencyFlag::File) => self.dep_file = Some(operand.to_vec()),
             Meaning::Dependency(DependencyFlag::Content) => {}
             Meaning::VerboseAssembly => self.line.comments_assembly = true,
-            // Only LLVM's own options, which are read apart.
-            Meaning::Steers => self.keep_local(Cause::UnknownForwarded, spelled[0]),
+            // Only LLVM's own options and clang's compiler proper, which are read apart.
+            Meaning::Steers | Meaning::EmitsPrecompiled => {
+                self.keep_local(Cause::UnknownForwarded, spelled[0])
+            }
             Meaning::EndOfFlags => self.flags_ended = true,
             Meaning::Question => self.line.asks_question = true,
             Meaning::Local(cause) => self.keep_local(cause, spelled[0]),
@@ -433,6 +446,11 @@ impl Reader {
             Meaning::ForcedInclude => self.force_include(piece.operand),
             Meaning::Precompiled => self.load_precompiled(piece.operand),
             _ => {}
+        }
+        // It would make one of what is only to be preprocessed.
+        if piece.meaning == Meaning::EmitsPrecompiled {
+            self.line.emits_precompiled = true;
+            return;
         }
         if piece.meaning == Meaning::Forwards(Tool::Llvm) {
             self.to_llvm.push(piece.operand.to_vec());

@@ -2,7 +2,8 @@
 //! Known ones are read, any other keeps the compile local: a forwarded flag may always name a file.
 
 use super::dialect::Meaning::{
-    Defines, Dependency, Directory, ForcedInclude, Forwards, Passes, Precompiled, Processor, Selects, Steers,
+    Defines, Dependency, Directory, EmitsPrecompiled, ForcedInclude, Forwards, Passes, Precompiled,
+    Processor, Selects, Steers,
 };
 use super::dialect::Shape::{Exact, Joined, JoinedOrSeparate, Separate};
 use super::dialect::{DependencyFlag, Flag, Meaning, Operand, Tool, find, flag};
@@ -102,6 +103,7 @@ pub(super) const FRONTEND: &[Flag] = &[
     flag("-disable-llvm-verifier", Exact, Passes),
     flag("-disable-noundef-analysis", Exact, Passes),
     flag("-discard-value-names", Exact, Passes),
+    flag("-emit-pch", Exact, EmitsPrecompiled),
     flag("-enable-noundef-analysis", Exact, Passes),
     flag("-fallow-half-arguments-and-returns", Exact, Passes),
     flag("-fansi-escape-codes", Exact, Passes),

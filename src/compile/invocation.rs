@@ -21,4 +21,7 @@ pub trait Surroundings {
 
     /// Whether anything exists at `path`, links followed.
     fn exists(&mut self, path: &[u8]) -> bool;
+
+    /// Whether a regular file is at `path`, links followed. Asked only of files that a plan names as inputs.
+    fn is_file(&mut self, path: &[u8]) -> bool;
 }

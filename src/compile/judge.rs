@@ -96,10 +96,15 @@ fn plan(
         Driver::Preprocessor => return Err(Reason::new(Cause::PreprocessOnly, b"")),
         Driver::Foreign => return Err(Reason::new(Cause::ForeignDriver, b"")),
     }
-    if let Some(cause) = language.local_cause() {
+    if let Some(cause) = language.local_cause(dialect) {
         return Err(Reason::new(cause, source));
     }
-    let action = line.action.ok_or_else(|| Reason::new(Cause::Linking, b""))?;
+    check_precompilation(&line, source, language)?;
+    let precompiles = language.is_header().then_some(Action::Compile);
+    let action = line
+        .action
+        .or(precompiles)
+        .ok_or_else(|| Reason::new(Cause::Linking, b""))?;
     // gcc's comments tell how much memory it allows itself, which depends on the machine's.
     if line.comments_assembly && action == Action::Assembly && dialect == Dialect::Gcc {
         return Err(Reason::new(Cause::CompilerReport, b"-fverbose-asm"));
@@ -115,6 +120,7 @@ fn plan(
             return Err(Reason::new(Cause::OddOutput, &output.path));
         }
     }
+    check_profile_files(&line, &invocation.cwd, surroundings)?;
     if dialect == Dialect::Gcc {
         check_coverage_data(&line, &outputs, &invocation.cwd, surroundings)?;
     }
@@ -169,6 +175,20 @@ fn only_source(line: &CommandLine, dialect: Dialect) -> Result<(&[u8], Language)
     Ok((source, language))
 }
 
+/// Refuses to precompile a header where the result has another name than it is given, is made of another one, or is none.
+fn check_precompilation(line: &CommandLine, source: &[u8], language: Language) -> Result<(), Reason> {
+    let is_plain = if language.is_header() {
+        line.request.main.is_some() && line.action != Some(Action::Assembly) && !line.loads_precompiled
+    } else {
+        !line.emits_precompiled
+    };
+    if is_plain {
+        Ok(())
+    } else {
+        Err(Reason::new(Cause::PrecompiledHeader, source))
+    }
+}
+
 /// Probes ask what this machine's compiler does, are tiny, and often fail on purpose.
 fn check_probe(line: &CommandLine, source: &[u8], cwd: &[u8]) -> Result<(), Reason> {
     let places = [source, cwd, line.request.main.as_deref().unwrap_or_default()];
@@ -205,6 +225,20 @@ fn check_coverage_data(
         return Err(Reason::new(Cause::Profile, &data));
     }
     Ok(())
+}
+
+/// Refuses a profile that is no regular file: clang reads `default.profdata` in a directory, and the words about a
+/// missing one are the driver's or the compiler's by the flag (tried with clang 14.0.6).
+fn check_profile_files(
+    line: &CommandLine,
+    cwd: &[u8],
+    surroundings: &mut dyn Surroundings,
+) -> Result<(), Reason> {
+    let mut files = line.profile_files.iter();
+    match files.find(|file| !surroundings.is_file(&path::absolute(cwd, file))) {
+        Some(other) => Err(Reason::new(Cause::Profile, other)),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

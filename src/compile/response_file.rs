@@ -114,6 +114,10 @@ mod tests {
     struct Files(BTreeMap<Vec<u8>, Vec<u8>>);
 
     impl Surroundings for Files {
+        fn is_file(&mut self, _: &[u8]) -> bool {
+            false
+        }
+
         fn read_response_file(&mut self, path: &[u8]) -> Option<Vec<u8>> {
             self.0.get(path).cloned()
         }

@@ -1,4 +1,4 @@
-//! One door each to this machine: processes, tasks, files, time.
+//! One door each to this machine: processes, terminals, tasks, files, time.
 //!
 //! Never decides anything about compiles or peers.
 
@@ -7,4 +7,5 @@ pub mod files;
 pub mod limits;
 pub mod process;
 pub mod task;
+pub mod terminal;
 pub mod text;

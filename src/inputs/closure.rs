@@ -44,6 +44,8 @@ pub struct Request<'a> {
     pub cwd: &'a [u8],
     /// The source file.
     pub source: &'a [u8],
+    /// The source is a header of which a precompiled one is made: none made before is looked for.
+    pub precompiles: bool,
     /// Where includes are searched.
     pub search: &'a SearchList,
     /// Operands of `-D`; `None` where macros may also come from elsewhere than the text of files, from a precompiled

@@ -15,9 +15,10 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, chdir, pipe2};
 
+use crate::host::terminal::Pair;
+
 use super::plan::{Plan, Step};
 use super::stage::{AtStage, Failure, Stage};
-use super::terminal::Pair;
 
 /// File permission bits that a creation mask can take away.
 const MASK_BITS: u32 = 0o777;
@@ -63,7 +64,7 @@ impl<'a> Job<'a> {
                 .map(|(name, value)| [name, &b"="[..], value].concat()),
         )?;
         let [stdin, stdout, stderr] = terminals;
-        let (stdin, child_stdin) = stdin.map(|pair| (pair.ours, pair.jobs)).unzip();
+        let (stdin, child_stdin) = stdin.map(|pair| (pair.ours, pair.programs)).unzip();
         let (stdout, child_stdout) = output(stdout).at(Stage::ConnectStreams, "")?;
         let (stderr, child_stderr) = output(stderr).at(Stage::ConnectStreams, "")?;
         chdir(&plan.cwd).at(Stage::EnterDirectory, &plan.cwd)?;
@@ -113,7 +114,7 @@ impl Further<'_> {
 /// The end an output is read from and the end it is written to.
 fn output(terminal: Option<Pair>) -> nix::Result<(File, OwnedFd)> {
     if let Some(pair) = terminal {
-        return Ok((pair.ours, pair.jobs));
+        return Ok((pair.ours, pair.programs));
     }
     let (read, written) = pipe2(OFlag::O_CLOEXEC)?;
     Ok((read.into(), written))

@@ -31,7 +31,6 @@ mod run;
 mod stage;
 mod streams;
 mod supervise;
-mod terminal;
 mod usage;
 mod watch;
 

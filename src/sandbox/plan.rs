@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::host::terminal::Terminal;
+
 /// Most bytes of standard output and error together that a run keeps, whatever [`Limits::output_bytes`] says.
 pub const MAX_OUTPUT_BYTES: u64 = 256 << 20;
 
@@ -54,19 +56,6 @@ pub struct Plan {
     pub terminals: [Option<Terminal>; 3],
     /// What the run may use.
     pub limits: Limits,
-}
-
-/// The size of a terminal; 0 for what is not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terminal {
-    /// Lines of characters.
-    pub rows: u16,
-    /// Characters of a line.
-    pub columns: u16,
-    /// Pixels across.
-    pub width: u16,
-    /// Pixels down.
-    pub height: u16,
 }
 
 /// What a run may use before it is ended. Sampled limits can be overshot by what is used between two samples.

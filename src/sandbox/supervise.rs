@@ -12,8 +12,8 @@ use super::message::Message;
 use super::privileges;
 use super::root;
 use super::stage::{AtStage, Failure, Stage};
-use super::terminal;
 use super::watch::{self, Watched};
+use crate::host::terminal;
 
 /// The whole life of `quicc sandbox-supervise`. What failed goes to standard output; the exit code repeats it.
 pub fn supervise_main() -> ExitCode {

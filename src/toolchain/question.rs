@@ -4,6 +4,7 @@
 //! that it can be replayed from recorded answers.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use nix::unistd::Pid;
 
 use crate::config::env;
 use crate::host::process::command;
+use crate::host::terminal::{self, Terminal};
 
 /// Time one question may take; a cold 230 MB clang on a slow disk needs about two seconds.
 pub const TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -79,35 +81,56 @@ pub type Run<'a> = dyn Fn(&Question) -> Result<Answer, RunError> + 'a;
 /// Runs the program of `question` and waits for it, within [`TIME_LIMIT`] and [`ANSWER_LIMIT`]. When time is
 /// up its whole process group is killed, so that no `cc1` outlives its driver. Blocks the calling thread.
 pub fn ask(question: &Question) -> Result<Answer, RunError> {
-    ask_within(question.program.as_os_str(), question, TIME_LIMIT)
+    ask_within(question.program.as_os_str(), question, [None; 3], TIME_LIMIT)
 }
 
-/// As [`ask`], with `argv0` in place of the program's path.
-pub fn ask_as(argv0: &OsStr, question: &Question) -> Result<Answer, RunError> {
-    ask_within(argv0, question, TIME_LIMIT)
+/// As [`ask`], with `argv0` in place of the program's path, and with terminals of these sizes as standard input, output
+/// and error; without one its input is empty and its output a pipe.
+pub fn ask_as(
+    argv0: &OsStr,
+    question: &Question,
+    terminals: [Option<Terminal>; 3],
+) -> Result<Answer, RunError> {
+    ask_within(argv0, question, terminals, TIME_LIMIT)
 }
 
-fn ask_within(argv0: &OsStr, question: &Question, limit: Duration) -> Result<Answer, RunError> {
+fn ask_within(
+    argv0: &OsStr,
+    question: &Question,
+    terminals: [Option<Terminal>; 3],
+    limit: Duration,
+) -> Result<Answer, RunError> {
     let deadline = Instant::now() + limit;
     let program = || question.program.clone();
     let start_error = |source| RunError::Start {
         program: program(),
         source,
     };
-    let mut child = command(&question.program, &question.directory)
+    let [stdin, stdout, stderr] = terminal::open_all(terminals).map_err(start_error)?;
+    let (_ours, stdin) = split(stdin, Stdio::null());
+    let (stdout_terminal, stdout) = split(stdout, Stdio::piped());
+    let (stderr_terminal, stderr) = split(stderr, Stdio::piped());
+    let mut asked = command(&question.program, &question.directory);
+    asked
         .arg0(argv0)
         .args(&question.arguments)
         .envs(question.environment.iter().map(|(name, value)| (name, value)))
         // A program that stands in for a compiler and calls our link must not come back here with its own question.
         .env(env::QUICC_DISABLE, "1")
         .env(env::QUICC_CALLERS, &question.program)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .map_err(start_error)?;
-    let outputs = (child.stdout.take().map(collect), child.stderr.take().map(collect));
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(stderr)
+        .process_group(0);
+    let mut child = asked.spawn().map_err(start_error)?;
+    // A terminal does not end while a copy of the program's descriptor is open.
+    drop(asked);
+    let stdout = stdout_terminal.map(collect);
+    let stderr = stderr_terminal.map(collect);
+    let outputs = (
+        stdout.or_else(|| child.stdout.take().map(collect)),
+        stderr.or_else(|| child.stderr.take().map(collect)),
+    );
     let answer = gather(&mut child, outputs, deadline);
     if !matches!(answer, Ok(Some(_))) {
         end(&mut child);
@@ -121,6 +144,14 @@ fn ask_within(argv0: &OsStr, question: &Question, limit: Duration) -> Result<Ans
     Ok(answer)
 }
 
+/// Our end of the terminal, if there is one, and what the program gets: its end, or else `other`.
+fn split(pair: Option<terminal::Pair>, other: Stdio) -> (Option<File>, Stdio) {
+    match pair {
+        Some(pair) => (Some(pair.ours), pair.programs.into()),
+        None => (None, other),
+    }
+}
+
 /// A stream's content, delivered once.
 type Output = Receiver<io::Result<Vec<u8>>>;
 
@@ -130,8 +161,12 @@ fn collect(stream: impl Read + Send + 'static) -> Output {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        let read = stream.take(ANSWER_LIMIT + 1).read_to_end(&mut bytes);
-        let _ = sender.send(read.map(|_| bytes));
+        let read = match stream.take(ANSWER_LIMIT + 1).read_to_end(&mut bytes) {
+            // How a terminal's end shows.
+            Err(error) if error.raw_os_error() == Some(nix::libc::EIO) => Ok(()),
+            read => read.map(|_| ()),
+        };
+        let _ = sender.send(read.map(|()| bytes));
     });
     receiver
 }
@@ -204,14 +239,32 @@ mod tests {
         let mut named = shell("");
         named.arguments = vec!["-c".into(), "echo $0".into()];
         assert_eq!(ask(&named).unwrap().stdout, b"/bin/sh\n");
-        assert_eq!(ask_as("cc".as_ref(), &named).unwrap().stdout, b"cc\n");
+        let called = ask_as("cc".as_ref(), &named, [None; 3]).unwrap();
+        assert_eq!(called.stdout, b"cc\n");
+    }
+
+    #[test]
+    fn a_program_finds_the_terminals_it_is_given() {
+        let size = Terminal {
+            rows: 24,
+            columns: 71,
+            width: 0,
+            height: 0,
+        };
+        let mut tells =
+            shell("test -t 0 && stty size; test -t 1 || echo pipe; test -t 2 && echo terminal >&2");
+        tells.environment.push(("PATH".into(), "/usr/bin:/bin".into()));
+        let answer = ask_as("sh".as_ref(), &tells, [Some(size), None, Some(size)]).unwrap();
+        assert_eq!(answer.stdout, b"24 71\npipe\n");
+        assert_eq!(answer.stderr, b"terminal\n", "unchanged");
     }
 
     #[test]
     fn a_silent_program_is_killed_with_its_children() {
         let limit = Duration::from_millis(50);
         let hung = shell("sleep 1000 & sleep 1000");
-        let ask_within = |question: &Question, limit| super::ask_within("sh".as_ref(), question, limit);
+        let ask_within =
+            |question: &Question, limit| super::ask_within("sh".as_ref(), question, [None; 3], limit);
         assert!(matches!(ask_within(&hung, limit), Err(RunError::TimedOut { .. })));
         let closed = shell("exec >&- 2>&-; sleep 1000");
         assert!(matches!(

@@ -1,6 +1,6 @@
 //! Flags beyond the everyday ones: what they make the compilers write and read is the same remotely.
 
-use crate::support::{Summary, World};
+use crate::support::{QUICC, Summary, World};
 
 const C: &str = "#include <stdio.h>\n#include \"a.h\"\n\
 static int twice(int x) { return x * A; }\n\
@@ -315,6 +315,54 @@ fn units_that_use_a_precompiled_header_give_the_local_bytes() {
 }
 
 #[test]
+fn headers_that_clang_precompiles_are_the_local_ones() {
+    let world = world();
+    world.write("inc/y.h", "#define Y 3\n");
+    world.write(
+        "inc/x.h",
+        "#include <stdio.h>\n#include \"y.h\"\nstatic inline int hidden(int a) { return a + Y; }\n",
+    );
+    world.write("inc/v.hh", "#include <vector>\n#include \"x.h\"\n");
+    world.write("bare.c", "int f(int a) { return hidden(a); }\n");
+    world.write("p.c", "");
+    let make = "clang -O2 -g -MD -x c-header inc/x.h -o out/x.pch".to_owned();
+    let commands = [
+        make.clone(),
+        "clang++ -O2 -c inc/v.hh -o out/v.pch".to_owned(),
+        "clang -Wall -Xclang -emit-pch -Xclang -include -Xclang inc/x.h -x c-header -c p.c -o out/e.pch"
+            .to_owned(),
+        "clang -O2 -march=native -x c-header inc/x.h -o out/n.pch".to_owned(),
+    ];
+    all_remote(&world, CLEAN, &commands);
+    // It records when its files were written last: clang refuses one that is older than they are.
+    let later = "touch -d '2 hours' inc/y.h";
+    assert!(world.local(later).status.success());
+    all_remote(&world, CLEAN, std::slice::from_ref(&make));
+    let used = "clang -O2 -g -include-pch out/x.pch -c bare.c -o out/bare.o".to_owned();
+    all_remote(&world, CLEAN, &[make, used]);
+    // Made beside its header, and again.
+    let beside = "clang -O2 -x c-header inc/x.h -o inc/x.h.pch".to_owned();
+    all_remote(&world, ": keep", &[beside]);
+    // No name, or made of another one.
+    for local in [
+        "cd out && clang -x c-header ../inc/x.h",
+        "clang -O2 -x c-header inc/x.h -o inc/x.h.pch && touch -d @1 inc/x.h.pch && \
+         clang -O2 -include inc/x.h -x c-header a.h -o out/c.pch",
+    ] {
+        let clean = "rm -rf out/* inc/*.?ch";
+        assert!(world.local(clean).status.success());
+        let summary = world.compare(clean, local);
+        let decided = (summary.reason("precompiled-header"), summary.fallbacks());
+        assert_eq!(decided, (1, 0), "{local} {summary:?}");
+    }
+    let wrong = "clang -x c-header bad.h -o out/bad.pch; echo $?";
+    world.write("bad.h", "#include \"y.h\"\nint f(void) { return nope; }\n");
+    assert!(world.local(CLEAN).status.success());
+    let summary = world.compare(CLEAN, wrong);
+    assert_eq!(summary.fallbacks(), 0, "{summary:?}");
+}
+
+#[test]
 fn diagnostics_beside_a_precompiled_header_are_the_local_ones() {
     let world = world();
     world.write("x.h", "#include \"y.h\"\n");
@@ -463,6 +511,162 @@ fn assembly_finds_what_it_includes() {
     all_remote(&world, "rm -f out/* *.d", &commands);
 }
 
+/// `command` gives the local bytes remotely, and after `edit` again, but others.
+#[track_caller]
+fn follows(world: &World, command: &str, edit: impl FnOnce()) {
+    let objects = || {
+        world
+            .files()
+            .into_iter()
+            .filter(|(path, _)| path.extension().is_some_and(|end| end == "o"))
+    };
+    let before: Vec<_> = {
+        all_remote(world, CLEAN, &[command.to_owned()]);
+        objects().collect()
+    };
+    edit();
+    all_remote(world, CLEAN, &[command.to_owned()]);
+    let after: Vec<_> = objects().collect();
+    assert!(!before.is_empty() && before != after, "{command}");
+}
+
+/// Loads and calls through pointers, which sanitizers instrument; lines of its own for a profile of samples.
+const CHECKED: &str = "int g(int);\nint f(int *x, int (*call)(int)) {\n  int sum = 0;\n\
+  for (int i = 0; i < *x; i++)\n    if (x[i] & 1)\n      sum += call(x[i]);\n    else\n      sum -= g(i);\n\
+  return sum;\n}\n";
+
+#[test]
+fn what_sanitizers_instrument_is_the_same() {
+    let world = world();
+    world.write("k.c", CHECKED);
+    world.write("none.txt", "fun:main\n");
+    world.write("all.txt", "fun:f\n");
+    world.write("attr.txt", "[always]\nfun:f=arg1\n[never]\nfun:twice\n");
+    let mut commands = lines(
+        "gcc",
+        &["-fsanitize=address,undefined", "-O2 -g -fsanitize=thread"],
+    );
+    commands.extend(lines(
+        "clang",
+        &[
+            "-fsanitize=address",
+            "-g -fsanitize=undefined,address -fsanitize-ignorelist=none.txt -fsanitize-ignorelist=all.txt",
+            "-fsanitize=memory -fsanitize-ignorelist=all.txt -fno-sanitize-ignorelist -MD",
+            "-fsanitize-coverage=trace-pc-guard -fsanitize-coverage-allowlist=attr.txt",
+            "-fxray-instrument -fxray-instruction-threshold=1 -fxray-attr-list=attr.txt",
+            "-fxray-instrument -fxray-always-instrument=all.txt -fxray-never-instrument=none.txt",
+        ],
+    ));
+    all_remote(&world, CLEAN, &commands);
+    for (flags, list, text) in [
+        (
+            "-fsanitize=address -fsanitize-ignorelist=none.txt",
+            "none.txt",
+            "fun:f\n",
+        ),
+        (
+            "-fsanitize=address -fsanitize-blacklist=all.txt",
+            "all.txt",
+            "fun:g\n",
+        ),
+        (
+            "-fxray-instrument -fxray-attr-list=attr.txt",
+            "attr.txt",
+            "[never]\nfun:f\n",
+        ),
+    ] {
+        follows(&world, &format!("clang {flags} -c k.c -o out/k.o"), || {
+            world.write(list, text);
+        });
+    }
+    let absent = "clang -fsanitize=address -fsanitize-ignorelist=absent.txt -c k.c -o out/k.o; echo $?";
+    assert!(world.local(CLEAN).status.success());
+    let summary = world.compare(CLEAN, absent);
+    assert_eq!((summary.remote(), summary.fallbacks()), (0, 0), "{summary:?}");
+}
+
+#[test]
+fn the_lists_that_a_clang_brings_along_travel() {
+    let world = world();
+    world.write("k.c", CHECKED);
+    // A clang looks for them beside itself.
+    let install = "mkdir -p tc/bin tc/lib/clang && cp -L \"$(command -v clang)\" tc/bin/clang && \
+                   version=$(basename \"$(clang -print-resource-dir)\") && mkdir -p tc/lib/clang/$version/share && \
+                   ln -s \"$(clang -print-resource-dir)/include\" tc/lib/clang/$version && \
+                   mv tc/lib/clang/$version/share share && ln -s ../../../../share tc/lib/clang/$version/share";
+    let output = world.local(install);
+    assert!(output.status.success(), "{}", world.explain(&output));
+    world.write("share/cfi_ignorelist.txt", "[cfi-icall]\nfun:main\n");
+    world.write("share/asan_ignorelist.txt", "fun:main\n");
+    for (flags, list) in [
+        (
+            "-O1 -fsanitize=cfi -flto -fvisibility=hidden",
+            "share/cfi_ignorelist.txt",
+        ),
+        ("-fsanitize=address", "share/asan_ignorelist.txt"),
+    ] {
+        let command = format!("${{QUICC_LEDGER:+{QUICC}}} tc/bin/clang {flags} -c k.c -o out/k.o");
+        follows(&world, &command, || world.write(list, "fun:f\n"));
+    }
+}
+
+#[test]
+fn profiles_that_clang_uses_travel() {
+    let world = world();
+    world.write("k.c", CHECKED);
+    // The runtime that would write one need not be installed: the compiler tells the hash that it will ask for.
+    let ir = world.local("clang -O2 -fprofile-instr-generate -S -emit-llvm k.c -o -");
+    let ir = String::from_utf8(ir.stdout).unwrap();
+    let data = ir.split("@__profd_f = ").nth(1).expect(&ir);
+    let hash = data
+        .split("{ i64 ")
+        .nth(1)
+        .and_then(|rest| rest.split(", i64 ").nth(1));
+    let profile = |path: &str, counts: &str| {
+        let text = format!("f\n{}\n3\n{counts}\n", hash.unwrap());
+        world.write("counts.txt", &text);
+        let made = world.local(&format!("llvm-profdata merge counts.txt -o {path}"));
+        assert!(made.status.success(), "{}", world.explain(&made));
+    };
+    let samples = |counts: &str| world.write("f.samples", &format!("f:9000:10\n{counts}"));
+    profile("f.profdata", "1\n1000\n1");
+    profile("default.profdata", "1\n1000\n1");
+    samples(" 4: 4000\n 6: 4000\n");
+    for flag in ["-fprofile-use", "-fprofile-instr-use"] {
+        let command = format!("clang -O2 -g -MD {flag}=f.profdata -c k.c -o out/k.o");
+        profile("f.profdata", "1\n1000\n1");
+        follows(&world, &command, || profile("f.profdata", "1\n1000\n999"));
+    }
+    for flag in ["-fprofile-sample-use", "-fauto-profile"] {
+        let command = format!("clang -O2 -g {flag}=f.samples -c k.c -o out/k.o");
+        samples(" 4: 4000\n 6: 4000\n");
+        follows(&world, &command, || samples(" 4: 4000\n 6: 1\n"));
+    }
+    all_remote(
+        &world,
+        CLEAN,
+        &[
+            // Stale: the compiler says so.
+            "clang -O2 -fprofile-use=$PWD/f.profdata -DK -include a.h -c a.c -o out/a.o".to_owned(),
+            "clang -O2 -flto=thin -fprofile-use=f.profdata -c k.c -o out/k.o".to_owned(),
+            "clang -O2 -fprofile-use=f.profdata -fcs-profile-generate -c k.c -o out/l.o".to_owned(),
+        ],
+    );
+    // What is no profile, or not there, or a directory with one in it.
+    world.write("bad", "no profile\n");
+    for file in ["absent", "bad", "."] {
+        for flag in ["-fprofile-use", "-fprofile-instr-use", "-fprofile-sample-use"] {
+            let command = format!("clang -O2 {flag}={file} -c k.c -o out/k.o; echo $?");
+            assert!(world.local(CLEAN).status.success());
+            let summary = world.compare(CLEAN, &command);
+            assert_eq!(summary.fallbacks(), 0, "{command} {summary:?}");
+        }
+    }
+    assert!(world.local(CLEAN).status.success());
+    let gcc = world.compare(CLEAN, "gcc -O2 -fprofile-use=absent -c k.c -o out/k.o");
+    assert_eq!(gcc.reason("profile"), 1, "{gcc:?}");
+}
+
 #[test]
 fn nested_response_files_travel_unexpanded() {
     let world = world();
@@ -516,11 +720,12 @@ fn precompiled_headers_made_by_cmake_are_used_remotely() {
         assert!(output.status.success(), "{}", world.explain(&output));
         assert_eq!(
             (summary.remote(), summary.fallbacks()),
-            (2, 0),
+            // clang's header too.
+            (if compiler == "clang++" { 3 } else { 2 }, 0),
             "{compiler} {summary:?} {}",
             world.agent_log()
         );
-        // A gcc would not make the same precompiled header twice, so it stays.
+        // A gcc would not make the same precompiled header twice, so they stay.
         let again = "cd build && cp -r CMakeFiles/p.dir remote && rm CMakeFiles/p.dir/*.cc.o && \
                      QUICC_DISABLE=1 ninja >&2 && for o in CMakeFiles/p.dir/*.cc.o; do cmp $o remote/${o##*/}; done";
         let output = world.local(again);

@@ -24,6 +24,7 @@ mod flags;
 mod isolation;
 mod limits;
 mod local;
+mod locales;
 mod moves;
 mod native;
 mod peers;

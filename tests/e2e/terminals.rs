@@ -18,14 +18,14 @@ void f(std::list<a> &list) { std::sort(list.begin(), list.end()); }\n";
 
 /// How a unit's streams are connected.
 #[derive(Debug, Clone, Copy)]
-struct Setting {
+pub(crate) struct Setting {
     columns: u16,
     stdin_is_terminal: bool,
     term: Option<&'static str>,
     variable: Option<(&'static str, &'static str)>,
 }
 
-const XTERM: Setting = Setting {
+pub(crate) const XTERM: Setting = Setting {
     columns: 60,
     stdin_is_terminal: true,
     term: Some("xterm-256color"),
@@ -58,8 +58,8 @@ const SETTINGS: [Setting; 8] = [
     },
 ];
 
-/// Runs a command with standard output and error on a terminal. Gives what appeared there.
-fn on_terminal(command: &mut Command, setting: Setting) -> (ExitStatus, String) {
+/// Runs a command with standard output and error on a terminal. Gives what appeared there, odd bytes escaped.
+pub(crate) fn on_terminal(command: &mut Command, setting: Setting) -> (ExitStatus, String) {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let ours = openpt(flags).unwrap();
     unlockpt(&ours).unwrap();
@@ -88,7 +88,7 @@ fn on_terminal(command: &mut Command, setting: Setting) -> (ExitStatus, String) 
     let mut text = Vec::new();
     let ended = std::fs::File::from(ours).read_to_end(&mut text).unwrap_err();
     assert_eq!(ended.raw_os_error(), Some(nix::libc::EIO), "{ended}");
-    (child.wait().unwrap(), String::from_utf8(text).unwrap())
+    (child.wait().unwrap(), text.escape_ascii().to_string())
 }
 
 /// Compiles on a terminal here and through quicc, and compares. Gives what became of the unit, and whether
@@ -114,7 +114,7 @@ fn check(world: &World, compiler: &str, source: &str, flags: &[&str], setting: S
     assert_eq!(object, std::fs::read(world.at("out.o")).ok(), "the same object");
     let fate = std::fs::read_to_string(&ledger).unwrap();
     let words: Vec<_> = fate.split(' ').take(2).collect();
-    (words.join(" "), local.1.contains('\x1b'))
+    (words.join(" "), local.1.contains("\\x1b"))
 }
 
 fn world() -> World {
@@ -159,6 +159,25 @@ fn diagnostics_on_a_terminal_are_the_local_ones() {
             "{compiler} {source} {}",
             world.agent_log()
         );
+    }
+}
+
+#[test]
+fn a_compile_for_this_processor_speaks_to_terminals_too() {
+    let world = world();
+    let flags = ["-Wall", "-Wextra", "-O1", "-march=native"];
+    for setting in SETTINGS {
+        for compiler in ["gcc", "clang"] {
+            let fate = check(&world, compiler, "warned.c", &flags, setting);
+            let is_coloured = setting.term == XTERM.term;
+            let context = || format!("{compiler} {setting:?} {}", world.agent_log());
+            assert_eq!(fate, ("remote -".to_owned(), is_coloured), "{}", context());
+        }
+    }
+    for compiler in ["g++", "clang++"] {
+        let plain = [&flags[..], &["-fno-diagnostics-color"]].concat();
+        let fate = check(&world, compiler, "warned.cc", &plain, XTERM);
+        assert_eq!(fate.0, "remote -", "{compiler} {}", world.agent_log());
     }
 }
 

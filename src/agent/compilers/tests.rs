@@ -85,6 +85,10 @@ impl compile::Surroundings for Nothing {
     fn exists(&mut self, _: &[u8]) -> bool {
         false
     }
+
+    fn is_file(&mut self, _: &[u8]) -> bool {
+        false
+    }
 }
 
 #[test]
@@ -147,6 +151,7 @@ fn a_driver_is_asked_for_its_steps_once_until_something_changes() {
             arguments: &[argument.as_bytes().to_vec()],
             cwd: &work,
             env: &env,
+            terminals: [None; 3],
         };
         let answer = compilers.driver_steps(&question).unwrap();
         let cpath = if variables.contains("CPATH") { "x" } else { "" };
@@ -167,6 +172,30 @@ fn a_driver_is_asked_for_its_steps_once_until_something_changes() {
     shell(scratch.path(), "mkdir lib/13");
     check("-O1", "", true);
     check("-O1", "", false);
+    let size = Terminal {
+        rows: 24,
+        columns: 80,
+        width: 0,
+        height: 0,
+    };
+    let steps = |columns: u16| {
+        let question = DriverQuestion {
+            toolchain: &known,
+            argv0: b"driver",
+            arguments: &[b"-O1".to_vec()],
+            cwd: &work,
+            env: &[(b"PATH".to_vec(), b"/usr/bin:/bin".to_vec())],
+            terminals: [None, None, Some(Terminal { columns, ..size })],
+        };
+        compilers.driver_steps(&question).unwrap();
+        let asked = std::fs::read_to_string(at("work/asked")).unwrap();
+        asked.lines().count() - expected
+    };
+    assert_eq!(
+        [80, 80, 81].map(steps),
+        [1, 1, 2],
+        "another width, another question"
+    );
 }
 
 #[test]

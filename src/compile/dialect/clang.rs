@@ -1,8 +1,8 @@
 //! Flags that only clang takes, from clang's Options.td up to version 20.
 
 use super::flag::Meaning::{
-    Dependency, Directory, DriverMode, EndOfFlags, Forwards, InputFile, Local, Passes, Precompiled, Question,
-    Selects, Writes, WritesNo, WritesTo,
+    Dependency, Directory, DriverMode, EndOfFlags, Forwards, InputFile, Local, Passes, Precompiled,
+    ProfileFile, Question, Selects, Writes, WritesNo, WritesTo,
 };
 use super::flag::Shape::{Exact, Joined, JoinedOrSeparate, Separate};
 use super::flag::{DependencyFlag, Flag, Tool, flag};
@@ -79,6 +79,7 @@ pub(super) const FLAGS: &[Flag] = &[
         Passes,
     ),
     flag("-extract-api", Exact, Local(Cause::UnsupportedAction)),
+    flag("-fauto-profile=", Joined, ProfileFile),
     flag("-fbasic-block-sections=list=", Joined, InputFile),
     flag("-fbuild-session-", Joined, Local(Cause::Modules)),
     flag("-fbuiltin-module-map", Exact, Local(Cause::Modules)),
@@ -111,8 +112,12 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("-fprebuilt-", Joined, Local(Cause::Modules)),
     flag("-fprofile-instr-generate", Exact, Passes),
     flag("-fprofile-instr-generate=", Joined, Passes),
+    flag("-fprofile-instr-use=", Joined, ProfileFile),
     flag("-fprofile-list=", Joined, InputFile),
+    flag("-fprofile-remapping-file=", Joined, ProfileFile),
     flag("-fprofile-sample-accurate", Exact, Passes),
+    flag("-fprofile-sample-use=", Joined, ProfileFile),
+    flag("-fprofile-use=", Joined, ProfileFile),
     flag("-fsanitize-blacklist=", Joined, InputFile),
     flag("-fsanitize-coverage-allowlist=", Joined, InputFile),
     flag("-fsanitize-coverage-blacklist=", Joined, InputFile),

@@ -34,12 +34,17 @@ pub(in crate::compile) enum Meaning {
     Precompiled,
     /// The operand is a file that the compile reads.
     InputFile,
+    /// The operand is a profile that the compile reads; anything but a regular file means something else to the
+    /// driver, or nothing.
+    ProfileFile,
     /// The operand is the language of the sources that follow.
     Language,
     /// What is made of the source.
     Makes(Action),
     /// Passes where its value, if any, is a number or a truth value.
     Steers,
+    /// Makes a precompiled header of the source.
+    EmitsPrecompiled,
     /// Comments the assembly text; passes.
     VerboseAssembly,
     /// The operand is the main output.

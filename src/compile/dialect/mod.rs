@@ -107,7 +107,8 @@ mod tests {
         check("-Xclang", None, Some("-Xclang"));
         check("-include-pch", Some("-include"), Some("-include-pch"));
         check("-dumpdir", Some("-dumpdir"), Some("-d"));
-        check("-fprofile-use=x", Some("-fprofile"), Some("-fprofile"));
+        check("-fprofile-use", Some("-fprofile"), Some("-fprofile"));
+        check("-fprofile-use=x", Some("-fprofile"), Some("-fprofile-use="));
         check(
             "-fprofile-prefix-map=a=b",
             Some("-fprofile-prefix-map="),

@@ -30,6 +30,10 @@ impl Surroundings for World {
     fn exists(&mut self, path: &[u8]) -> bool {
         self.0.contains_key(path)
     }
+
+    fn is_file(&mut self, path: &[u8]) -> bool {
+        self.0.contains_key(path)
+    }
 }
 
 fn words(text: &str) -> Vec<Vec<u8>> {

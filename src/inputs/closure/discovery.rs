@@ -153,7 +153,7 @@ impl Discovery<'_> {
                 self.walker.list(directory)?;
                 self.visit(directory, file);
                 // gcc looks for one of the source as well.
-                for suffix in PRECOMPILED {
+                for suffix in PRECOMPILED.iter().copied().filter(|_| !request.precompiles) {
                     let precompiled = self.named(&[request.source, suffix].concat())?;
                     self.walker.note_precompiled(Found::Absent, precompiled);
                 }

@@ -78,6 +78,7 @@ impl Fixture {
             dependencies: &[],
             further_files: &[],
             optional_files: &[],
+            precompiles: false,
             further_directories: &[],
         };
         change(&mut request);

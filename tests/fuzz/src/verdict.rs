@@ -49,6 +49,10 @@ impl Surroundings for Files<'_> {
     fn exists(&mut self, path: &[u8]) -> bool {
         self.0.split(|byte| *byte == b'\n').any(|line| line == path)
     }
+
+    fn is_file(&mut self, path: &[u8]) -> bool {
+        self.exists(path)
+    }
 }
 
 fn read(bytes: &[u8]) -> (Invocation, Files<'_>) {

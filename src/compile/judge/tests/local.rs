@@ -61,6 +61,7 @@ fn other_actions_stay_local() {
     check("clang --analyze a.c", "unsupported-action");
     check_both("-c a.h", "precompiled-header");
     check_both("-x c++-header -c a.h", "precompiled-header");
+    check_both("-x c++-header -S a.h -o a.pch", "precompiled-header");
     check_both("-c a.m", "unsupported-language");
     check_both("-c a.f90", "unsupported-language");
     check_both("-x ada -c a.x", "unsupported-language");
@@ -102,13 +103,14 @@ fn flags_that_need_this_machine_stay_local_and_are_named() {
     );
     for flag in [
         "-fprofile-use",
-        "-fprofile-use=x",
+        "-fprofile-instr-use",
         "-fprofile-new-use",
-        "-fprofile-sample-use=x",
         "-fbranch-probabilities",
     ] {
         named(flag, Cause::Profile);
     }
+    check("-fprofile-use=x", &["gcc"], Cause::Profile, "-fprofile-use=x");
+    check("-fprofile-use=x", &["clang"], Cause::Profile, "x");
     check("-fauto-profile=x", &["gcc"], Cause::Profile, "-fauto-profile=x");
     check("-fprofile-note=x", &["gcc"], Cause::Profile, "-fprofile-note=x");
     named("-flto-report", Cause::LinkTimeOptimization);

@@ -100,6 +100,53 @@ fn precompiled_headers_loaded_by_name_are_inputs() {
 }
 
 #[test]
+fn a_profile_that_clang_reads_is_an_input() {
+    let mut world = World::new(&[("d/p", "")]);
+    for flag in [
+        "-fprofile-use",
+        "-fprofile-instr-use",
+        "-fprofile-sample-use",
+        "-fauto-profile",
+    ] {
+        let mut check = |file: &str, expect: &str| {
+            let verdict = verdict_in(&mut world, &format!("clang -c a.c {flag}={file}"));
+            let got = match &verdict {
+                Verdict::Distribute(plan) => joined(&plan.input_files),
+                other => summary(other),
+            };
+            assert_eq!(got, expect, "{flag}={file}");
+        };
+        check("d/p", "d/p");
+        check("absent", "profile");
+        check("", "profile");
+    }
+    let gcc = verdict_in(&mut world, "gcc -c a.c -fprofile-use=d/p");
+    assert_eq!(summary(&gcc), "profile");
+}
+
+#[test]
+fn clang_precompiles_headers_elsewhere() {
+    for command in [
+        "clang -x c-header a.h -o a.pch",
+        "clang -c a.h -o a.pch",
+        "clang -Xclang -emit-pch -Xclang -include -Xclang a.h -x c-header -o a.pch -c a.h.c",
+    ] {
+        let plan = planned(command);
+        assert_eq!(plan.language, Language::CHeader, "{command}");
+        assert_eq!(text(&plan.outputs[0].path), "a.pch", "{command}");
+        assert_eq!(joined(&plan.search_arguments), "", "{command}");
+        assert!(!joined(&plan.dependency_arguments).contains("emit"), "{command}");
+    }
+    for command in [
+        "clang -c a.c -o a.pch -Xclang -emit-pch",
+        "clang -x c-header a.h -include-pch b.pch -o a.pch",
+        "gcc -x c-header a.h -o a.pch",
+    ] {
+        assert_eq!(summary(&verdict(command)), "precompiled-header", "{command}");
+    }
+}
+
+#[test]
 fn native_asks_the_driver_with_all_expanded_arguments() {
     let mut world = World::new(&[("r", "a.c -march=native"), ("n", "'-DX=\n' -mtune=native")]);
     let mut check = |command: &str, expect: Result<Option<&str>, &str>| {

@@ -1,7 +1,7 @@
-//! Pseudo-terminals for a job whose client has terminals: compilers ask them whether to colour and how wide to be.
+//! Pseudo-terminals for compilers, which ask them whether to colour and how wide to be.
 //!
-//! They come from the host's own, opened before its tree is out of reach; a job gets descriptors and no names. What
-//! is written comes out unchanged, for the client's own terminal to make of it what it does.
+//! What is written comes out unchanged, for the user's own terminal to make of it what it does. Never anybody's
+//! controlling terminal.
 
 use std::fs::File;
 use std::io;
@@ -10,43 +10,58 @@ use std::os::fd::OwnedFd;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
-use super::plan::Terminal;
+/// The size of a terminal; 0 for what is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terminal {
+    /// Lines of characters.
+    pub rows: u16,
+    /// Characters of a line.
+    pub columns: u16,
+    /// Pixels across.
+    pub width: u16,
+    /// Pixels down.
+    pub height: u16,
+}
 
 /// Both ends of one terminal.
 #[derive(Debug)]
-pub(super) struct Pair {
-    /// Where what the job writes is read. The terminal hangs up with it.
-    pub(super) ours: File,
-    /// For the job.
-    pub(super) jobs: OwnedFd,
+pub struct Pair {
+    /// Where what a program writes is read; the end shows as `EIO`. The terminal hangs up with it.
+    pub ours: File,
+    /// For the program.
+    pub programs: OwnedFd,
 }
 
-/// Opens a raw terminal of this size, which becomes nobody's controlling terminal.
-pub(super) fn open(size: Terminal) -> io::Result<Pair> {
+/// Opens a raw terminal of this size.
+///
+/// # Errors
+/// As `openpt(3)`: there may be none in this mount namespace, or too many.
+pub fn open(size: Terminal) -> io::Result<Pair> {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let ours = openpt(flags)?;
     unlockpt(&ours)?;
-    let jobs = ioctl_tiocgptpeer(&ours, flags)?;
-    let mut modes = tcgetattr(&jobs)?;
+    let programs = ioctl_tiocgptpeer(&ours, flags)?;
+    let mut modes = tcgetattr(&programs)?;
     modes.make_raw();
-    tcsetattr(&jobs, OptionalActions::Now, &modes)?;
+    tcsetattr(&programs, OptionalActions::Now, &modes)?;
     let size = Winsize {
         ws_row: size.rows,
         ws_col: size.columns,
         ws_xpixel: size.width,
         ws_ypixel: size.height,
     };
-    tcsetwinsize(&jobs, size)?;
+    tcsetwinsize(&programs, size)?;
     Ok(Pair {
         ours: ours.into(),
-        jobs,
+        programs,
     })
 }
 
 /// Opens what `sizes` asks for.
-pub(super) fn open_all<const COUNT: usize>(
-    sizes: [Option<Terminal>; COUNT],
-) -> io::Result<[Option<Pair>; COUNT]> {
+///
+/// # Errors
+/// As [`open`].
+pub fn open_all<const COUNT: usize>(sizes: [Option<Terminal>; COUNT]) -> io::Result<[Option<Pair>; COUNT]> {
     let mut pairs = [const { None }; COUNT];
     for (pair, size) in pairs.iter_mut().zip(sizes) {
         *pair = size.map(open).transpose()?;
@@ -71,14 +86,14 @@ mod tests {
         let [none, pair] = open_all([None, Some(size)]).unwrap();
         assert!(none.is_none());
         let mut pair = pair.unwrap();
-        assert!(pair.jobs.is_terminal());
-        let found = rustix::termios::tcgetwinsize(&pair.jobs).unwrap();
+        assert!(pair.programs.is_terminal());
+        let found = rustix::termios::tcgetwinsize(&pair.programs).unwrap();
         assert_eq!(
             (found.ws_row, found.ws_col, found.ws_xpixel, found.ws_ypixel),
             (24, 71, 3, 4)
         );
         let text = b"a\nb\tc\r\n\x03\x04\x1b[0m";
-        File::from(pair.jobs).write_all(text).unwrap();
+        File::from(pair.programs).write_all(text).unwrap();
         let mut read = Vec::new();
         let error = pair.ours.read_to_end(&mut read).unwrap_err();
         assert_eq!(
