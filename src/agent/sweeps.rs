@@ -120,7 +120,9 @@ mod tests {
     async fn a_look_at_once_is_waited_for() {
         let looks = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&looks);
-        let look = move || drop(counted.fetch_add(1, Ordering::SeqCst));
+        let look = move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        };
         assert_eq!(now(look).await, Ok(()));
         assert_eq!(looks.load(Ordering::SeqCst), 1);
     }
