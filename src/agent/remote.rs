@@ -517,10 +517,27 @@ pub fn quotes_only_inputs(prepared: &Prepared, cwd: &[u8], diagnostics: &[u8]) -
 /// Takes back every path a builder was told that is no longer what it was: a stale file must fail loudly,
 /// also for a compile that reaches it unforeseen. Blocking.
 pub fn sweep(link: &Link, tree: &Tree) {
+    take_back(link, tree, |_, _| true);
+}
+
+/// The same, but believes watches: cheap enough for every unit. Blocking.
+pub fn sweep_unwatched(link: &Link, tree: &Tree) {
+    take_back(link, tree, |path, told| {
+        !tree
+            .proven(path)
+            .flatten()
+            .is_some_and(|now| is_unchanged(told, &now))
+    });
+}
+
+/// Looks at those of the told paths that `is_doubtful` picks.
+fn take_back(link: &Link, tree: &Tree, is_doubtful: impl Fn(&[u8], &StatTuple) -> bool) {
     tree.refresh();
     let snapshot = |table: &mut Table| {
-        let told = table.told().map(|(path, told)| (path.to_vec(), *told));
-        Ok(told.collect::<Vec<_>>())
+        let doubtful = table.told().filter(|(path, told)| is_doubtful(path, told));
+        Ok(doubtful
+            .map(|(path, told)| (path.to_vec(), *told))
+            .collect::<Vec<_>>())
     };
     let Ok(Told { value: told, .. }) = link.tell(snapshot) else {
         return;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::host::task;
 
-/// How often the files a builder was told of are looked at again while units run.
+/// How often all the files a builder was told of are looked at again while units run, also those that are watched.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long a unit waits for such a look; a file system that does not answer must not hold it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,6 +30,13 @@ struct Sweep {
 /// A look that took too long. It goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unanswered;
+
+/// Has `look` run at once on a blocking thread, and waits for its end no longer than for any other.
+pub async fn now(look: impl FnOnce() + Send + 'static) -> Result<(), Unanswered> {
+    let looking = tokio::task::spawn_blocking(look);
+    let waited = tokio::time::timeout(PATIENCE, looking).await;
+    waited.map(drop).map_err(|_| Unanswered)
+}
 
 impl Sweeps {
     /// Has `look` run on a blocking thread if it is time for one, at most once at a time for a link, and waits for its
@@ -107,6 +114,17 @@ mod tests {
         let sweeps = Sweeps::default();
         assert_eq!(sweeps.wait(1, || panic!("broken")).await, Ok(()));
         assert!(*sweeps.current(1, || ()).borrow(), "or none would follow it");
+    }
+
+    #[tokio::test]
+    async fn a_look_at_once_is_waited_for() {
+        let looks = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&looks);
+        let look = move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        };
+        assert_eq!(now(look).await, Ok(()));
+        assert_eq!(looks.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test(start_paused = true)]

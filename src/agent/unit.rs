@@ -416,10 +416,15 @@ impl Units {
         let swept = self
             .sweeps
             .wait(slot.link.number, move || remote::sweep(&link, &tree));
-        swept.await.map_err(|sweeps::Unanswered| {
+        let unanswered = |sweeps::Unanswered| {
             let problem = "files that its builder was told of do not answer";
             Failed::Finally(Decision::local(LocalReason::because("inputs", problem)))
-        })
+        };
+        swept.await.map_err(unanswered)?;
+        // That may be a while ago, and a file that no scanner found has nothing else to tell that it changed.
+        let (link, tree) = (Arc::clone(&slot.link), Arc::clone(&self.tree));
+        let swept = sweeps::now(move || remote::sweep_unwatched(&link, &tree));
+        swept.await.map_err(unanswered)
     }
 
     /// Turns an outcome into an answer, if it is one the local compiler would have given too.

@@ -156,6 +156,12 @@ impl Tree {
         }
     }
 
+    /// What watches prove of `path` as of the last [`Self::refresh`], without a look at it; `None` if nothing. What
+    /// [`may_be_mapped`] may have changed all the same.
+    pub fn proven(&self, path: &[u8]) -> Option<Option<StatTuple>> {
+        self.watch.answer(path)
+    }
+
     fn ask(&self, path: &[u8]) -> Result<Option<StatTuple>, TreeError> {
         match std::fs::symlink_metadata(as_path(path)) {
             Ok(metadata) => {

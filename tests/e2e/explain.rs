@@ -157,6 +157,81 @@ fn a_unit_prepared_again_with_dependencies_is_counted() {
     );
 }
 
+/// Without its closing bracket the operand is no header's name but words, which macros may complete.
+#[test]
+fn an_include_that_the_scan_misses_is_repaired_with_dependencies() {
+    for compiler in ["gcc", "clang"] {
+        let world = World::new();
+        world.write("inc/hidden.h", "int hidden = 7;\n");
+        for name in ["one", "two"] {
+            let text =
+                format!("#define REST hidden.h>\n#include <REST\nint {name}(void) {{ return hidden; }}\n");
+            world.write(&format!("{name}.c"), &text);
+        }
+        let compile = |source: &str| format!("{compiler} -Iinc -c {source}.c -o {source}.o");
+        let clean = "rm -f *.o; echo 'int hidden = 7;' > inc/hidden.h";
+
+        let summary = world.compare(clean, &compile("one"));
+        let unit = last(&world, "one.c");
+        assert_eq!((summary.remote(), summary.local()), (1, 0), "{compiler}: {unit}");
+        assert_eq!(
+            (&unit["attempts"], &unit["inputs"]["found"]),
+            (&2.into(), &"dependencies".into()),
+            "{compiler}: {unit}"
+        );
+        assert!(
+            unit["repaired"]["learned"].as_u64().unwrap() >= 1,
+            "{compiler}: {unit}"
+        );
+        let header = world.at("inc/hidden.h").canonicalize().unwrap();
+        let paths = unit["repaired"]["paths"].as_array().unwrap();
+        assert!(
+            paths.iter().any(|path| path.as_str() == header.to_str()),
+            "{compiler}: {unit}"
+        );
+        assert_eq!(stats(&world)["repairs"], 1, "{compiler}");
+
+        // The agent knows now what this call reads.
+        let object = world.read("one.o");
+        let (output, _) = world.run(&compile("one"));
+        assert!(
+            object == world.read("one.o"),
+            "{compiler}: {}",
+            world.explain(&output)
+        );
+        let again = last(&world, "one.c");
+        assert_eq!(
+            (&again["attempts"], &again["inputs"]["found"]),
+            (&1.into(), &"remembered".into()),
+            "{compiler}: {again}"
+        );
+
+        // The builder has the header for others that miss it.
+        let summary = world.compare("rm -f *.o", &format!("rm -f *.o; {}", compile("two")));
+        let other = last(&world, "two.c");
+        assert_eq!((summary.remote(), summary.local()), (1, 0), "{compiler}: {other}");
+        assert_eq!(
+            (&other["attempts"], &other["inputs"]["found"]),
+            (&1.into(), &"scanned".into()),
+            "{compiler}: {other}"
+        );
+        assert_eq!(stats(&world)["repairs"], 1, "{compiler}");
+
+        // Missed or not, it is never read as it was, however soon after it changed.
+        let mut script = String::new();
+        for value in 1..5 {
+            for source in ["two", "one"] {
+                script += &format!(
+                    "echo 'int hidden = {value};' > inc/hidden.h; {}; cp {source}.o {source}{value}.o\n",
+                    compile(source)
+                );
+            }
+        }
+        let summary = world.compare(clean, &script);
+        assert_eq!((summary.remote(), summary.local()), (8, 0), "{compiler}");
+    }
+}
+
 #[test]
 fn of_an_unknown_source_it_is_said_how_to_know() {
     let world = world();

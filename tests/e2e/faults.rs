@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{QUICC, World};
+use crate::support::{QUICC, World, without_summary};
 
 /// Bound on what should take a second; only tells slow from never on a loaded machine.
 const LONG: Duration = Duration::from_secs(60);
@@ -13,6 +13,9 @@ const LONG: Duration = Duration::from_secs(60);
 const ENDLESS: &str = "constexpr long spin() { long sum = 0; for (long n = 0; n < 4000000000; ++n) sum += n; return sum; }\n\
 constexpr long value = spin();\nlong f() { return value; }\n";
 const ENDLESS_FLAGS: &str = "-std=c++17 -fconstexpr-ops-limit=90000000000 -fconstexpr-loop-limit=2000000000";
+
+/// The same for clang.
+const CLANG_ENDLESS_FLAGS: &str = "-std=c++17 -fconstexpr-steps=4294967295";
 
 fn world() -> World {
     let world = World::new();
@@ -35,14 +38,21 @@ fn await_event<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 /// Processes whose command line holds `mark`, other than wrappers and shells.
 fn compilers(mark: &str) -> Vec<i32> {
+    programs("cc1", mark)
+}
+
+/// Processes of programs whose name begins with `name` and whose command line holds `mark`.
+fn programs(name: &str, mark: &str) -> Vec<i32> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     processes
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
             let line = std::fs::read(entry.path().join("cmdline")).ok()?;
             let line = String::from_utf8_lossy(&line).into_owned();
-            let program = line.split('\0').next()?.rsplit('/').next()?.to_owned();
-            (line.contains(mark) && program.starts_with("cc1")).then_some(pid)
+            // A wrapper has the compiler's name and another program.
+            let program = std::fs::read_link(entry.path().join("exe")).ok()?;
+            let program = program.file_name()?.to_str()?.to_owned();
+            (line.contains(mark) && program.starts_with(name)).then_some(pid)
         })
         .collect()
 }
@@ -111,6 +121,121 @@ fn an_agent_killed_in_the_middle_leaves_a_local_compile() {
         world.explain(&output)
     );
     assert!(expected == world.read("a.o"));
+}
+
+/// The compiler proper of gcc is a program of its own, and clang's only on request.
+#[test]
+fn a_killed_remote_compiler_leaves_a_local_compile() {
+    let apart = format!("{CLANG_ENDLESS_FLAGS} -fno-integrated-cc1");
+    let world = world();
+    // Endless for the builder and not for whoever comes later.
+    world.write("endless.cc", &ENDLESS.replace("4000000000", "LIMIT"));
+    for (number, (compiler, flags, name)) in [
+        ("g++", ENDLESS_FLAGS, "cc1plus"),
+        ("clang++", CLANG_ENDLESS_FLAGS, "clang"),
+        ("clang++", &apart, "clang"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mark = format!("SHOT_{number}_{}", std::process::id());
+        let unit = format!(
+            "{compiler} {flags} -D{mark} -include limit.h -c endless.cc -o endless.o; echo \"code $?\""
+        );
+        world.write("limit.h", "#define LIMIT 4\n");
+        let local = world.local(&unit);
+        let expected = world.read("endless.o");
+        std::fs::remove_file(world.at("endless.o")).unwrap();
+        world.write("limit.h", "#define LIMIT 4000000000\n");
+        let (output, summary) = std::thread::scope(|scope| {
+            let build = scope.spawn(|| world.run(&unit));
+            let is_proper = |pid: &i32| {
+                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                flags != apart || line.split(|byte| *byte == 0).nth(1) == Some(b"-cc1")
+            };
+            let remote = await_event("the compiler", || {
+                programs(name, &mark).into_iter().find(is_proper)
+            });
+            world.write("limit.h", "#define LIMIT 4\n");
+            signal(remote, nix::sys::signal::Signal::SIGKILL);
+            build.join().unwrap()
+        });
+        let what = format!("{compiler} {flags}: {}", world.explain(&output));
+        assert_eq!(
+            (summary.remote(), summary.reason("compile-failed")),
+            (0, 1),
+            "{what}"
+        );
+        assert_eq!(local.stdout, output.stdout, "{what}");
+        assert_eq!(
+            String::from_utf8_lossy(&local.stderr),
+            without_summary(&output.stderr),
+            "{what}"
+        );
+        assert!(expected == world.read("endless.o"), "{what}");
+    }
+}
+
+/// It tells where it left what it was given and how it was called.
+#[test]
+fn a_clang_that_crashes_leaves_what_it_leaves_locally() {
+    // A stack trace has other addresses each time, and the files other names.
+    let shape = |stderr: &str, files: &[String]| {
+        let mut text = stderr.to_owned();
+        for file in files {
+            text = text.replace(file, "FILE");
+        }
+        let traced = |line: &&str| !line.trim_start().starts_with('#');
+        let shape: Vec<_> = text.lines().filter(traced).map(str::to_owned).collect();
+        shape
+    };
+    let world = World::new();
+    let temporary = world.at("temporary");
+    std::fs::create_dir(&temporary).unwrap();
+    let left = || {
+        let names = std::fs::read_dir(&temporary).unwrap().flatten();
+        let mut paths: Vec<_> = names.map(|entry| entry.path().display().to_string()).collect();
+        paths.sort();
+        paths
+    };
+    for pragma in ["crash", "parser_crash"] {
+        for flags in ["", "-fno-integrated-cc1"] {
+            world.write(
+                "a.c",
+                &format!("int a;\n#pragma clang __debug {pragma}\nint f(void) {{ return a; }}\n"),
+            );
+            let unit = format!("TMPDIR=$PWD/temporary clang {flags} -c a.c -o a.o; echo \"code $?\"");
+            let local = world.local(&unit);
+            let files = left();
+            let expected = shape(&String::from_utf8_lossy(&local.stderr), &files);
+            files.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+            let (output, summary) = world.run(&unit);
+            let what = format!("{pragma} {flags}");
+            assert_eq!(
+                (summary.remote(), summary.reason("compile-failed")),
+                (0, 1),
+                "{what}: {}",
+                world.explain(&output)
+            );
+            assert_eq!(local.stdout, output.stdout, "{what}");
+            let again = left();
+            assert_eq!(
+                expected,
+                shape(&without_summary(&output.stderr), &again),
+                "{what}"
+            );
+            let endings = |files: &[String]| -> Vec<_> {
+                files
+                    .iter()
+                    .map(|file| file.rsplit('.').next().map(str::to_owned))
+                    .collect()
+            };
+            assert!(!files.is_empty(), "{what}: {}", world.explain(&local));
+            assert_eq!(endings(&files), endings(&again), "{what}");
+            assert!(!world.exists("a.o"), "{what}");
+            again.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Peers that share what they should not, lie, or are not who they say they are.
 
+mod changing;
 mod fake;
 
 use std::io::{BufRead, BufReader, Write};
@@ -431,6 +432,36 @@ async fn a_failure_is_believed_only_where_it_is_the_sources() {
             }
             (other, _) => panic!("{stderr}: {other:?}"),
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_wrote_a_file_nobody_declared_is_not_sent_again() {
+    let mut scene = Scene::new(Part {
+        grants: good_grant,
+        stage: Stage::Unit,
+        reply: Reply::Say(outcome(b"object", |outcome| {
+            outcome.unexpected.push(b"extra.dwo".to_vec());
+        })),
+    })
+    .await;
+    tokio::time::timeout(LONG, scene.granted()).await.unwrap();
+    let mut decide = async |flags: &[&str]| {
+        scene.compile("gcc", flags, SOURCE);
+        let decision = tokio::time::timeout(LONG, scene.decide()).await.unwrap();
+        (decision, scene.reached.try_recv().is_ok())
+    };
+    for (flags, is_sent) in [(&[][..], true), (&[], false), (&["-O1"], true), (&["-O1"], false)] {
+        let (decision, was_sent) = decide(flags).await;
+        let Decision::Local { reason, fallback } = decision else {
+            panic!("{flags:?}: {decision:?}")
+        };
+        assert_eq!(
+            (reason.code, fallback),
+            ("unexpected-output", false),
+            "{flags:?}: {reason:?}"
+        );
+        assert_eq!(was_sent, is_sent, "{flags:?}");
     }
 }
 

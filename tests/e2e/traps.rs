@@ -552,6 +552,8 @@ fn a_question_that_no_scanner_sees_is_never_answered_wrongly() {
         ("", "#if __has_include\u{a0}(\"../../o/x.h\")"),
         ("", "#define HAS __has_include\n#if HAS\u{a0}(\"../../o/x.h\")"),
         ("", "#if __has_include(\"../../o/x.h\")"),
+        ("", "#define REST ../../o/x.h>\n#if __has_include(<REST)"),
+        ("-I.", "#define REST ../../o/x.h>)\n#if __has_include(<REST"),
     ];
     let mut lines = String::from("cd p/q\n");
     for (number, (flags, question)) in hidden.iter().enumerate() {

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -49,6 +49,8 @@ pub(super) enum Reply {
     SayAfter(usize, Vec<u8>),
     /// Compiles once as many units were answered.
     CompileAfter(usize),
+    /// Compiles, only then counts as reached, and says what came of it once [`Scene::release`] is called.
+    CompileAndHold,
     /// Does honestly what it is told, as a machine with the first processor of its architecture.
     CompileOnOldProcessor,
 }
@@ -140,6 +142,7 @@ pub(super) struct Scene {
     pub(super) given_up: mpsc::UnboundedReceiver<()>,
     /// Actions that came to the stage of the misdeed.
     pub(super) reached: mpsc::UnboundedReceiver<()>,
+    actions: Arc<Actions>,
     _tasks: JoinSet<()>,
 }
 
@@ -148,13 +151,28 @@ pub(super) const SOURCE: &str = "int f(void) { return 7; }\n";
 impl Scene {
     /// With the right certificates.
     pub(super) async fn new(part: Part) -> Self {
+        Self::over(part, Tree::new()).await
+    }
+
+    /// With the right certificates, and the client's files known by `tree`.
+    pub(super) async fn over(part: Part, tree: Tree) -> Self {
         let farm = certificates();
         let (scheduler, builder) = (endpoint(&farm, &farm.scheduler), endpoint(&farm, &farm.builder));
-        Self::of(part, &farm, scheduler, builder).await
+        Self::assemble(part, tree, &farm, scheduler, builder).await
     }
 
     /// With these endpoints in the place of scheduler and builder.
     pub(super) async fn of(part: Part, farm: &EphemeralFarm, scheduler: Endpoint, builder: Endpoint) -> Self {
+        Self::assemble(part, Tree::new(), farm, scheduler, builder).await
+    }
+
+    async fn assemble(
+        part: Part,
+        tree: Tree,
+        farm: &EphemeralFarm,
+        scheduler: Endpoint,
+        builder: Endpoint,
+    ) -> Self {
         let mut tasks = JoinSet::new();
         let relay = Relay::start(builder.local_address().unwrap(), &mut tasks).await;
         let client = endpoint(farm, &farm.client);
@@ -165,7 +183,7 @@ impl Scene {
             scheduler_name: identity.name.clone(),
             machine: std::env::consts::ARCH.to_owned(),
         };
-        let tree = Arc::new(Tree::new());
+        let tree = Arc::new(tree);
         let agent = Farm::new(access, client, ViewId([1; 16]), Arc::clone(&tree));
         tasks.spawn(Arc::clone(&agent).drive());
         let (told_asked, asked) = mpsc::unbounded_channel();
@@ -178,8 +196,9 @@ impl Scene {
             given_up: told_given_up,
             reached: told_reached,
             answered: Semaphore::new(0),
+            released: Semaphore::new(0),
         });
-        tasks.spawn(build(builder, actions));
+        tasks.spawn(build(builder, Arc::clone(&actions)));
         let scratch = tempfile::tempdir().unwrap();
         let directory = scratch.path().canonicalize().unwrap();
         std::fs::create_dir(directory.join("trials")).unwrap();
@@ -191,6 +210,7 @@ impl Scene {
             asked,
             given_up,
             reached,
+            actions,
             _tasks: tasks,
         }
     }
@@ -226,7 +246,19 @@ impl Scene {
 
     /// The object as the compiler here makes it.
     pub(super) fn local_object(&self) -> Vec<u8> {
-        run(&self.request.compiler, &self.request.argv, self.scratch.path()).unwrap()
+        let (status, _, object) = run(&self.request.compiler, &self.request.argv, self.scratch.path());
+        assert!(status.unwrap().success());
+        object.unwrap()
+    }
+
+    /// Where the source is.
+    pub(super) fn directory(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Lets one answer go that is held.
+    pub(super) fn release(&self) {
+        self.actions.released.add_permits(1);
     }
 }
 
@@ -247,8 +279,9 @@ fn request(directory: &Path) -> CompileRequest {
     }
 }
 
-/// Runs a compile here and gives what it wrote behind `-o`; `None` once `directory` is gone.
-fn run(program: &[u8], argv: &[Vec<u8>], directory: &Path) -> Option<Vec<u8>> {
+/// Runs a compile here: how it ended, what it said and what it wrote behind `-o`. `None` instead of a status once
+/// `directory` is gone.
+fn run(program: &[u8], argv: &[Vec<u8>], directory: &Path) -> (Option<ExitStatus>, Vec<u8>, Option<Vec<u8>>) {
     // Not where the client may be writing the same.
     let scratch = tempfile::tempdir().unwrap();
     let object = scratch.path().join("object.o");
@@ -256,14 +289,16 @@ fn run(program: &[u8], argv: &[Vec<u8>], directory: &Path) -> Option<Vec<u8>> {
     let behind = argv.iter().position(|word| word == b"-o").unwrap();
     argv[behind + 1] = object.as_os_str().as_bytes().to_vec();
     let arguments = argv[1..].iter().map(|word| OsStr::from_bytes(word));
-    let status = Command::new(OsStr::from_bytes(program))
+    let output = Command::new(OsStr::from_bytes(program))
         .args(arguments)
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
         .current_dir(directory)
-        .status();
-    assert!(status.ok()?.success() || !directory.exists());
-    std::fs::read(&object).ok()
+        .output();
+    match output {
+        Ok(output) => (Some(output.status), output.stderr, std::fs::read(&object).ok()),
+        Err(_) => (None, Vec::new(), None),
+    }
 }
 
 /// Runs the steps of an action where `native` stands for a processor without any extension, and gives the object.
@@ -327,6 +362,8 @@ struct Actions {
     reached: mpsc::UnboundedSender<()>,
     /// A permit for each answer that arrived.
     answered: Semaphore,
+    /// A permit for each answer held that may go.
+    released: Semaphore,
 }
 
 async fn build(endpoint: Endpoint, actions: Arc<Actions>) {
@@ -390,8 +427,18 @@ impl Actions {
             self.answered.add_permits(1);
             return Ok(());
         }
-        let _ = self.reached.send(());
+        if !matches!(self.part.reply, Reply::CompileAndHold) {
+            let _ = self.reached.send(());
+        }
         match &self.part.reply {
+            Reply::CompileAndHold => {
+                let answer = compile(request).await;
+                let _ = self.reached.send(());
+                self.released.acquire().await.unwrap().forget();
+                send.write_all(&answer).await?;
+                let _ = send.finish();
+                let _ = send.stopped().await;
+            }
             Reply::Say(bytes) => {
                 send.write_all(bytes).await?;
                 let _ = send.finish();
@@ -435,17 +482,21 @@ impl Actions {
 
 /// The honest answer to an action.
 async fn compile(request: RunRequest) -> Vec<u8> {
-    let object = tokio::task::spawn_blocking(move || {
-        run(
-            &request.steps[0].program,
-            &request.steps[0].argv,
-            &PathBuf::from(OsString::from_vec(request.cwd)),
-        )
+    let compiled = tokio::task::spawn_blocking(move || {
+        let directory = PathBuf::from(OsString::from_vec(request.cwd));
+        run(&request.steps[0].program, &request.steps[0].argv, &directory)
     });
-    match object.await.unwrap() {
-        Some(object) => outcome(&object, |_| ()),
+    match compiled.await.unwrap() {
+        (Some(status), stderr, Some(object)) => outcome_saying(&stderr, &object, |outcome| {
+            outcome.exit = Exit::Code(status.code().unwrap().try_into().unwrap());
+        }),
+        (Some(status), stderr, None) => outcome_saying(&stderr, b"", |outcome| {
+            outcome.exit = Exit::Code(status.code().unwrap().try_into().unwrap());
+            outcome.outputs = vec![After::Absent];
+            outcome.bodies.truncate(2);
+        }),
         // Nobody waits for it any more.
-        None => Vec::new(),
+        (None, ..) => Vec::new(),
     }
 }
 
