@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quicc_protocol::codec::DecodeError;
@@ -21,6 +21,7 @@ use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::sources::Sources;
+use super::sweeps::Looked;
 use super::table::{Table, TableError};
 use super::telling::{Carrier, Telling, Told};
 use super::upload::{self, Upload};
@@ -165,6 +166,7 @@ pub struct Process {
     /// Digests it holds or is being sent. It may have evicted some: then it asks.
     held: Mutex<HashSet<BlobDigest>>,
     telling: Arc<Telling>,
+    looked: Mutex<Looked>,
 }
 
 /// How a connection ended.
@@ -257,6 +259,7 @@ impl Link {
                 number,
                 held: Mutex::default(),
                 telling: Telling::begin(view, carrier, epoch, Arc::clone(records)),
+                looked: Mutex::default(),
             }),
         };
         let (uploads, queue) = mpsc::unbounded_channel();
@@ -341,6 +344,11 @@ impl Link {
         change: impl Fn(&mut Table) -> Result<T, TableError>,
     ) -> Result<Told<T>, TableError> {
         self.process.telling.tell(change)
+    }
+
+    /// What the last look at what was told left to do; held by whoever looks.
+    pub fn looked(&self) -> MutexGuard<'_, Looked> {
+        self.process.looked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs an action whose closure was told, under `lease`. Dropping the future cancels it.

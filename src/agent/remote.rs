@@ -1,5 +1,6 @@
 //! One compile made ready to travel: its files, its action, and one attempt on a builder.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
@@ -20,12 +21,13 @@ use super::outputs::{self, Located};
 use super::quotes::quoted_files;
 use super::reason::LocalReason;
 use super::sources::Sources;
+use super::sweeps::Looked;
 use super::table::{Object, State, Table, TableError};
 use super::telling::Told;
 use crate::compile::{self, Cause, Dialect, Invocation, Plan, Surroundings, TimeMacro, Verdict};
 use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::kept::Kept;
-use crate::inputs::tree::{ContentDigest, Mark, StatTuple, Tree};
+use crate::inputs::tree::{ContentDigest, Mark, StatTuple, Tree, join};
 use crate::toolchain::terminal;
 
 /// No `-M` need be asked for: gcc's tells nothing of it.
@@ -517,36 +519,69 @@ pub fn quotes_only_inputs(prepared: &Prepared, cwd: &[u8], diagnostics: &[u8]) -
 /// Takes back every path a builder was told that is no longer what it was: a stale file must fail loudly,
 /// also for a compile that reaches it unforeseen. Blocking.
 pub fn sweep(link: &Link, tree: &Tree) {
-    take_back(link, tree, |_, _| true);
-}
-
-/// The same, but believes watches: cheap enough for every unit. Blocking.
-pub fn sweep_unwatched(link: &Link, tree: &Tree) {
-    take_back(link, tree, |path, told| {
-        !tree
-            .proven(path)
-            .flatten()
-            .is_some_and(|now| is_unchanged(told, &now))
-    });
-}
-
-/// Looks at those of the told paths that `is_doubtful` picks.
-fn take_back(link: &Link, tree: &Tree, is_doubtful: impl Fn(&[u8], &StatTuple) -> bool) {
     tree.refresh();
-    let snapshot = |table: &mut Table| {
-        let doubtful = table.told().filter(|(path, told)| is_doubtful(path, told));
-        Ok(doubtful
-            .map(|(path, told)| (path.to_vec(), *told))
-            .collect::<Vec<_>>())
+    let told = link.tell(|table| Ok(all_told(table, |_, _| true)));
+    if let Ok(Told { value: told, .. }) = told {
+        take_back(link, tree, &told);
+    }
+}
+
+/// The same, but believes watches, and looks at no more than what was told or taken back by them since the last such
+/// look: cheap enough for every unit. Blocking.
+pub fn sweep_unwatched(link: &Link, tree: &Tree) {
+    // Held to the end: whoever comes meanwhile must not take the work for done.
+    let mut looked = link.looked();
+    let Looked { mark, unproven } = std::mem::take(&mut *looked);
+    let changes = mark.and_then(|mark| tree.changes_since(mark));
+    let mark = changes
+        .as_ref()
+        .map_or_else(|| tree.refresh(), |changes| Some(changes.mark));
+    let is_doubtful = |path: &[u8], told: &StatTuple| {
+        let proven = tree.proven(path).flatten();
+        !proven.is_some_and(|now| is_unchanged(told, &now))
     };
-    let Ok(Told { value: told, .. }) = link.tell(snapshot) else {
+    let doubtful = link.tell(|table| {
+        let fresh = table.take_fresh();
+        let Some(changes) = &changes else {
+            return Ok(all_told(table, is_doubtful));
+        };
+        let lost = changes
+            .names
+            .iter()
+            .map(|changed| join(&changed.directory, &changed.name));
+        let paths: BTreeSet<_> = unproven.iter().cloned().chain(fresh).chain(lost).collect();
+        let told = paths.into_iter().filter_map(|path| {
+            let told = *table.stat(&path)?;
+            is_doubtful(&path, &told).then_some((path, told))
+        });
+        Ok(told.collect())
+    });
+    let Ok(Told { value: doubtful, .. }) = doubtful else {
         return;
     };
+    take_back(link, tree, &doubtful);
+    let unproven = doubtful
+        .into_iter()
+        .filter(|(path, told)| is_doubtful(path, told));
+    *looked = Looked {
+        mark,
+        unproven: unproven.map(|(path, _)| path).collect(),
+    };
+}
+
+/// What was told, as far as it `is_wanted`.
+fn all_told(table: &Table, is_wanted: impl Fn(&[u8], &StatTuple) -> bool) -> Vec<(Vec<u8>, StatTuple)> {
+    let wanted = table.told().filter(|(path, told)| is_wanted(path, told));
+    wanted.map(|(path, told)| (path.to_vec(), *told)).collect()
+}
+
+/// Takes back those of the `told` paths that are no longer what they were.
+fn take_back(link: &Link, tree: &Tree, told: &[(Vec<u8>, StatTuple)]) {
     // Not under the table's lock: a file system may answer slowly, and every other unit has something to tell.
     let stale: Vec<_> = told
-        .into_iter()
+        .iter()
         .filter_map(|(path, told)| {
-            let instead = what_instead(&told, tree.stat(&path))?;
+            let instead = what_instead(told, tree.stat(path))?;
             Some((path, told, instead))
         })
         .collect();
@@ -554,9 +589,9 @@ fn take_back(link: &Link, tree: &Tree, is_doubtful: impl Fn(&[u8], &StatTuple) -
         return;
     }
     let _ = link.tell(|table| {
-        for (path, told, exists) in &stale {
+        for &(path, told, exists) in &stale {
             if table.stat(path) == Some(told) {
-                table.forget(path, *exists);
+                table.forget(path, exists);
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::host::task;
+use crate::inputs::tree::Mark;
 
 /// How often all the files a builder was told of are looked at again while units run, also those that are watched.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -30,6 +31,15 @@ struct Sweep {
 /// A look that took too long. It goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unanswered;
+
+/// What the last look at the files a builder was told of left for the next one to do.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// What watches proved then, if all that was told was looked at.
+    pub mark: Option<Mark>,
+    /// Told paths of which watches prove nothing: to be looked at every time.
+    pub unproven: Vec<Vec<u8>>,
+}
 
 /// Has `look` run at once on a blocking thread, and waits for its end no longer than for any other.
 pub async fn now(look: impl FnOnce() + Send + 'static) -> Result<(), Unanswered> {

@@ -75,6 +75,8 @@ struct DirectoryNames {
 #[derive(Debug)]
 pub struct Table {
     told: BTreeMap<Vec<u8>, Told>,
+    /// Paths told since they were last taken.
+    fresh: Vec<Vec<u8>>,
     directories: HashMap<Vec<u8>, DirectoryNames>,
     /// The paths told of each inode, by device and number.
     inodes: HashMap<(u64, u64), BTreeSet<Vec<u8>>>,
@@ -106,6 +108,7 @@ impl Table {
     pub fn new() -> Self {
         Self {
             told: BTreeMap::new(),
+            fresh: Vec::new(),
             directories: HashMap::new(),
             inodes: HashMap::new(),
             next: ROOT + 1,
@@ -204,6 +207,11 @@ impl Table {
         self.told.get(path).map(|told| &told.stat)
     }
 
+    /// The paths told since the last call; some may have been taken back since.
+    pub fn take_fresh(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.fresh)
+    }
+
     /// Everything told, with what the kernel said when it was.
     pub fn told(&self) -> impl Iterator<Item = (&[u8], &StatTuple)> {
         self.told.iter().map(|(path, told)| (path.as_slice(), &told.stat))
@@ -266,6 +274,7 @@ impl Table {
             stat: *object.stat,
         };
         self.told.insert(object.path.to_vec(), told);
+        self.fresh.push(object.path.to_vec());
         Ok(id)
     }
 
