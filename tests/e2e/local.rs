@@ -72,7 +72,7 @@ const UNITS: &[(&str, &str)] = &[
     ("clang whole.c -o program; ./program", "linking"),
     ("gcc -c a.c none.o", "linker-input"),
     ("gcc -fsyntax-only -Wall main.c", "no-object"),
-    ("clang -x c-header a.h -o a.h.pch", "precompiled-header"),
+    ("clang -x c-header a.h", "precompiled-header"),
     ("gcc -fprofile-use -c a.c -o a.o", "profile"),
     ("clang -emit-llvm -c a.c -o a.bc", "unsupported-action"),
     ("gcc -traditional-cpp -c a.c -o a.o", "preprocessor-mode"),
