@@ -156,8 +156,8 @@ impl Tree {
         }
     }
 
-    /// What watches prove of `path` as of the last [`Self::refresh`], without a look at it; `None` if nothing. What
-    /// [`may_be_mapped`] may have changed all the same.
+    /// What watches prove of `path` as of the last [`Self::refresh`], without a look at it; `None` if nothing.
+    /// What somebody may have mapped for writing may have changed all the same.
     pub fn proven(&self, path: &[u8]) -> Option<Option<StatTuple>> {
         self.watch.answer(path)
     }
