@@ -5,13 +5,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use quicc_protocol::message::run::{SCRATCH_NAME, StandardStreams, Step, WindowSize};
+use quicc_protocol::message::run::{SCRATCH_NAME, Step};
 use quicc_protocol::message::wrapper::CompileRequest;
 
 use super::compilers::{Compilers, DriverQuestion};
 use super::remote::{self, Candidate};
 use crate::compile::read_driver_steps;
-use crate::host::terminal::Terminal;
+use crate::host::terminal;
 use crate::toolchain::find_in_path;
 use crate::toolchain::search_path::DEFAULT_PATH;
 
@@ -54,7 +54,7 @@ pub fn resolve(
         arguments,
         cwd: &request.cwd,
         env: &request.env,
-        terminals: terminals(remote::observed(request.streams)),
+        terminals: terminal::sizes(remote::observed(request.streams)),
     })?;
     let outputs: Vec<_> = candidate
         .plan
@@ -82,16 +82,6 @@ pub fn resolve(
         steps,
         variables: read.variables,
     })
-}
-
-fn terminals(streams: StandardStreams) -> [Option<Terminal>; 3] {
-    let terminal = |size: WindowSize| Terminal {
-        rows: size.rows,
-        columns: size.columns,
-        width: size.width,
-        height: size.height,
-    };
-    [streams.stdin, streams.stdout, streams.stderr].map(|stream| stream.map(terminal))
 }
 
 /// The program of an argument list, which must be one that discovery found: no other is on the builder.

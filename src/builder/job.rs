@@ -10,7 +10,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use quicc_protocol::identifiers::EntryId;
 use quicc_protocol::message::refusal::{Refusal, RefusalCode};
-use quicc_protocol::message::run::{RunRequest, SCRATCH_NAME, StandardStreams, WindowSize};
+use quicc_protocol::message::run::{RunRequest, SCRATCH_NAME};
 
 use super::admission::HeldSlot;
 use super::collect::{self, CollectError};
@@ -21,7 +21,8 @@ use super::outcome::{self, Packed};
 use super::refusals;
 use super::views::Use;
 use crate::host::task::{self, Unwanted};
-use crate::sandbox::{self, Plan, Report, SandboxError, Stage, Terminal};
+use crate::host::terminal;
+use crate::sandbox::{self, Plan, Report, SandboxError, Stage};
 use crate::store::discard::OwnedDirectory;
 
 /// An action with its directories.
@@ -203,19 +204,9 @@ fn plan(mirror: &Mirror, layout: &Layout, request: RunRequest, limits: &sandbox:
         cwd: path(&request.cwd),
         env,
         umask: request.umask,
-        terminals: terminals(&request.streams),
+        terminals: terminal::sizes(request.streams),
         limits: limits.clone(),
     }
-}
-
-fn terminals(streams: &StandardStreams) -> [Option<Terminal>; 3] {
-    let terminal = |size: WindowSize| Terminal {
-        rows: size.rows,
-        columns: size.columns,
-        width: size.width,
-        height: size.height,
-    };
-    [streams.stdin, streams.stdout, streams.stderr].map(|stream| stream.map(terminal))
 }
 
 #[cfg(test)]

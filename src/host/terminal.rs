@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use quicc_protocol::message::run::{StandardStreams, WindowSize};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
@@ -21,6 +22,17 @@ pub struct Terminal {
     pub width: u16,
     /// Pixels down.
     pub height: u16,
+}
+
+/// What a program finds as standard input, output and error where its streams are `streams`.
+pub fn sizes(streams: StandardStreams) -> [Option<Terminal>; 3] {
+    let terminal = |size: WindowSize| Terminal {
+        rows: size.rows,
+        columns: size.columns,
+        width: size.width,
+        height: size.height,
+    };
+    [streams.stdin, streams.stdout, streams.stderr].map(|stream| stream.map(terminal))
 }
 
 /// Both ends of one terminal.
