@@ -384,9 +384,8 @@ fn cut(mut line: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inputs::closure::Object;
-    use crate::inputs::kept::{Extent, Item, NameSet};
-    use crate::inputs::tree::StatTuple;
+    use crate::inputs::closure::{Closure, Object};
+    use crate::inputs::tree::{StatTuple, Tree};
     use quicc_protocol::message::run::StandardStreams;
     use quicc_protocol::message::wrapper::{ResourceLimits, VERSION};
 
@@ -505,21 +504,16 @@ mod tests {
     #[test]
     fn a_repair_tells_what_was_missed() {
         let stat = StatTuple::from(&std::fs::metadata("/").unwrap());
-        let kept = |paths: &[String]| Kept {
-            items: paths
+        let tree = Tree::default();
+        let kept = |paths: &[String]| {
+            let objects = paths
                 .iter()
-                .map(|path| {
-                    let (path, object) = (path.as_bytes().into(), Object::Directory { stat });
-                    Arc::new(Item { path, object })
-                })
-                .collect(),
-            listed: Box::default(),
-            absent: Box::default(),
-            expanded: NameSet::default(),
-            computed: false,
-            aliased_probe: false,
-            computed_line: false,
-            extent: Extent::default(),
+                .map(|path| (path.clone().into_bytes(), Object::Directory { stat }));
+            let closure = Closure {
+                objects: objects.collect(),
+                ..Closure::default()
+            };
+            Kept::new(&tree, closure)
         };
         let paths: Vec<_> = (0..20).map(|number| format!("/{number:02}")).collect();
         let repair = learned(&kept(&paths[2..5]), &kept(&paths[..6]));

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use quicc_protocol::codec::DecodeError;
@@ -346,9 +346,23 @@ impl Link {
         self.process.telling.tell(change)
     }
 
+    /// What the table, as it was told, answers at once; `None` while somebody changes it. Never waits.
+    pub fn ask<T>(&self, question: impl FnOnce(&Table) -> T) -> Option<Told<T>> {
+        self.process.telling.ask(question)
+    }
+
     /// What the last look at what was told left to do; held by whoever looks.
     pub fn looked(&self) -> MutexGuard<'_, Looked> {
         self.process.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, unless somebody looks at this moment.
+    pub fn looked_if_idle(&self) -> Option<MutexGuard<'_, Looked>> {
+        match self.process.looked.try_lock() {
+            Ok(looked) => Some(looked),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Runs an action whose closure was told, under `lease`. Dropping the future cancels it.

@@ -3,9 +3,9 @@
 //!
 //! Blocking. Never believes what it cannot examine; whoever asks then prepares anew.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use foldhash::HashMap;
 use quicc_protocol::BlobDigest;
 use quicc_protocol::message::run::StandardStreams;
 use quicc_protocol::message::wrapper::CompileRequest;

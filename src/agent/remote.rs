@@ -441,6 +441,24 @@ pub fn tell(
     })
 }
 
+/// The same at once, if the builder has it all from before. Never waits.
+pub fn told_before(prepared: &Prepared, link: &Link) -> Option<ToldAction> {
+    let Told {
+        epoch,
+        position,
+        value,
+    } = link.ask(|table| {
+        let entries = table.recall(&prepared.kept)?;
+        Some((entries, declare(table, &prepared.action).ok()?))
+    })?;
+    let value = value?;
+    Some(Told {
+        epoch,
+        position,
+        value,
+    })
+}
+
 /// Runs a prepared compile on the slot's builder, which was told of it.
 pub async fn attempt(
     prepared: &Prepared,
@@ -567,6 +585,24 @@ pub fn sweep_unwatched(link: &Link, tree: &Tree) {
         mark,
         unproven: unproven.map(|(path, _)| path).collect(),
     };
+}
+
+/// Whether such a look has nothing to look at: nothing told or changed since the last, and nothing without a watch.
+/// Waits for no file and for no other look.
+pub fn is_swept(link: &Link, tree: &Tree) -> bool {
+    let Some(mut looked) = link.looked_if_idle() else {
+        return false;
+    };
+    let changes = looked.mark.and_then(|mark| tree.changes_since(mark));
+    let Some(changes) = changes.filter(|changes| changes.names.is_empty()) else {
+        return false;
+    };
+    let has_fresh = link.ask(Table::has_fresh).is_none_or(|told| told.value);
+    let is_swept = !has_fresh && looked.unproven.is_empty();
+    if is_swept {
+        looked.mark = Some(changes.mark);
+    }
+    is_swept
 }
 
 /// What was told, as far as it `is_wanted`.

@@ -2,10 +2,11 @@
 //!
 //! Paths are physical: real parent directory and name. Never looks at a file.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashSet};
 use quicc_protocol::BlobDigest;
 use quicc_protocol::identifiers::{EntryId, ROOT, encode_ascending};
 use quicc_protocol::limits;
@@ -109,12 +110,12 @@ impl Table {
         Self {
             told: BTreeMap::new(),
             fresh: Vec::new(),
-            directories: HashMap::new(),
-            inodes: HashMap::new(),
+            directories: HashMap::default(),
+            inodes: HashMap::default(),
             next: ROOT + 1,
             position: 0,
             pending: Vec::new(),
-            covered: HashMap::new(),
+            covered: HashMap::default(),
         }
     }
 
@@ -205,6 +206,16 @@ impl Table {
     /// What the kernel said of a path when it was told.
     pub fn stat(&self, path: &[u8]) -> Option<&StatTuple> {
         self.told.get(path).map(|told| &told.stat)
+    }
+
+    /// The position after the records that were taken.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether [`Self::take_fresh`] would give anything.
+    pub fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
     }
 
     /// The paths told since the last call; some may have been taken back since.

@@ -18,7 +18,7 @@ use super::history::Notes;
 use super::link::{Returned, RunError, Traffic};
 use super::reason::LocalReason;
 use super::recall::{self, Key, Recall};
-use super::remote::{self, Candidate, Prepared, Tier};
+use super::remote::{self, Candidate, Prepared, Tier, ToldAction};
 use super::sweeps::{self, Sweeps};
 use super::table::TableError;
 use super::trial::Beside;
@@ -325,15 +325,7 @@ impl Units {
         self.sweep(slot).await?;
         // A unit may have waited long for its slot; what it tells must not be old.
         let prepared = self.require_valid(&unit.notes, prepared).await?;
-        let link = Arc::clone(&slot.link);
-        let telling = self.blocking(move |units| {
-            let is_ours = |directory: &[u8], name: &[u8]| units.is_published(directory, name);
-            (remote::tell(&units.tree, &prepared, &link, &is_ours), prepared)
-        });
-        let (told, prepared) = telling
-            .await
-            .ok_or(Failed::Finally(Decision::fallback("internal")))?;
-        let told = told.map_err(|error| self.classify(error.into(), slot, &unit.notes))?;
+        let (told, prepared) = self.tell(prepared, slot, unit).await?;
         beside.may_leave().await;
         unit.notes.sent(&slot.link.name);
         let returned = remote::attempt(&prepared, slot, told, &unit.traffic).await;
@@ -348,6 +340,30 @@ impl Units {
         })?;
         self.farm.accepted(slot);
         Ok(Unproven::new((prepared, returned)))
+    }
+
+    /// Has the slot's builder told of its inputs.
+    async fn tell(
+        self: &Arc<Self>,
+        prepared: Prepared,
+        slot: &Slot,
+        unit: &Unit,
+    ) -> Result<(ToldAction, Prepared), Failed> {
+        if let Some(told) = remote::told_before(&prepared, &slot.link) {
+            return Ok((told, prepared));
+        }
+        let link = Arc::clone(&slot.link);
+        let telling = self.blocking(move |units| {
+            let is_ours = |directory: &[u8], name: &[u8]| units.is_published(directory, name);
+            (remote::tell(&units.tree, &prepared, &link, &is_ours), prepared)
+        });
+        let (told, prepared) = telling
+            .await
+            .ok_or(Failed::Finally(Decision::fallback("internal")))?;
+        match told {
+            Ok(told) => Ok((told, prepared)),
+            Err(error) => Err(self.classify(error.into(), slot, &unit.notes)),
+        }
     }
 
     /// What the command line means now: a response file may be among the inputs that changed.
@@ -422,6 +438,9 @@ impl Units {
         };
         swept.await.map_err(unanswered)?;
         // That may be a while ago, and a file that no scanner found has nothing else to tell that it changed.
+        if remote::is_swept(&slot.link, &self.tree) {
+            return Ok(());
+        }
         let (link, tree) = (Arc::clone(&slot.link), Arc::clone(&self.tree));
         let swept = sweeps::now(move || remote::sweep_unwatched(&link, &tree));
         swept.await.map_err(unanswered)

@@ -137,7 +137,10 @@ pub(crate) fn serve(detach: bool) -> Result<u8, Failure> {
         builder.worker_threads(1);
     }
     let runtime = builder.enable_all().build()?;
-    let result = runtime.block_on(serve_until_told(&paths, file, lock, detach));
+    // Not on this thread: each wrapper would wake it, for nothing but to have a worker woken in turn.
+    let serving = async { task::spawn("agent", serve_until_told(paths, file, lock, detach)).await };
+    let result = runtime.block_on(serving);
+    let result = result.unwrap_or_else(|_| Err(Failure::new("the agent broke; see its log")));
     // A blocking read of a file that never answers must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
@@ -172,7 +175,7 @@ fn claim(paths: &Paths) -> Result<Flock<File>, Failure> {
 }
 
 async fn serve_until_told(
-    paths: &Paths,
+    paths: Paths,
     file: Result<ClientFile, String>,
     lock: Flock<File>,
     detach: bool,
@@ -181,7 +184,7 @@ async fn serve_until_told(
     let tree = Arc::new(Tree::watching());
     let trials = paths.state.join("trials");
     std::fs::create_dir_all(&trials).context("create", &trials)?;
-    let (farm, farm_name, problem) = reach_farm(paths, file).await;
+    let (farm, farm_name, problem) = reach_farm(&paths, file).await;
     let idle = (farm_name == EMBEDDED).then_some(IDLE);
     let mut kept = None;
     // The path to an embedded farm is no path.
@@ -199,7 +202,7 @@ async fn serve_until_told(
     let distant = units.as_ref().filter(|_| idle.is_none());
     let distant = distant.map(|units| Arc::clone(&units.farm));
     let service = Service::new(units, farm_name, problem);
-    let (listener, socket) = SocketClaim::bind(paths, lock).context("bind", &paths.socket)?;
+    let (listener, socket) = SocketClaim::bind(&paths, lock).context("bind", &paths.socket)?;
     daemon::say_ready(detach)?;
     service.serve(listener, socket, idle, daemon::told_to_end()).await;
     if let Some(farm) = distant {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::closure::{Closure, Object};
-use super::tree::{Listed, Tree, join};
+use super::tree::{Listed, Tree, join, may_be_mapped};
 
 /// A path of a closure and what is there.
 #[derive(Debug, PartialEq, Eq)]
@@ -108,6 +108,8 @@ pub struct Kept {
     pub computed_line: bool,
     /// How much it is. Counted once, since thousands of units ask.
     pub extent: Extent,
+    /// The indices of the files that [`may_be_mapped`].
+    mapped: Box<[u32]>,
 }
 
 impl Kept {
@@ -128,6 +130,7 @@ impl Kept {
         let (items, absent): (Box<[_]>, Box<[_]>) = (items.collect(), absent.collect());
         Self {
             extent: Extent::of(&items, &absent),
+            mapped: mapped(&items),
             items,
             absent,
             listed: listed.collect(),
@@ -144,6 +147,13 @@ impl Kept {
             self.items[index] = item;
         }
         self.extent = Extent::of(&self.items, &self.absent);
+        self.mapped = mapped(&self.items);
+    }
+
+    /// The files of which watches do not tell all.
+    pub fn mapped(&self) -> impl Iterator<Item = &Item> {
+        let item = |index: &u32| self.items.get(*index as usize).map(Arc::as_ref);
+        self.mapped.iter().filter_map(item)
     }
 
     /// What is at `path`.
@@ -174,6 +184,14 @@ impl Kept {
             .iter()
             .flat_map(|(directory, names)| names.iter().map(|name| join(directory, name)))
     }
+}
+
+fn mapped(items: &[Arc<Item>]) -> Box<[u32]> {
+    let is_mapped = |item: &Item| matches!(item.object, Object::File { .. }) && may_be_mapped(&item.path);
+    let indexed = (0..).zip(items);
+    indexed
+        .filter_map(|(index, item)| is_mapped(item).then_some(index))
+        .collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::closure::Object;
 use super::kept::{Item, Kept};
 use super::tree::{
-    ChangedName, Changes, Listed, Listing, Mark, Tree, TreeError, join, may_be_mapped, precompiled_header_of,
+    ChangedName, Changes, Listed, Listing, Mark, Tree, TreeError, join, precompiled_header_of,
 };
 
 /// What [`validate`] found.
@@ -270,8 +270,7 @@ fn relist(tree: &Tree, kept: &Kept, is_ours: &dyn Fn(&[u8], &[u8]) -> bool) -> O
 
 /// Whether the files still stand that may change without a word to their watches, while a proof of all else holds.
 fn mapped_files_hold(tree: &Tree, kept: &Kept) -> bool {
-    let mut mapped = kept.items.iter().filter(|item| may_be_mapped(&item.path));
-    mapped.all(|item| match &item.object {
+    kept.mapped().all(|item| match &item.object {
         Object::File { stat, settled, .. } => {
             *settled && matches!(tree.stat(&item.path), Ok(Some(now)) if now == *stat)
         }

@@ -2,6 +2,7 @@
 //! bodies of other messages. What arrives is decoded, counted and verified as it comes, in bounded memory.
 
 use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
 
 use quicc_protocol::message::blob::{Blob, BlobBatch, Encoding};
 use quicc_protocol::{BlobDigest, limits};
@@ -15,6 +16,10 @@ use super::frame::{FrameError, broken};
 pub(super) const CHUNK: usize = 128 << 10;
 /// Compressed bytes taken at once: what the decoder does for one call is in proportion to them and to its output.
 const WIRE_CHUNK: usize = 4 << 10;
+/// Decoders kept for the next payload: one takes longer to make than most take to decode.
+const SPARE_DECODERS: usize = 4;
+/// Bytes of a decoded payload above which its decoder is not kept: it holds as large a window.
+const SPARE_UP_TO: u64 = 256 << 10;
 /// Logarithm of the window blobs are compressed with: 4 MiB, a usual batch.
 const WINDOW_LOG: u32 = 22;
 const _: () = assert!(WINDOW_LOG <= limits::ZSTD_WINDOW_LOG);
@@ -68,6 +73,7 @@ pub struct Unpacker<'a, R> {
     left: u64,
     /// None for bytes that travel as they are.
     decoder: Option<Decoder<'static>>,
+    is_small: bool,
     input: Vec<u8>,
     /// What of the input is to be decoded still.
     waiting: std::ops::Range<usize>,
@@ -102,6 +108,7 @@ impl<'a, R: AsyncRead + Unpin> Unpacker<'a, R> {
             reader,
             left: wire_size,
             decoder,
+            is_small: size <= SPARE_UP_TO,
             input,
             waiting: 0..0,
             // One byte at least: it shows a frame that decodes to more than is due.
@@ -143,6 +150,9 @@ impl<'a, R: AsyncRead + Unpin> Unpacker<'a, R> {
         let more = self.some(1, last).await?;
         if more > 0 || self.left > 0 || !self.waiting.is_empty() {
             return Err(corrupt(last));
+        }
+        if let Some(decoder) = self.decoder.take().filter(|_| self.is_small) {
+            keep(decoder);
         }
         Ok(())
     }
@@ -227,7 +237,20 @@ fn corrupt(blob: &Blob) -> FrameError {
     }
 }
 
+static SPARE: Mutex<Vec<Decoder<'static>>> = Mutex::new(Vec::new());
+
+fn keep(mut decoder: Decoder<'static>) {
+    let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+    if spare.len() < SPARE_DECODERS && decoder.reinit().is_ok() {
+        spare.push(decoder);
+    }
+}
+
 fn decoder() -> io::Result<Decoder<'static>> {
+    let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    if let Some(decoder) = spare {
+        return Ok(decoder);
+    }
     let mut decoder = Decoder::new()?;
     decoder.set_parameter(DParameter::WindowLogMax(limits::ZSTD_WINDOW_LOG))?;
     Ok(decoder)

@@ -1,7 +1,9 @@
 //! From references to files: which directories each kind of reference is searched in, and how far.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashSet};
 
 use super::expansion::Expansion;
 use super::walk::{DirectoryId, FileId, Found, Lookups, PRECOMPILED, ROOT, Walker};
@@ -42,9 +44,9 @@ pub fn discover(tree: &Tree, request: &Request<'_>) -> Result<Closure, DiscoverE
         search: Vec::new(),
         quote_only: 0,
         assembler: Vec::new(),
-        spellings: HashMap::new(),
-        done: HashSet::new(),
-        visited: HashSet::new(),
+        spellings: HashMap::default(),
+        done: HashSet::default(),
+        visited: HashSet::default(),
         pending: Vec::new(),
         scanned: Vec::new(),
         expansion: Expansion::new(request.search.predefined.as_deref(), request.definitions),
@@ -229,7 +231,7 @@ impl Discovery<'_> {
     }
 
     fn visit_all(&mut self) -> Result<(), DiscoverError> {
-        let mut asked = HashSet::new();
+        let mut asked = HashSet::default();
         let mut mentioned = BTreeMap::new();
         loop {
             while let Some((directory, file)) = self.pending.pop() {

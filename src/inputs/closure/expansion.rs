@@ -8,7 +8,9 @@
 //!
 //! Pure. Never resolves a name.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
+
+use foldhash::{HashMap, HashSet};
 
 use super::discovery::NULL_DEVICE;
 use super::walk::DirectoryId;

@@ -3,8 +3,10 @@
 //! Never normalises `..` lexically: after a symlink it means the parent of the link's target. Each name is
 //! asked of the kernel once per discovery, a failed one not at all where the directory's listing is known.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::{CLOSURE_BYTES, CLOSURE_FILES, Closure, DiscoverError, Object, SYMLINKS_FOLLOWED};
 use crate::inputs::scan::{Definition, Mentions, References};
@@ -389,7 +391,7 @@ impl Directory {
             parent,
             stat,
             listed: None,
-            children: HashMap::new(),
+            children: HashMap::default(),
             absent: BTreeSet::new(),
         }
     }

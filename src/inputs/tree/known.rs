@@ -2,7 +2,9 @@
 //!
 //! Never asks the kernel anything. Paths are physical. An event takes back too much rather than too little.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::{HashMap, HashSet};
 
 use super::StatTuple;
 
