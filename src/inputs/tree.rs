@@ -10,16 +10,18 @@ mod listing;
 mod stat;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod watch;
 #[cfg(test)]
 mod watch_tests;
 
-use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use foldhash::{HashMap, HashSet};
 
 pub(crate) use listing::precompiled_header_of;
 pub use listing::{EntryKind, Listing};
@@ -30,6 +32,7 @@ use super::kept::Item;
 use super::scan::{Definition, Mentions, References};
 use crate::host::files::{FileError, PathContext};
 pub use known::ChangedName;
+use turn::Turns;
 use watch::Watch;
 pub use watch::{Changes, Mark};
 
@@ -43,6 +46,8 @@ type Mentioning = (ContentDigest, Box<[u8]>);
 pub const REMEMBERED_FILES: usize = 400_000;
 /// Directories whose listing is remembered, likewise.
 pub const REMEMBERED_LISTINGS: usize = 20_000;
+/// Aliases of `__has_include` by which files are read as soon as they are scanned. C libraries have one each.
+const REMEMBERED_ALIASES: usize = 4;
 /// Names a directory that lookups touch may hold.
 pub const LISTING_NAMES: usize = 50_000;
 /// How often a file that changes while it is read is read again.
@@ -118,6 +123,9 @@ pub struct Tree {
     mentions: RwLock<HashMap<Mentioning, Arc<Mentions>>>,
     definitions: RwLock<HashMap<Mentioning, Arc<[Definition]>>>,
     directories: RwLock<HashSet<Arc<[u8]>>>,
+    /// Macros that were met standing for `__has_include`.
+    aliases: RwLock<Vec<Vec<u8>>>,
+    turns: Turns,
 }
 
 impl Tree {
@@ -152,7 +160,14 @@ impl Tree {
         match self.watch.answer(path) {
             Some(answer) if !(is_present_file(answer) && may_be_mapped(path)) => Ok(answer),
             Some(_) => self.ask(path),
-            None => self.watch.stat(path, || self.ask(path)),
+            None => {
+                let turn = self.turns.take(path);
+                let learned = self.watch.answer(path).filter(|_| turn.waited);
+                match learned {
+                    Some(answer) if !(is_present_file(answer) && may_be_mapped(path)) => Ok(answer),
+                    _ => self.watch.stat(path, || self.ask(path)),
+                }
+            }
         }
     }
 
@@ -186,9 +201,19 @@ impl Tree {
         Ok(target.into_os_string().into_vec())
     }
 
+    fn known_content(&self, path: &[u8], now: &StatTuple) -> Option<Content> {
+        known(&self.contents, path).filter(|known| known.settled && known.stat == *now)
+    }
+
     /// The digest of the regular file at `path`, whose stat tuple is `now`.
     pub fn content(&self, path: &[u8], now: &StatTuple) -> Result<Content, TreeError> {
-        if let Some(known) = known(&self.contents, path).filter(|known| known.settled && known.stat == *now) {
+        if let Some(known) = self.known_content(path, now) {
+            return Ok(known);
+        }
+        let turn = self.turns.take(path);
+        if turn.waited
+            && let Some(known) = self.known_content(path, now)
+        {
             return Ok(known);
         }
         let (content, _) = self.read(path, content::Purpose::Digest)?;
@@ -197,13 +222,23 @@ impl Tree {
 
     /// The same, and what its bytes refer to.
     pub fn scanned(&self, path: &[u8], now: &StatTuple) -> Result<(Content, Arc<References>), TreeError> {
-        if let Some(known) = known(&self.contents, path).filter(|known| known.settled && known.stat == *now)
-            && let Some(references) = &known.references
+        let known = || {
+            let known = self.known_content(path, now)?;
+            let references = Arc::clone(known.references.as_ref()?);
+            Some((known, references))
+        };
+        if let Some(known) = known() {
+            return Ok(known);
+        }
+        let turn = self.turns.take(path);
+        if turn.waited
+            && let Some(known) = known()
         {
-            return Ok((known.clone(), Arc::clone(references)));
+            return Ok(known);
         }
         let (content, bytes) = self.read(path, content::Purpose::Scan)?;
         let references = self.references(&content.digest, &bytes);
+        self.note_mentions(&content.digest, &bytes, &references.probe_aliases);
         let content = Content {
             references: Some(Arc::clone(&references)),
             ..content
@@ -294,6 +329,24 @@ impl Tree {
         let mentions = Arc::new(super::scan::mentions(&bytes, alias));
         insert_bounded(&self.mentions, key, Arc::clone(&mentions), REMEMBERED_FILES);
         Ok(mentions)
+    }
+
+    /// Answers what [`Self::mentions`] will be asked of a file while its bytes are at hand: whoever meets an alias asks
+    /// it of every file of its closure.
+    fn note_mentions(&self, digest: &ContentDigest, bytes: &[u8], found: &[Vec<u8>]) {
+        if found.iter().any(|alias| !reading(&self.aliases).contains(alias)) {
+            let mut aliases = self.aliases.write().unwrap_or_else(PoisonError::into_inner);
+            for alias in found {
+                if aliases.len() < REMEMBERED_ALIASES && !aliases.contains(alias) {
+                    aliases.push(alias.clone());
+                }
+            }
+        }
+        for alias in reading(&self.aliases).iter() {
+            let mentions = Arc::new(super::scan::mentions(bytes, alias));
+            let key = (*digest, Box::from(alias.as_slice()));
+            insert_bounded(&self.mentions, key, mentions, REMEMBERED_FILES);
+        }
     }
 
     /// What the file at `path`, whose bytes had `digest`, makes of the macro `name`.
@@ -416,6 +469,10 @@ fn is_absence(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename
     )
+}
+
+fn reading<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn known<K, Q, V>(map: &RwLock<HashMap<K, V>>, key: &Q) -> Option<V>
