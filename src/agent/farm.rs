@@ -203,6 +203,7 @@ impl Farm {
     /// Gives up leases whose slots cannot be used any more, and says so to the scheduler.
     fn drop_leases(&self, state: &mut State, gone: impl Fn(&Lease) -> bool) {
         for lease in state.leases.forget(gone) {
+            tracing::debug!(lease, "a lease is given back");
             let _ = self.returned.send(lease);
         }
     }
@@ -493,30 +494,44 @@ impl Farm {
 
     /// Holds what was granted until `expires`, unless a later grant of the lease came.
     async fn hold(self: &Arc<Self>, grant: LeaseGrant, number: u64, expires: Instant) {
-        let is_latest = || self.lock().leases.is_latest(grant.lease, number);
-        let link = loop {
+        let mut known = self.lock().links.get(&grant.builder).cloned();
+        loop {
             let link = match self.link(&grant).await {
                 Ok(link) => link,
                 Err(error) => return self.note_unreachable(&grant.builder, &error),
             };
-            if !is_latest() {
+            if !self.lock().leases.is_latest(grant.lease, number) {
                 return;
             }
-            match link.present(&grant).await {
-                Ok(()) => break link,
-                // The next link waits for the builder's answer: it cannot be.
-                Err(_) if link.was_too_early().await => {}
-                Err(_) => return self.avoid(&link),
+            let heard = link.heard();
+            if link.present(&grant).await.is_ok() {
+                let mut state = self.lock();
+                if !state.leases.is_latest(grant.lease, number) {
+                    return;
+                }
+                // Whoever gives up the leases of a link that ends takes the lock once it has.
+                if link.is_alive() {
+                    tracing::debug!(
+                        lease = grant.lease,
+                        builder = grant.builder,
+                        slots = grant.slots,
+                        "a lease is held"
+                    );
+                    state.starved = None;
+                    state.leases.hold(link, grant, expires, heard);
+                    drop(state);
+                    self.changed.notify_waiters();
+                    return;
+                }
             }
-        };
-        let mut state = self.lock();
-        if !state.leases.is_latest(grant.lease, number) {
-            return;
+            // The next link waits for the builder's answer: it cannot be.
+            let was_too_early = link.was_too_early().await;
+            // What was known of a builder that was restarted says nothing of the one that has slots to grant.
+            let was_known = known.take().is_some_and(|known| Arc::ptr_eq(&known, &link));
+            if !was_too_early && !was_known {
+                return self.avoid(&link);
+            }
         }
-        state.starved = None;
-        state.leases.hold(link, grant, expires);
-        drop(state);
-        self.changed.notify_waiters();
     }
 
     fn note_unreachable(&self, builder: &str, error: &TransportError) {
@@ -580,7 +595,8 @@ impl Farm {
             if end == End::Ending {
                 farm.endpoint.forget(&builder);
             }
-            if link.is_too_early() {
+            // What was granted since it was restarted is in force; nobody had told that the link was void.
+            if link.is_too_early() || end == End::Restarted {
                 farm.meet_anew(&link).await;
             }
             let mut state = farm.lock();
@@ -600,12 +616,12 @@ impl Farm {
         task::spawn("link-watch", watch).detach();
     }
 
-    /// Shows the leases of a link that is void on a new one.
+    /// Shows the leases that a builder cannot have met on a link that is void on a new one.
     async fn meet_anew(self: &Arc<Self>, link: &Arc<Link>) {
         let leases: Vec<_> = {
             let mut state = self.lock();
-            let on_it = |lease: &&Lease| Arc::ptr_eq(&lease.link, link);
-            let leases = state.leases.iter().filter(on_it);
+            let unmet = |lease: &&Lease| Arc::ptr_eq(&lease.link, link) && lease.is_unmet();
+            let leases = state.leases.iter().filter(unmet);
             let leases: Vec<_> = leases.map(|lease| (lease.grant.clone(), lease.expires)).collect();
             let mut number = |grant: &LeaseGrant| state.leases.number_grant(grant.lease);
             let numbered = leases

@@ -30,6 +30,8 @@ pub(super) struct Lease {
     pub(super) expires: Instant,
     /// As it was granted last.
     pub(super) grant: LeaseGrant,
+    /// Packets heard on the link when it was presented there.
+    heard: u64,
     /// Since when the builder refuses its slots without taking up one.
     pub(super) refused: Option<Instant>,
 }
@@ -46,7 +48,14 @@ impl Lease {
 
     /// Whether its builder stands, or is being met anew.
     pub(super) fn may_return(&self) -> bool {
-        self.link.is_alive() || self.link.is_too_early()
+        self.link.is_alive() || self.is_unmet()
+    }
+
+    /// Whether its builder cannot have met it on its link, which is void.
+    pub(super) fn is_unmet(&self) -> bool {
+        // What says that it was restarted is one packet.
+        let is_unheard = || self.link.heard() <= self.heard.saturating_add(1);
+        self.link.is_too_early() || self.link.is_restarted() && is_unheard()
     }
 
     /// Whether more may be started under it at `now`; while the scheduler is away builders extend leases.
@@ -126,8 +135,8 @@ impl Leases {
         self.numbers.is_latest(lease, number)
     }
 
-    /// Holds what was granted; actions of the same lease go on.
-    pub(super) fn hold(&mut self, link: Arc<Link>, grant: LeaseGrant, expires: Instant) {
+    /// Holds what was granted and presented on `link` when `heard` packets had come there; actions of the same lease go on.
+    pub(super) fn hold(&mut self, link: Arc<Link>, grant: LeaseGrant, expires: Instant, heard: u64) {
         let (id, slots) = (grant.lease, grant.slots);
         let used = self.held.get(&id).map_or(0, |lease| lease.used);
         let lease = Lease {
@@ -136,6 +145,7 @@ impl Leases {
             used,
             expires,
             grant,
+            heard,
             refused: None,
         };
         self.held.insert(id, lease);

@@ -176,6 +176,8 @@ pub enum End {
     Ending,
     /// Nothing was heard for too long.
     Silent,
+    /// The builder is another process by now, and said so.
+    Restarted,
     /// It broke, or was closed by either side for another reason.
     Other,
 }
@@ -219,7 +221,10 @@ async fn follow_control(opened: Opened, standing: watch::Sender<Standing>) {
             b"not met"
         }
     };
-    connection.close(VarInt::from_u32(close::DONE), ended);
+    // It would forget how else it ended.
+    if connection.close_reason().is_none() {
+        connection.close(VarInt::from_u32(close::DONE), ended);
+    }
 }
 
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
@@ -299,6 +304,16 @@ impl Link {
         self.connection.close_reason().is_none()
     }
 
+    /// Packets of the builder so far.
+    pub fn heard(&self) -> u64 {
+        self.connection.stats().udp_rx.datagrams
+    }
+
+    /// Whether the builder is another process than the one this is a connection to, and said so.
+    pub fn is_restarted(&self) -> bool {
+        self.connection.close_reason() == Some(quinn::ConnectionError::Reset)
+    }
+
     /// Returns when the connection has ended.
     pub async fn closed(&self) -> End {
         match self.connection.closed().await {
@@ -308,6 +323,7 @@ impl Link {
                 End::Ending
             }
             quinn::ConnectionError::TimedOut => End::Silent,
+            quinn::ConnectionError::Reset => End::Restarted,
             _ if self.liveness.gave_up() => End::Silent,
             _ => End::Other,
         }

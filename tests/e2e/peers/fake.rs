@@ -2,13 +2,16 @@
 //! real agent's core that uses them.
 
 use std::ffi::{OsStr, OsString};
+use std::io::IoSliceMut;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::{Command, ExitStatus};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use quicc::agent::farm::{Farm, FarmAccess};
@@ -18,16 +21,18 @@ use quicc::host::clock;
 use quicc::inputs::tree::Tree;
 use quicc::transport::{Endpoint, Peer, ResetSecret, frame};
 use quicc_certs::{Credentials, EphemeralFarm, ephemeral_farm};
-use quicc_protocol::identifiers::ViewId;
+use quicc_protocol::identifiers::{LeaseId, ViewId};
 use quicc_protocol::message::Message;
 use quicc_protocol::message::lease::{LeaseDemand, LeaseGrant};
+use quicc_protocol::message::offer::LeaseEnd;
 use quicc_protocol::message::run::{After, Exit, Outcome, RunRequest, SCRATCH_NAME, StandardStreams, Usage};
 use quicc_protocol::message::wrapper::{CompileRequest, ResourceLimits, VERSION};
 use quicc_protocol::version::{ALPN, Hello};
 use quicc_protocol::{close, limits};
-use quinn::{RecvStream, SendStream, VarInt};
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, RecvStream, Runtime, SendStream, TokioRuntime, UdpPoller, VarInt};
 use tokio::net::UdpSocket;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::task::JoinSet;
 
 /// What a fake builder does instead of answering an action.
@@ -131,6 +136,55 @@ pub(super) fn endpoint(farm: &EphemeralFarm, own: &Credentials) -> Endpoint {
     .unwrap()
 }
 
+/// An endpoint of another process that has taken the place of the one at `address`, as its peers see it, and where it
+/// is.
+pub(super) fn successor(
+    farm: &EphemeralFarm,
+    own: &Credentials,
+    address: SocketAddr,
+) -> (Endpoint, SocketAddr) {
+    let server = quicc_certs::server_config(&farm.ca, own, &[ALPN]).unwrap();
+    let client = quicc_certs::client_config(&farm.ca, own, &[ALPN]).unwrap();
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let at = socket.local_addr().unwrap();
+    let socket = TokioRuntime.wrap_udp_socket(socket).unwrap();
+    let socket = Arc::new(Seen { socket, address });
+    (
+        Endpoint::over(socket, Some(server), client, ResetSecret::of(own)).unwrap(),
+        at,
+    )
+}
+
+/// A socket behind a relay, with the address that those before the relay know.
+#[derive(Debug)]
+struct Seen {
+    socket: Arc<dyn AsyncUdpSocket>,
+    address: SocketAddr,
+}
+
+impl AsyncUdpSocket for Seen {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Arc::clone(&self.socket).create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> std::io::Result<()> {
+        self.socket.try_send(transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        context: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> Poll<std::io::Result<usize>> {
+        self.socket.poll_recv(context, buffers, metas)
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+}
+
 /// An agent's core, its fake farm, and one source to compile. Everything ends when it is dropped.
 pub(super) struct Scene {
     pub(super) units: Arc<Units>,
@@ -138,12 +192,16 @@ pub(super) struct Scene {
     scratch: tempfile::TempDir,
     /// Demands for slots that the scheduler answered.
     pub(super) asked: mpsc::UnboundedReceiver<()>,
+    /// Leases that the agent gave back.
+    pub(super) returned: mpsc::UnboundedReceiver<LeaseId>,
     /// Streams of actions that the client gave up.
     pub(super) given_up: mpsc::UnboundedReceiver<()>,
     /// Actions that came to the stage of the misdeed.
     pub(super) reached: mpsc::UnboundedReceiver<()>,
     actions: Arc<Actions>,
-    _tasks: JoinSet<()>,
+    /// What the scheduler says unasked, to everybody.
+    said: broadcast::Sender<Vec<u8>>,
+    tasks: JoinSet<()>,
 }
 
 pub(super) const SOURCE: &str = "int f(void) { return 7; }\n";
@@ -187,7 +245,15 @@ impl Scene {
         let agent = Farm::new(access, client, ViewId([1; 16]), Arc::clone(&tree));
         tasks.spawn(Arc::clone(&agent).drive());
         let (told_asked, asked) = mpsc::unbounded_channel();
-        tasks.spawn(schedule(scheduler, part.grants, relay.address, told_asked));
+        let (told_returned, returned) = mpsc::unbounded_channel();
+        let said = broadcast::channel(16).0;
+        tasks.spawn(schedule(
+            scheduler,
+            part.grants,
+            relay.address,
+            (told_asked, told_returned),
+            said.clone(),
+        ));
         let (told_given_up, given_up) = mpsc::unbounded_channel();
         let (told_reached, reached) = mpsc::unbounded_channel();
         let actions = Arc::new(Actions {
@@ -208,11 +274,26 @@ impl Scene {
             request: Arc::new(request(&directory)),
             scratch,
             asked,
+            returned,
             given_up,
             reached,
             actions,
-            _tasks: tasks,
+            said,
+            tasks,
         }
+    }
+
+    /// Another process takes the builder's place without a word; then the scheduler says what `frames` makes of the
+    /// builder's address.
+    pub(super) fn restart_builder(
+        &mut self,
+        (endpoint, at): (Endpoint, SocketAddr),
+        frames: impl FnOnce(SocketAddr) -> Vec<u8>,
+    ) {
+        let relay = &self.actions.relay;
+        *relay.builder.lock().unwrap() = at;
+        self.said.send(frames(relay.address)).unwrap();
+        self.tasks.spawn(build(endpoint, Arc::clone(&self.actions)));
     }
 
     /// Waits until the farm grants a slot: on a loaded machine a unit is not kept waiting for so long.
@@ -331,24 +412,50 @@ fn run_on_old_processor(request: &RunRequest) -> Vec<u8> {
     object
 }
 
-async fn schedule(endpoint: Endpoint, grants: Grants, builder: SocketAddr, asked: mpsc::UnboundedSender<()>) {
+async fn schedule(
+    endpoint: Endpoint,
+    grants: Grants,
+    builder: SocketAddr,
+    (asked, returned): (mpsc::UnboundedSender<()>, mpsc::UnboundedSender<LeaseId>),
+    said: broadcast::Sender<Vec<u8>>,
+) {
     let mut peers = JoinSet::new();
     while let Some(arriving) = endpoint.accept().await {
-        let asked = asked.clone();
+        let (asked, returned, mut said) = (asked.clone(), returned.clone(), said.subscribe());
         peers.spawn(async move {
             let Ok(mut peer) = arriving.finish(&Hello::ours(1, "fake scheduler")).await else {
                 return;
             };
-            while let Ok(Some(frame)) =
-                frame::receive(&mut peer.control.receive, limits::CONTROL_PAYLOAD).await
-            {
-                // The agent gives leases back as well.
-                if frame.is::<LeaseDemand>() && frame.open::<LeaseDemand>().unwrap().slots > 0 {
-                    if peer.control.send.write_all(&grants(builder)).await.is_err() {
+            let (demanded, mut demands) = mpsc::unbounded_channel();
+            let hear = async {
+                while let Ok(Some(frame)) =
+                    frame::receive(&mut peer.control.receive, limits::CONTROL_PAYLOAD).await
+                {
+                    if frame.is::<LeaseEnd>() {
+                        let _ = returned.send(frame.open::<LeaseEnd>().unwrap().lease);
+                    } else if frame.is::<LeaseDemand>() && frame.open::<LeaseDemand>().unwrap().slots > 0 {
+                        demanded.send(()).unwrap();
+                    }
+                }
+            };
+            let speak = async {
+                loop {
+                    let (frames, is_answer) = tokio::select! {
+                        Some(()) = demands.recv() => (grants(builder), true),
+                        Ok(frames) = said.recv() => (frames, false),
+                        else => return,
+                    };
+                    if peer.control.send.write_all(&frames).await.is_err() {
                         return;
                     }
-                    let _ = asked.send(());
+                    if is_answer {
+                        let _ = asked.send(());
+                    }
                 }
+            };
+            tokio::select! {
+                () = hear => {}
+                () = speak => {}
             }
         });
     }
@@ -505,6 +612,7 @@ async fn compile(request: RunRequest) -> Vec<u8> {
 struct Relay {
     address: SocketAddr,
     cut: Arc<AtomicBool>,
+    builder: Arc<Mutex<SocketAddr>>,
 }
 
 impl Relay {
@@ -514,18 +622,19 @@ impl Relay {
         let relay = Self {
             address: front.local_addr().unwrap(),
             cut: Arc::default(),
+            builder: Arc::new(Mutex::new(builder)),
         };
-        let cut = Arc::clone(&relay.cut);
+        let (cut, builder) = (Arc::clone(&relay.cut), Arc::clone(&relay.builder));
         tasks.spawn(async move {
             let (mut client, mut up, mut down) = (None, vec![0; 1 << 16], vec![0; 1 << 16]);
             loop {
                 let sent = tokio::select! {
                     Ok((length, from)) = front.recv_from(&mut up) => {
                         client = Some(from);
-                        (!cut.load(Ordering::Relaxed)).then_some((&back, &up[..length], builder))
+                        (!cut.load(Ordering::Relaxed)).then_some((&back, &up[..length], *builder.lock().unwrap()))
                     }
-                    Ok((length, _)) = back.recv_from(&mut down) => client
-                        .filter(|_| !cut.load(Ordering::Relaxed))
+                    Ok((length, from)) = back.recv_from(&mut down) => client
+                        .filter(|_| !cut.load(Ordering::Relaxed) && from == *builder.lock().unwrap())
                         .map(|client| (&front, &down[..length], client)),
                     else => return,
                 };
