@@ -590,19 +590,13 @@ pub fn sweep_unwatched(link: &Link, tree: &Tree) {
 /// Whether such a look has nothing to look at: nothing told or changed since the last, and nothing without a watch.
 /// Waits for no file and for no other look.
 pub fn is_swept(link: &Link, tree: &Tree) -> bool {
-    let Some(mut looked) = link.looked_if_idle() else {
+    let Some(looked) = link.looked_if_idle() else {
         return false;
     };
-    let changes = looked.mark.and_then(|mark| tree.changes_since(mark));
-    let Some(changes) = changes.filter(|changes| changes.names.is_empty()) else {
-        return false;
-    };
-    let has_fresh = link.ask(Table::has_fresh).is_none_or(|told| told.value);
-    let is_swept = !has_fresh && looked.unproven.is_empty();
-    if is_swept {
-        looked.mark = Some(changes.mark);
-    }
-    is_swept
+    let changes = looked.mark.and_then(|mark| tree.changes_since_at_once(mark));
+    let is_unchanged = changes.is_some_and(|changes| changes.names.is_empty());
+    let has_fresh = || link.ask(Table::has_fresh).is_none_or(|told| told.value);
+    is_unchanged && looked.unproven.is_empty() && !has_fresh()
 }
 
 /// What was told, as far as it `is_wanted`.

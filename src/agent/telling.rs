@@ -3,7 +3,7 @@
 //! table, unless the builder has dropped it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quicc_protocol::close;
 use quicc_protocol::identifiers::ViewId;
@@ -142,11 +142,8 @@ impl Telling {
 
     /// What the table, as it was told, answers at once; `None` while somebody changes it. Never waits.
     pub(super) fn ask<T>(&self, question: impl FnOnce(&Table) -> T) -> Option<Told<T>> {
-        let state = match self.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
+        // After a panic there may be records that were not told yet.
+        let state = self.state.try_lock().ok()?;
         Some(Told {
             epoch: state.epoch,
             position: state.table.position(),

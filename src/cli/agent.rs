@@ -140,7 +140,10 @@ pub(crate) fn serve(detach: bool) -> Result<u8, Failure> {
     // Not on this thread: each wrapper would wake it, for nothing but to have a worker woken in turn.
     let serving = async { task::spawn("agent", serve_until_told(paths, file, lock, detach)).await };
     let result = runtime.block_on(serving);
-    let result = result.unwrap_or_else(|_| Err(Failure::new("the agent broke; see its log")));
+    let result = result.unwrap_or_else(|broken| {
+        tracing::error!(%broken, "the agent broke");
+        Err(Failure::new("the agent broke").with_hint(format!("see {}", log.display())))
+    });
     // A blocking read of a file that never answers must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result

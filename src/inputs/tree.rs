@@ -46,7 +46,8 @@ type Mentioning = (ContentDigest, Box<[u8]>);
 pub const REMEMBERED_FILES: usize = 400_000;
 /// Directories whose listing is remembered, likewise.
 pub const REMEMBERED_LISTINGS: usize = 20_000;
-/// Aliases of `__has_include` by which files are read as soon as they are scanned. C libraries have one each.
+/// Aliases of `__has_include` by which files are read as soon as they are scanned, the last that were met. C libraries
+/// have one each.
 const REMEMBERED_ALIASES: usize = 4;
 /// Names a directory that lookups touch may hold.
 pub const LISTING_NAMES: usize = 50_000;
@@ -125,7 +126,10 @@ pub struct Tree {
     directories: RwLock<HashSet<Arc<[u8]>>>,
     /// Macros that were met standing for `__has_include`.
     aliases: RwLock<Vec<Vec<u8>>>,
-    turns: Turns,
+    /// Who asks the kernel of a path.
+    looks: Turns,
+    /// Who reads a file.
+    reads: Turns,
 }
 
 impl Tree {
@@ -155,17 +159,24 @@ impl Tree {
         self.watch.refresh_since(mark)
     }
 
+    /// The same, for a thread that others wait for: also `None` while watches are being set, which a file system may
+    /// take its time over.
+    pub fn changes_since_at_once(&self, mark: Mark) -> Option<Changes> {
+        self.watch.refresh_since_at_once(mark)
+    }
+
     /// What the kernel says of `path` itself; `None` if there is no such name.
     pub fn stat(&self, path: &[u8]) -> Result<Option<StatTuple>, TreeError> {
         match self.watch.answer(path) {
             Some(answer) if !(is_present_file(answer) && may_be_mapped(path)) => Ok(answer),
             Some(_) => self.ask(path),
             None => {
-                let turn = self.turns.take(path);
+                let turn = self.looks.take(path);
                 let learned = self.watch.answer(path).filter(|_| turn.waited);
                 match learned {
                     Some(answer) if !(is_present_file(answer) && may_be_mapped(path)) => Ok(answer),
-                    _ => self.watch.stat(path, || self.ask(path)),
+                    Some(_) => self.ask(path),
+                    None => self.watch.stat(path, || self.ask(path)),
                 }
             }
         }
@@ -210,7 +221,7 @@ impl Tree {
         if let Some(known) = self.known_content(path, now) {
             return Ok(known);
         }
-        let turn = self.turns.take(path);
+        let turn = self.reads.take(path);
         if turn.waited
             && let Some(known) = self.known_content(path, now)
         {
@@ -230,7 +241,7 @@ impl Tree {
         if let Some(known) = known() {
             return Ok(known);
         }
-        let turn = self.turns.take(path);
+        let turn = self.reads.take(path);
         if turn.waited
             && let Some(known) = known()
         {
@@ -337,7 +348,9 @@ impl Tree {
         if found.iter().any(|alias| !reading(&self.aliases).contains(alias)) {
             let mut aliases = self.aliases.write().unwrap_or_else(PoisonError::into_inner);
             for alias in found {
-                if aliases.len() < REMEMBERED_ALIASES && !aliases.contains(alias) {
+                if !aliases.contains(alias) {
+                    let excess = (aliases.len() + 1).saturating_sub(REMEMBERED_ALIASES);
+                    aliases.drain(..excess);
                     aliases.push(alias.clone());
                 }
             }

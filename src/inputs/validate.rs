@@ -61,13 +61,13 @@ pub enum Revision {
 /// Whether `kept` holds that held as of `proof`, and a newer proof: without a look at anything but files that
 /// somebody may have mapped. `None` if that cannot be told so quickly.
 pub fn still_holds(tree: &Tree, kept: &Kept, proof: Mark) -> Option<Mark> {
-    let changes = changes_beside(tree, kept, proof)?;
+    let changes = changes_beside(kept, tree.changes_since_at_once(proof)?)?;
     mapped_files_hold(tree, kept).then_some(changes.mark)
 }
 
 /// The same, if besides nothing at all came or went in a directory that is listed in `kept`.
 pub fn untouched(tree: &Tree, kept: &Kept, proof: Mark) -> Option<Mark> {
-    let changes = changes_beside(tree, kept, proof)?;
+    let changes = changes_beside(kept, tree.changes_since(proof)?)?;
     let mut directories = changes.names.iter().map(|changed| &*changed.directory);
     let is_untouched = !directories.any(|directory| kept.is_listed(directory));
     (is_untouched && mapped_files_hold(tree, kept)).then_some(changes.mark)
@@ -81,7 +81,8 @@ pub fn revise(
     proof: Option<Mark>,
     is_ours: &dyn Fn(&[u8], &[u8]) -> bool,
 ) -> Revision {
-    let beside = proof.and_then(|proof| changes_beside(tree, kept, proof));
+    let changes = proof.and_then(|proof| tree.changes_since(proof));
+    let beside = changes.and_then(|changes| changes_beside(kept, changes));
     if let Some(Changes { mark, .. }) = beside.filter(|_| mapped_files_hold(tree, kept)) {
         // Its listings may be older than the proof, which outlasts names that nobody asked for.
         return match relist(tree, kept, is_ours) {
@@ -122,9 +123,8 @@ fn renewed(kept: &Arc<Kept>, edited: Vec<(usize, Arc<Item>)>, listed: Vec<(usize
     Arc::new(renewed)
 }
 
-/// What changed since `proof` proved that `kept` held, if nothing of it is a name that `kept` is about.
-fn changes_beside(tree: &Tree, kept: &Kept, proof: Mark) -> Option<Changes> {
-    let changes = tree.changes_since(proof)?;
+/// The `changes` since something proved that `kept` held, if nothing of them is a name that `kept` is about.
+fn changes_beside(kept: &Kept, changes: Changes) -> Option<Changes> {
     let concerns = |ChangedName { directory, name }: &ChangedName| {
         kept.get(&join(directory, name)).is_some()
             || kept

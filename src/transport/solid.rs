@@ -18,7 +18,8 @@ pub(super) const CHUNK: usize = 128 << 10;
 const WIRE_CHUNK: usize = 4 << 10;
 /// Decoders kept for the next payload: one takes longer to make than most take to decode.
 const SPARE_DECODERS: usize = 4;
-/// Bytes of a decoded payload above which its decoder is not kept: it holds as large a window.
+/// Bytes of a decoded payload above which its decoder is not kept: it holds as large a window, if the peer asked for no
+/// larger one than it needs, and never more than [`limits::ZSTD_WINDOW_LOG`] allows.
 const SPARE_UP_TO: u64 = 256 << 10;
 /// Logarithm of the window blobs are compressed with: 4 MiB, a usual batch.
 const WINDOW_LOG: u32 = 22;

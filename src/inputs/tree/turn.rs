@@ -21,7 +21,8 @@ struct State {
     /// Hashes of the paths that are looked at, as many as there are threads that look. Two paths of one hash wait for
     /// each other, which harms nobody.
     taken: Vec<u64>,
-    waiting: usize,
+    /// The same of those that are waited for, once for each who waits.
+    awaited: Vec<u64>,
 }
 
 /// A turn to look at a path, given back when dropped.
@@ -41,12 +42,12 @@ impl Turns {
         let mut waited = false;
         if state.taken.contains(&hash) {
             waited = true;
-            state.waiting += 1;
+            state.awaited.push(hash);
             let is_taken = |state: &mut State| state.taken.contains(&hash);
             let result = self.ended.wait_timeout_while(state, PATIENCE, is_taken);
             let (left, timeout) = result.unwrap_or_else(PoisonError::into_inner);
             state = left;
-            state.waiting -= 1;
+            remove(&mut state.awaited, hash);
             if timeout.timed_out() {
                 drop(state);
                 return Turn {
@@ -70,14 +71,18 @@ impl Turns {
     }
 }
 
+fn remove(hashes: &mut Vec<u64>, hash: u64) {
+    if let Some(index) = hashes.iter().position(|other| *other == hash) {
+        hashes.swap_remove(index);
+    }
+}
+
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let Some(hash) = self.taken else { return };
         let mut state = self.turns.lock();
-        if let Some(index) = state.taken.iter().position(|taken| *taken == hash) {
-            state.taken.swap_remove(index);
-        }
-        let is_awaited = state.waiting > 0;
+        remove(&mut state.taken, hash);
+        let is_awaited = state.awaited.contains(&hash);
         drop(state);
         if is_awaited {
             self.turns.ended.notify_all();
@@ -103,7 +108,7 @@ mod tests {
                 turns.take(b"/a").waited
             });
             starts.recv().unwrap();
-            while turns.lock().waiting == 0 && !second.is_finished() {
+            while turns.lock().awaited.is_empty() && !second.is_finished() {
                 std::thread::yield_now();
             }
             drop(first);

@@ -8,7 +8,8 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -24,6 +25,8 @@ const SHARE_OF_WATCHES: usize = 4;
 const USUAL_WATCHES: usize = 8192;
 /// Directories between the root and a file that is watched.
 const DEPTH: usize = 128;
+/// How long who must not wait for a file system waits while others ask or set watches.
+const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// File systems whose every change passes through this kernel: ext, xfs, btrfs, tmpfs, ramfs, f2fs, bcachefs, erofs,
 /// squashfs (statfs(2)). Overlays are left out: a change of a lower layer shows nowhere.
@@ -88,14 +91,20 @@ impl Watch {
 
     /// The same, and what was taken back since `mark`; `None` if more than names that came or went.
     pub(super) fn refresh_since(&self, mark: Mark) -> Option<Changes> {
-        let mut state = write(self.0.as_ref()?);
-        state.take_news();
-        let (epoch, losses) = mark;
-        let names = (state.epoch == epoch).then(|| state.known.names_lost_since(losses))??;
-        Some(Changes {
-            mark: (state.epoch, state.known.losses()),
-            names,
-        })
+        changes_since(&mut write(self.0.as_ref()?), mark)
+    }
+
+    /// The same, or `None` if it would have to wait longer than [`AT_ONCE`].
+    pub(super) fn refresh_since_at_once(&self, mark: Mark) -> Option<Changes> {
+        let (lock, begun) = (self.0.as_ref()?, Instant::now());
+        loop {
+            match lock.try_write() {
+                Ok(mut state) => return changes_since(&mut state, mark),
+                Err(TryLockError::Poisoned(_)) => return None,
+                Err(TryLockError::WouldBlock) if begun.elapsed() >= AT_ONCE => return None,
+                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+            }
+        }
     }
 
     /// Notes that the names in the directory `path` are remembered as long as its answer stays the same. Whether that is
@@ -164,6 +173,16 @@ impl Watch {
     fn read(&self) -> Option<RwLockReadGuard<'_, State>> {
         Some(self.0.as_ref()?.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// What was taken back since `mark`; `None` if more than names that came or went.
+fn changes_since(state: &mut State, (epoch, losses): Mark) -> Option<Changes> {
+    state.take_news();
+    let names = (state.epoch == epoch).then(|| state.known.names_lost_since(losses))??;
+    Some(Changes {
+        mark: (state.epoch, state.known.losses()),
+        names,
+    })
 }
 
 fn write(lock: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
