@@ -51,6 +51,8 @@ pub(super) struct World {
     pub(super) net: Net,
     pub(super) farm: Arc<Farm>,
     pub(super) builder: ScriptedBuilder,
+    /// Of all units together.
+    pub(super) traffic: Arc<Traffic>,
     tree: Arc<Tree>,
     files: PathBuf,
     _driving: Task<()>,
@@ -122,6 +124,7 @@ impl World {
             net,
             farm,
             builder: scripted,
+            traffic: Arc::default(),
             tree,
             files,
             _driving: driving,
@@ -221,10 +224,8 @@ impl World {
                 tokio::task::spawn_blocking(telling).await.unwrap().unwrap()
             }
         };
-        let traffic = Arc::<Traffic>::default();
-        let returned = remote::attempt(&unit.prepared, &slot, told, &traffic)
-            .await
-            .unwrap();
+        let attempt = remote::attempt(&unit.prepared, &slot, told, &self.traffic);
+        let returned = attempt.await.unwrap();
         assert_eq!(returned.outcome.exit, Exit::Code(0));
         assert!(returned.bodies[2] == unit.object);
         (since.elapsed() - COMPILE).as_secs_f64() / ROUND_TRIP.as_secs_f64()

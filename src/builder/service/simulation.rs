@@ -2,13 +2,14 @@
 //! real ones, and a pause takes the place of a sandbox. Starts no process, so it can live in virtual time.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quicc_certs::Identity;
-use quicc_protocol::close;
+use quicc_protocol::{BlobDigest, close};
 use quinn::VarInt;
 use tokio::time::Instant;
 
@@ -65,6 +66,7 @@ type Connections = Arc<Mutex<Vec<quinn::Connection>>>;
 /// A builder that serves. Dropping it ends it abruptly.
 #[derive(Debug)]
 pub(crate) struct ScriptedBuilder {
+    shared: Arc<Shared>,
     connections: Connections,
     _serving: Task<()>,
 }
@@ -107,11 +109,21 @@ impl ScriptedBuilder {
         let authority = &shared.admission.authority;
         authority.heard(ticket_key, now, heard, heard).unwrap();
         let connections = Connections::default();
-        let serving = task::spawn("builder", serve(shared, Arc::clone(&connections)));
+        let serving = task::spawn("builder", serve(Arc::clone(&shared), Arc::clone(&connections)));
         Self {
+            shared,
             connections,
             _serving: serving,
         }
+    }
+
+    /// Forgets every blob of its store. Files that are in place stay.
+    pub(crate) fn lose_blobs(&self) {
+        let filler = vec![1; CAS_LIMIT as usize];
+        let digest = BlobDigest::of(&filler);
+        let mut writer = self.shared.cas.insert_writer(digest, CAS_LIMIT).unwrap();
+        writer.write_all(&filler).unwrap();
+        writer.commit().unwrap();
     }
 
     /// Closes every connection, and goes on.
