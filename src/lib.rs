@@ -10,6 +10,8 @@ pub mod inputs;
 pub mod sandbox;
 pub mod scheduler;
 pub mod store;
+#[cfg(test)]
+mod tests;
 pub mod toolchain;
 pub mod transport;
 pub mod wrapper;

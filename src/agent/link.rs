@@ -24,7 +24,7 @@ use super::sources::Sources;
 use super::sweeps::Looked;
 use super::table::{Table, TableError};
 use super::telling::{Carrier, Telling, Told};
-use super::upload::{self, Upload};
+use super::upload::{self, OnTheirWay, Unasked, Upload};
 use crate::config::builder::ACTION_WALL;
 use crate::host::task::{self, Task};
 use crate::inputs::tree::Tree;
@@ -151,6 +151,8 @@ pub struct Link {
     standing: watch::Receiver<Standing>,
     view: ViewId,
     uploads: mpsc::UnboundedSender<Upload>,
+    /// What was sent along with requests and may not be there yet.
+    unasked: Arc<Unasked>,
     /// Digests that can no longer be read because their file changed: every action that names one is void.
     raced: broadcast::Sender<(BlobDigest, PathBuf)>,
     _uploader: Task<()>,
@@ -277,6 +279,7 @@ impl Link {
             standing: stands,
             view,
             uploads,
+            unasked: Arc::default(),
             raced: broadcast::channel(RACED_REMEMBERED).0,
             _uploader: uploader,
             liveness,
@@ -417,7 +420,7 @@ impl Link {
             position,
             value: (entries, outputs),
         } = told;
-        let request = RunRequest {
+        let mut request = RunRequest {
             lease,
             view: self.view,
             epoch,
@@ -431,6 +434,8 @@ impl Link {
             outputs,
             extensions: Vec::new(),
         };
+        let unasked = self.send_along(sources);
+        request.tell_on_their_way(&self.unasked.of(sources));
         let (send, receive) = self.connection.open_bi().await.map_err(|_| RunError::Lost)?;
         let mut stream = RunStream {
             send,
@@ -446,7 +451,7 @@ impl Link {
         };
         stream.send.write_all(&request).await.map_err(broken)?;
         let raced = self.raced.subscribe();
-        let unasked = self.send_unasked(sources, traffic);
+        let unasked = self.send_unasked(unasked, sources, traffic);
         let about = About {
             epoch,
             position,
@@ -482,7 +487,7 @@ impl Link {
                 may_ask = may_ask
                     .checked_sub(wanted.digests.len().max(1))
                     .ok_or_else(|| malformed("blobs are asked for without end"))?;
-                self.upload(wanted.digests, sources, traffic).await?;
+                self.upload(wanted.digests, None, sources, traffic).await?;
             } else if frame.is::<Refusal>() {
                 let refusal: Refusal = frame.open()?;
                 if refusal.code == RefusalCode::UnknownTable && !self.process.telling.disown(about.epoch) {
@@ -524,28 +529,36 @@ impl Link {
         Ok(Returned { outcome, bodies })
     }
 
-    /// Sends what the builder is believed to lack, if that is little.
-    async fn send_unasked(&self, sources: &Sources, traffic: &Arc<Traffic>) -> Result<(), RunError> {
-        let lacking: Vec<_> = {
-            let mut held = lock(&self.process.held);
-            let lacking: HashSet<_> = sources
-                .iter()
-                .filter(|source| !held.contains(&source.digest))
-                .map(|source| (source.digest, source.size))
-                .collect();
-            let bytes: u64 = lacking.iter().map(|(_, size)| size).sum();
-            let lacking: Vec<BlobDigest> = if bytes <= UNASKED_BYTES {
-                lacking.into_iter().map(|(digest, _)| digest).collect()
-            } else {
-                Vec::new()
-            };
-            held.extend(lacking.iter().copied());
-            lacking
-        };
-        if lacking.is_empty() {
-            Ok(())
-        } else {
-            self.upload(lacking, sources, traffic).await
+    /// What the builder is believed to lack, if that is little: to be sent along with the request.
+    fn send_along(&self, sources: &Sources) -> Option<Arc<OnTheirWay>> {
+        let mut held = lock(&self.process.held);
+        let lacking: HashSet<_> = sources
+            .iter()
+            .filter(|source| !held.contains(&source.digest))
+            .map(|source| (source.digest, source.size))
+            .collect();
+        let bytes: u64 = lacking.iter().map(|(_, size)| size).sum();
+        if lacking.is_empty() || bytes > UNASKED_BYTES {
+            return None;
+        }
+        let lacking: Vec<BlobDigest> = lacking.into_iter().map(|(digest, _)| digest).collect();
+        held.extend(lacking.iter().copied());
+        Some(self.unasked.begin(lacking))
+    }
+
+    /// Sends what goes along with a request.
+    async fn send_unasked(
+        &self,
+        unasked: Option<Arc<OnTheirWay>>,
+        sources: &Sources,
+        traffic: &Arc<Traffic>,
+    ) -> Result<(), RunError> {
+        match unasked {
+            Some(unasked) => {
+                let digests = unasked.digests().to_vec();
+                self.upload(digests, Some(unasked), sources, traffic).await
+            }
+            None => Ok(()),
         }
     }
 
@@ -553,6 +566,7 @@ impl Link {
     async fn upload(
         &self,
         digests: Vec<BlobDigest>,
+        unasked: Option<Arc<OnTheirWay>>,
         sources: &Sources,
         traffic: &Arc<Traffic>,
     ) -> Result<(), RunError> {
@@ -567,11 +581,14 @@ impl Link {
             let upload = Upload {
                 batch,
                 traffic: Arc::clone(traffic),
+                unasked: unasked.clone(),
                 done,
             };
             self.uploads.send(upload).map_err(|_| RunError::Lost)?;
             sent.push(result);
         }
+        // From here on the batches alone say how long their blobs are on their way.
+        drop(unasked);
         for result in sent {
             let result = result.await.unwrap_or(Err(RunError::Lost));
             if let Err(RunError::Raced { path }) = &result {

@@ -1,17 +1,20 @@
 //! Blobs on their way to one builder: gathered into batches, read, compressed and sent, a few batches at once. Never
 //! decides which blobs the builder lacks.
 
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quicc_protocol::message::Message;
 use quicc_protocol::message::blob::BlobBatch;
 use quicc_protocol::{BlobDigest, limits};
+use quinn::SendStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::link::{RunError, Traffic};
-use super::sources::Source;
+use super::sources::{Source, Sources};
+use crate::host::task;
 use crate::inputs::tree::Tree;
 use crate::transport::FrameError;
 use crate::transport::effort::Effort;
@@ -33,11 +36,73 @@ pub(super) struct File {
     size: u64,
 }
 
+/// The blobs that are on their way to a builder which did not ask for them: until it has all bytes of their streams.
+#[derive(Debug, Default)]
+pub(super) struct Unasked(Mutex<HashMap<BlobDigest, usize>>);
+
+/// Some of them. Dropped, they are on their way no longer.
+#[derive(Debug)]
+pub(super) struct OnTheirWay {
+    unasked: Arc<Unasked>,
+    digests: Vec<BlobDigest>,
+}
+
+impl Unasked {
+    fn counts(&self) -> MutexGuard<'_, HashMap<BlobDigest, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on these are on their way.
+    pub(super) fn begin(self: &Arc<Self>, digests: Vec<BlobDigest>) -> Arc<OnTheirWay> {
+        let mut counts = self.counts();
+        for digest in &digests {
+            *counts.entry(*digest).or_default() += 1;
+        }
+        Arc::new(OnTheirWay {
+            unasked: Arc::clone(self),
+            digests,
+        })
+    }
+
+    /// Those of an action's blobs that are, each once.
+    pub(super) fn of(&self, sources: &Sources) -> Vec<BlobDigest> {
+        let counts = self.counts();
+        if counts.is_empty() {
+            return Vec::new();
+        }
+        let digests = sources.iter().map(|source| source.digest);
+        let found: HashSet<_> = digests.filter(|digest| counts.contains_key(digest)).collect();
+        found.into_iter().collect()
+    }
+}
+
+impl OnTheirWay {
+    pub(super) fn digests(&self) -> &[BlobDigest] {
+        &self.digests
+    }
+}
+
+impl Drop for OnTheirWay {
+    fn drop(&mut self) {
+        let mut counts = self.unasked.counts();
+        for digest in &self.digests {
+            if let Some(count) = counts.get_mut(digest) {
+                *count -= 1;
+                if *count == 0 {
+                    counts.remove(digest);
+                }
+            }
+        }
+    }
+}
+
 /// A batch to send. It is sent to its end even if the action that asked is cancelled: others may wait for it.
 #[derive(Debug)]
 pub(super) struct Upload {
     pub(super) batch: Vec<File>,
     pub(super) traffic: Arc<Traffic>,
+    /// What it belongs to, if the builder did not ask.
+    pub(super) unasked: Option<Arc<OnTheirWay>>,
     pub(super) done: oneshot::Sender<Result<(), RunError>>,
 }
 
@@ -80,13 +145,21 @@ pub(super) async fn send_uploads(
         let (connection, tree, effort) = (connection.clone(), Arc::clone(&tree), Arc::clone(&effort));
         running.spawn(async move {
             let _permit = permit;
-            let result = send_batch(&connection, &effort, tree, upload.batch, others, &upload.traffic).await;
-            let _ = upload.done.send(result);
+            let sent = send_batch(&connection, &effort, tree, upload.batch, others, &upload.traffic).await;
+            if let (Ok(stream), Some(on_their_way)) = (&sent, upload.unasked) {
+                let acknowledged = stream.stopped();
+                let waiting = async move {
+                    let _ = acknowledged.await;
+                    drop(on_their_way);
+                };
+                task::spawn("acknowledged", waiting).detach();
+            }
+            let _ = upload.done.send(sent.map(drop));
         });
     }
 }
 
-/// Sends one batch while `others` are being sent or wait.
+/// Sends one batch while `others` are being sent or wait; gives its stream, which is finished.
 async fn send_batch(
     connection: &quinn::Connection,
     effort: &Arc<Effort>,
@@ -94,7 +167,7 @@ async fn send_batch(
     files: Vec<File>,
     others: usize,
     traffic: &Traffic,
-) -> Result<(), RunError> {
+) -> Result<SendStream, RunError> {
     let size: u64 = files.iter().map(|file| file.size).sum();
     // The others are much alike, and share the path.
     let level = effort.level(connection, size.saturating_mul(1 + others as u64));
@@ -117,7 +190,7 @@ async fn send_batch(
         send.write_all(&bytes).await.map_err(broken)?;
     }
     let _ = send.finish();
-    Ok(())
+    Ok(send)
 }
 
 fn read(tree: &Tree, files: &[File]) -> Result<Vec<(BlobDigest, Vec<u8>)>, RunError> {
@@ -143,6 +216,18 @@ fn pack(contents: &[(BlobDigest, Vec<u8>)], size: u64, level: i32) -> std::io::R
 mod tests {
     use super::*;
     use std::path::Path;
+
+    #[test]
+    fn what_is_sent_for_two_is_on_its_way_until_neither_is() {
+        let unasked = Arc::<Unasked>::default();
+        let [a, b] = [b"a", b"b"].map(|name| BlobDigest::of(name));
+        let first = unasked.begin(vec![a]);
+        let second = unasked.begin(vec![a, b]);
+        drop(first);
+        assert_eq!(unasked.counts().len(), 2);
+        drop(second);
+        assert!(unasked.counts().is_empty());
+    }
 
     #[test]
     fn a_batch_has_neighbours_and_a_bounded_size() {

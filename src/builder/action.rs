@@ -77,6 +77,9 @@ async fn perform(
     let builder = &client.builder;
     let ids = decode_ascending(&request.entries, limits::TABLE_ENTRIES as usize)
         .map_err(|error| Refusal::new(RefusalCode::Malformed, error.to_string()))?;
+    let on_their_way = request
+        .on_their_way()
+        .map_err(|rule| Refusal::new(RefusalCode::Malformed, rule))?;
     let slot = builder
         .admission
         .admit(client.owner.key, request.lease)
@@ -84,7 +87,7 @@ async fn perform(
         .map(Arc::new)
         .map_err(refusals::not_admitted)?;
     let view = inputs::table(client, &request).await?;
-    inputs::fetch(client, &view.mirror, &ids, &slot, send).await?;
+    inputs::fetch(client, &view.mirror, &ids, on_their_way, &slot, send).await?;
     slot.advance().await.map_err(refusals::not_admitted)?;
     let job = Job::lay(client, view, request, ids, slot).await?;
     let (job, report) = job.run(client).await?;

@@ -30,7 +30,14 @@ const INPUTS: Patience = Patience {
     patience: Duration::from_secs(10),
     total: Duration::from_secs(600),
 };
-/// How long an action waits for blobs that are small enough to be on their way unasked, before it asks.
+/// How long an action waits for blobs that are on their way as its client says, before it asks for them after all: so
+/// long none of the client's comes.
+const ON_THEIR_WAY: Patience = Patience {
+    patience: Duration::from_secs(2),
+    total: Duration::from_secs(600),
+};
+/// How long an action waits, where its client does not say, for blobs that are small enough to be on their way unasked,
+/// before it asks.
 const UNASKED: Patience = Patience::plain(Duration::from_millis(50));
 /// Bytes up to which they may be: what a client sends along with a request at most.
 const UNASKED_BYTES: u64 = 256 << 10;
@@ -79,12 +86,13 @@ pub(super) async fn table(client: &Arc<Client>, request: &RunRequest) -> Result<
 /// Blobs by digest, with their sizes.
 type Blobs = BTreeMap<BlobDigest, u64>;
 
-/// Waits until the entries have their bytes; asks the client for those nobody asked for or announced yet. Disk work
-/// that outlasts a cancelled action keeps its `slot`.
+/// Waits until the entries have their bytes; asks the client for those nobody asked for or announced yet, and that are
+/// not `on_their_way`, if it said what is. Disk work that outlasts a cancelled action keeps its `slot`.
 pub(super) async fn fetch(
     client: &Arc<Client>,
     mirror: &Arc<Mirror>,
     ids: &[EntryId],
+    on_their_way: Option<Vec<BlobDigest>>,
     slot: &Arc<HeldSlot>,
     send: &mut SendStream,
 ) -> Result<(), Refusal> {
@@ -97,7 +105,7 @@ pub(super) async fn fetch(
         lacking: Lacking::new(ids.into()),
     };
     let mut waiter = condition.waiter(UNASKED, 0);
-    loop {
+    while on_their_way.is_none() {
         let Some((missing, sight)) = fetching.look().await? else {
             return Ok(());
         };
@@ -106,8 +114,16 @@ pub(super) async fn fetch(
         }
     }
     let progress = || client.received.load(Ordering::Relaxed);
-    let mut waiter = condition.waiter(INPUTS, progress());
+    // What is on its way is claimed for as long as it may be, so that no other action asks for it either.
+    let mut announced = on_their_way
+        .filter(|digests| !digests.is_empty())
+        .map(|digests| (digests, client.wanted.claims()));
+    let patience = if announced.is_some() { ON_THEIR_WAY } else { INPUTS };
+    let mut waiter = condition.waiter(patience, progress());
     while let Some((missing, sight)) = fetching.look().await? {
+        if let Some((digests, claims)) = &announced {
+            claims.claim(digests.iter().filter(|digest| missing.contains_key(digest)));
+        }
         let mut digests = fetching.claims.claim(missing.keys());
         // What came since the look above is claimed by nobody any more.
         digests.retain(|digest| !client.builder.cas.has(digest));
@@ -116,12 +132,16 @@ pub(super) async fn fetch(
             let sent = frame::send(send, &BlobsWanted { digests, extensions }).await;
             sent.map_err(|error| refusals::internal("a stream broke", &error))?;
         }
-        if !fetching.news(&sight, &mut waiter, progress).await {
+        if fetching.news(&sight, &mut waiter, progress).await {
+            continue;
+        }
+        if announced.take().is_none() {
             return Err(Refusal::new(
                 RefusalCode::Internal,
                 "the action's files did not come",
             ));
         }
+        waiter = condition.waiter(INPUTS, progress());
     }
     Ok(())
 }

@@ -78,9 +78,9 @@ impl Job {
     /// Runs its steps to their end. Dropping the future ends it; slot and directories go once no process of it is
     /// left.
     pub(super) async fn run(self, client: &Arc<Client>) -> Result<(Self, Report), Refusal> {
-        let executable = client.builder.config.executable.clone();
+        let builder = Arc::clone(&client.builder);
         let running = task::to_its_end("sandbox", async move |unwanted: Unwanted| {
-            let run = || sandbox::run_until(&executable, &self.plan, unwanted.clone().told());
+            let run = || builder.run(&self.plan, unwanted.clone().told());
             let ran = run_patiently(run).await;
             ran.map_err(|error| not_run(&error, self.mirror_changed()))
                 .map(|report| (self, report))

@@ -22,12 +22,14 @@ use super::views::Views;
 use super::visitors::Visitors;
 use crate::host::files::{FileError, PathContext};
 use crate::host::task;
-use crate::sandbox::{self, SandboxError};
+use crate::sandbox::{self, Plan, Report, SandboxError};
 use crate::store::discard::{Discarder, OwnedDirectory};
 use crate::store::{Cas, CasError};
 use crate::transport::Endpoint;
 
 mod jobs;
+#[cfg(test)]
+pub(crate) mod simulation;
 
 /// Clients connected at once, unfinished handshakes included.
 pub const CONNECTIONS: usize = 1024;
@@ -110,6 +112,9 @@ pub(super) struct Shared {
     pub(super) job_owner: Option<(u32, u32)>,
     job_directories: JobDirectories,
     draining: AtomicBool,
+    /// Stands for the compilers and their sandboxes.
+    #[cfg(test)]
+    script: Option<simulation::Script>,
 }
 
 /// Opens the store, removes what an earlier run left, and tries the sandbox.
@@ -211,6 +216,8 @@ impl Builder {
             job_owner: sandbox::job_uid(),
             job_directories,
             draining: AtomicBool::new(false),
+            #[cfg(test)]
+            script: None,
             config,
             endpoint,
             cas,
@@ -229,6 +236,19 @@ impl Shared {
     /// A directory for one action.
     pub(super) fn job_directory(&self) -> Result<OwnedDirectory, FileError> {
         self.job_directories.create()
+    }
+
+    /// Runs a plan shut in; see [`sandbox::run_until`].
+    pub(super) async fn run(
+        &self,
+        plan: &Plan,
+        cancelled: impl Future<Output = ()>,
+    ) -> Result<Report, SandboxError> {
+        #[cfg(test)]
+        if let Some(script) = &self.script {
+            return Ok(script.run(plan).await);
+        }
+        sandbox::run_until(&self.config.executable, plan, cancelled).await
     }
 
     /// Slots to tell the scheduler of: none once the builder is ending.

@@ -277,6 +277,24 @@ async fn late_blobs_of_others_delay_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_was_said_to_be_on_its_way_and_does_not_come_is_asked_for() {
+    let world = World::new().await;
+    let mut client = world.ready_client("alice").await;
+    client.run(&client.request("exit 0", &[])).await.outcome();
+    client.tell_file("/client/a.txt", b"dawdles", false).await;
+    client.tell_file("/client/b.txt", b"unmentioned", false).await;
+    let [dawdles, unmentioned] = [&b"dawdles"[..], b"unmentioned"].map(BlobDigest::of);
+    let mut request = client.request("cat a.txt b.txt", &[]);
+    request.tell_on_their_way(&[dawdles]);
+    let (answer, asked) = client.run_counting(&request).await;
+    assert_eq!(answer.outcome().1[0], b"dawdlesunmentioned");
+    assert_eq!(asked, [unmentioned, dawdles]);
+    let mut malformed = client.request("exit 0", &[]);
+    malformed.extensions = vec![(1, vec![0; 31])];
+    assert_eq!(client.run(&malformed).await.refusal(), RefusalCode::Malformed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_builder_ends_when_told_and_leaves_its_directory_clean() {
     let mut world = World::new().await;
     let client = world.ready_client("alice").await;

@@ -450,6 +450,44 @@ fn an_action_runs_a_few_programs_by_absolute_paths() {
     check(vec![good, step("/bin/as", &["a\0"])], true);
 }
 
+#[test]
+fn a_request_says_which_blobs_are_on_their_way() {
+    let request = |extensions| RunRequest {
+        lease: 1,
+        view: ViewId([3; 16]),
+        epoch: 1,
+        position: 0,
+        entries: Vec::new(),
+        steps: Vec::new(),
+        cwd: b"/".to_vec(),
+        env: Vec::new(),
+        umask: 0,
+        streams: StandardStreams::default(),
+        outputs: Vec::new(),
+        extensions,
+    };
+    let digests = |count| -> Vec<_> {
+        (0..count)
+            .map(|n: usize| BlobDigest::of(&n.to_le_bytes()))
+            .collect()
+    };
+    assert_eq!(request(vec![(9, vec![])]).on_their_way(), Ok(None));
+    for (count, is_told) in [(0, true), (2, true), (256, true), (257, false)] {
+        let mut request = request(vec![(9, vec![1])]);
+        request.tell_on_their_way(&digests(count));
+        assert_eq!(request.on_their_way(), Ok(is_told.then(|| digests(count))));
+    }
+    let written = request(vec![(1, [[7; 32], [8; 32]].concat())]);
+    let expected = [[7; 32], [8; 32]].map(BlobDigest::from_bytes).to_vec();
+    assert_eq!(written.on_their_way(), Ok(Some(expected)));
+    for length in [1, 33, 257 * 32] {
+        assert!(
+            request(vec![(1, vec![0; length])]).on_their_way().is_err(),
+            "{length}"
+        );
+    }
+}
+
 fn refused<M: Message>(message: &M) -> bool {
     matches!(
         M::from_payload(&crate::codec::encode(message)),

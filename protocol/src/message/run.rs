@@ -7,6 +7,7 @@ use bincode::{Decode, Encode};
 
 use super::blob::Body;
 use super::{Extensions, is_absolute_path, is_entry_name, message};
+use crate::BlobDigest;
 use crate::identifiers::{EntryId, LeaseId, ViewId};
 use crate::limits;
 
@@ -112,6 +113,38 @@ pub struct RunRequest {
     pub extensions: Extensions,
 }
 message!(RunRequest, 41, RUN_PAYLOAD, request_rule);
+
+/// Extension of [`RunRequest`]: the digests, one behind the other, of those blobs of its entries that are on their way
+/// though nobody asked: sent along with it or with another request of the connection. Without it any may be.
+const ON_THEIR_WAY: u16 = 1;
+/// Blobs that one request may say to be on their way.
+pub const ON_THEIR_WAY_TOLD: usize = 256;
+
+impl RunRequest {
+    /// Says which blobs are on their way; nothing if they are more than [`ON_THEIR_WAY_TOLD`].
+    pub fn tell_on_their_way(&mut self, digests: &[BlobDigest]) {
+        if digests.len() <= ON_THEIR_WAY_TOLD {
+            let bytes = digests.iter().flat_map(|digest| *digest.as_bytes()).collect();
+            self.extensions.push((ON_THEIR_WAY, bytes));
+        }
+    }
+
+    /// The blobs that are on their way; `None` where the request does not say. An error is the rule that the message
+    /// breaks.
+    pub fn on_their_way(&self) -> Result<Option<Vec<BlobDigest>>, &'static str> {
+        let mut extensions = self.extensions.iter();
+        let Some((_, bytes)) = extensions.find(|(number, _)| *number == ON_THEIR_WAY) else {
+            return Ok(None);
+        };
+        let (digests, rest) = bytes.as_chunks::<32>();
+        if !rest.is_empty() || digests.len() > ON_THEIR_WAY_TOLD {
+            return Err("blobs on their way are a few digests");
+        }
+        Ok(Some(
+            digests.iter().copied().map(BlobDigest::from_bytes).collect(),
+        ))
+    }
+}
 
 fn request_rule(request: &RunRequest) -> Option<&'static str> {
     if request.steps.is_empty() || request.steps.len() > limits::STEPS {
