@@ -596,7 +596,7 @@ impl Farm {
                 farm.endpoint.forget(&builder);
             }
             // What was granted since it was restarted is in force; nobody had told that the link was void.
-            if link.is_too_early() || end == End::Restarted {
+            if link.was_too_early().await || end == End::Restarted {
                 farm.meet_anew(&link).await;
             }
             let mut state = farm.lock();

@@ -46,9 +46,9 @@ impl Lease {
         rank(self.slots, self.used, queue, self.refused.is_none())
     }
 
-    /// Whether its builder stands, or is being met anew.
+    /// Whether its builder stands, or is or may be met anew.
     pub(super) fn may_return(&self) -> bool {
-        self.link.is_alive() || self.is_unmet()
+        self.link.is_alive() || self.link.is_unsettled() || self.is_unmet()
     }
 
     /// Whether its builder cannot have met it on its link, which is void.

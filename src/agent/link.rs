@@ -292,7 +292,12 @@ impl Link {
         *self.standing.borrow() == Standing::TooEarly
     }
 
-    /// The same, once it is known.
+    /// Whether it is not known yet how the meeting with its builder ended. A connection may have ended before that is.
+    pub fn is_unsettled(&self) -> bool {
+        *self.standing.borrow() == Standing::Unmet
+    }
+
+    /// Whether it was too early, once that is known.
     pub async fn was_too_early(&self) -> bool {
         settled(self.standing.clone()).await == Standing::TooEarly
     }
