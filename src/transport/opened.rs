@@ -154,7 +154,11 @@ impl Unmet {
         let meet = async {
             if let Some(accepted) = self.early.take() {
                 let is_accepted = accepted.await;
-                if let Some(source) = connection.close_reason() {
+                // Who refused what came early may take a later stream for the first, and close; but only whoever has
+                // shaken hands can.
+                let closed = connection.close_reason();
+                let is_by_peer = matches!(closed, Some(quinn::ConnectionError::ApplicationClosed(_)));
+                if let Some(source) = closed.filter(|_| is_accepted || !is_by_peer) {
                     return Err(connect_error(&self.expected, self.address, source));
                 }
                 if !is_accepted {
