@@ -439,7 +439,8 @@ impl Link {
             outputs,
             extensions: Vec::new(),
         };
-        let unasked = self.send_along(sources);
+        let raced = self.raced.subscribe();
+        let unasked = self.send_unasked(sources, traffic)?;
         request.tell_on_their_way(&self.unasked.of(sources));
         let (send, receive) = self.connection.open_bi().await.map_err(|_| RunError::Lost)?;
         let mut stream = RunStream {
@@ -455,8 +456,6 @@ impl Link {
             source: source.into(),
         };
         stream.send.write_all(&request).await.map_err(broken)?;
-        let raced = self.raced.subscribe();
-        let unasked = self.send_unasked(unasked, sources, traffic);
         let about = About {
             epoch,
             position,
@@ -464,7 +463,7 @@ impl Link {
         };
         let conversation = self.converse(&mut stream, about, sources, traffic);
         let returned = tokio::select! {
-            both = async { tokio::try_join!(conversation, unasked) } => both?.0,
+            both = async { tokio::try_join!(conversation, self.await_sent(unasked, sources)) } => both?.0,
             error = await_race(raced, sources) => return Err(error),
         };
         stream.finished = true;
@@ -492,7 +491,8 @@ impl Link {
                 may_ask = may_ask
                     .checked_sub(wanted.digests.len().max(1))
                     .ok_or_else(|| malformed("blobs are asked for without end"))?;
-                self.upload(wanted.digests, None, sources, traffic).await?;
+                let queued = self.queue(wanted.digests, None, sources, traffic)?;
+                self.await_sent(queued, sources).await?;
             } else if frame.is::<Refusal>() {
                 let refusal: Refusal = frame.open()?;
                 if refusal.code == RefusalCode::UnknownTable && !self.process.telling.disown(about.epoch) {
@@ -534,52 +534,40 @@ impl Link {
         Ok(Returned { outcome, bodies })
     }
 
-    /// What the builder is believed to lack, if that is little: to be sent along with the request.
-    fn send_along(&self, sources: &Sources) -> Option<Arc<OnTheirWay>> {
-        let mut held = lock(&self.process.held);
-        let lacking: HashSet<_> = sources
-            .iter()
-            .filter(|source| !held.contains(&source.digest))
-            .map(|source| (source.digest, source.size))
-            .collect();
-        let bytes: u64 = lacking.iter().map(|(_, size)| size).sum();
-        if lacking.is_empty() || bytes > UNASKED_BYTES {
-            return None;
-        }
-        let lacking: Vec<BlobDigest> = lacking.into_iter().map(|(digest, _)| digest).collect();
-        held.extend(lacking.iter().copied());
-        Some(self.unasked.begin(lacking))
-    }
-
-    /// Sends what goes along with a request.
-    async fn send_unasked(
-        &self,
-        unasked: Option<Arc<OnTheirWay>>,
-        sources: &Sources,
-        traffic: &Arc<Traffic>,
-    ) -> Result<(), RunError> {
-        match unasked {
-            Some(unasked) => {
-                let digests = unasked.digests().to_vec();
-                self.upload(digests, Some(unasked), sources, traffic).await
+    /// Sends what the builder is believed to lack, if that is little. Never waits: who is cancelled leaves no belief in
+    /// what was not sent.
+    fn send_unasked(&self, sources: &Sources, traffic: &Arc<Traffic>) -> Result<Vec<Queued>, RunError> {
+        let lacking: Vec<BlobDigest> = {
+            let mut held = lock(&self.process.held);
+            let lacking: HashSet<_> = sources
+                .iter()
+                .filter(|source| !held.contains(&source.digest))
+                .map(|source| (source.digest, source.size))
+                .collect();
+            let bytes: u64 = lacking.iter().map(|(_, size)| size).sum();
+            if lacking.is_empty() || bytes > UNASKED_BYTES {
+                return Ok(Vec::new());
             }
-            None => Ok(()),
-        }
+            held.extend(lacking.iter().map(|(digest, _)| *digest));
+            lacking.into_iter().map(|(digest, _)| digest).collect()
+        };
+        let unasked = self.unasked.begin(lacking.clone());
+        self.queue(lacking, Some(unasked), sources, traffic)
     }
 
-    /// Sends blobs, some megabytes a stream.
-    async fn upload(
+    /// Has blobs sent, some megabytes a stream. What is `unasked` is on its way for as long as a batch of it is.
+    fn queue(
         &self,
         digests: Vec<BlobDigest>,
         unasked: Option<Arc<OnTheirWay>>,
         sources: &Sources,
         traffic: &Arc<Traffic>,
-    ) -> Result<(), RunError> {
+    ) -> Result<Vec<Queued>, RunError> {
         let found = sources
             .find(&digests)
             .ok_or_else(|| malformed("a blob was asked for that the action does not name"))?;
         let batches = upload::batches(found);
-        let mut sent = Vec::with_capacity(batches.len());
+        let mut queued = Vec::with_capacity(batches.len());
         for batch in batches {
             lock(&self.process.held).extend(batch.iter().map(|file| file.digest));
             let (done, result) = oneshot::channel();
@@ -590,11 +578,14 @@ impl Link {
                 done,
             };
             self.uploads.send(upload).map_err(|_| RunError::Lost)?;
-            sent.push(result);
+            queued.push(result);
         }
-        // From here on the batches alone say how long their blobs are on their way.
-        drop(unasked);
-        for result in sent {
+        Ok(queued)
+    }
+
+    /// Waits until all of it is sent.
+    async fn await_sent(&self, queued: Vec<Queued>, sources: &Sources) -> Result<(), RunError> {
+        for result in queued {
             let result = result.await.unwrap_or(Err(RunError::Lost));
             if let Err(RunError::Raced { path }) = &result {
                 let digest = sources
@@ -611,6 +602,9 @@ impl Link {
         Ok(())
     }
 }
+
+/// A batch that is sent in its turn.
+type Queued = oneshot::Receiver<Result<(), RunError>>;
 
 /// What an action was sent with.
 #[derive(Debug, Clone, Copy)]

@@ -76,12 +76,6 @@ impl Unasked {
     }
 }
 
-impl OnTheirWay {
-    pub(super) fn digests(&self) -> &[BlobDigest] {
-        &self.digests
-    }
-}
-
 impl Drop for OnTheirWay {
     fn drop(&mut self) {
         let mut counts = self.unasked.counts();
