@@ -99,6 +99,28 @@ async fn what_was_sent_early_to_a_restarted_builder_is_void_and_the_next_time_it
     assert!(!is_early && (2.0..=2.3).contains(&took), "{took}");
 }
 
+/// A unit's stream may be opened between the refusal and the notice of it.
+#[tokio::test(start_paused = true)]
+async fn a_builder_that_takes_a_later_stream_for_the_first_was_met_too_early_all_the_same() {
+    let mut world = far();
+    first_job(&world).await;
+    world.restart_builder();
+    let begun = world.open().await;
+    assert!(begun.opened.is_early());
+    let connection = begun.opened.connection.clone();
+    // What came early is refused by then.
+    tokio::time::sleep(ROUND_TRIP.mul_f64(1.5)).await;
+    let (mut send, _receive) = connection.open_bi().await.unwrap();
+    send.write_all(&[7; 100]).await.unwrap();
+    let closed = timeout(Duration::from_secs(30), connection.closed()).await;
+    let is_by_peer = matches!(closed, Ok(quinn::ConnectionError::ApplicationClosed(_)));
+    assert!(is_by_peer, "{closed:?}");
+    let error = begun.meet().await.err().unwrap();
+    assert!(matches!(error, TransportError::TooEarly { .. }), "{error}");
+    let (took, is_early) = first_job(&world).await;
+    assert!(!is_early && (2.0..=2.3).contains(&took), "{took}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_restarted_builder_is_noticed_with_the_first_packet_it_gets() {
     let mut world = far();
