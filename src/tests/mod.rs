@@ -6,4 +6,5 @@
 #[expect(dead_code, reason = "tests/wan uses all of it")]
 mod net;
 mod round_trips;
+mod sweeps;
 mod world;

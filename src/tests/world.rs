@@ -80,6 +80,11 @@ impl World {
     /// An agent that has its leases and its connections over a link of `megabits` per second, and has used them for
     /// nothing yet.
     pub(super) async fn new(megabits: f64) -> Arc<Self> {
+        Self::over(megabits, Tree::new()).await
+    }
+
+    /// The same, of an agent that knows its files by `tree`.
+    pub(super) async fn over(megabits: f64, tree: Tree) -> Arc<Self> {
         let net = Net::new(Link::new(megabits, ROUND_TRIP), 1);
         let now = clock::unix_seconds();
         let authority = Authority::create(&"farm".parse().unwrap(), now).unwrap();
@@ -117,7 +122,7 @@ impl World {
             machine: "x86_64".to_owned(),
         };
         let near = endpoint(&net, (Site::Client, 1), &authority, &client).with_paths(Paths::default());
-        let tree = Arc::new(Tree::new());
+        let tree = Arc::new(tree);
         let farm = Farm::new(access, near, ViewId([7; 16]), Arc::clone(&tree));
         let driving = task::spawn("farm", Arc::clone(&farm).drive());
         let world = Arc::new(Self {
@@ -198,6 +203,22 @@ impl World {
             prepared: Arc::new(prepared),
             object: SCRIPT.output_of(object.as_bytes()),
         }
+    }
+
+    /// Whether the builder has all of a unit from before.
+    pub(super) async fn is_told(&self, unit: &Unit) -> bool {
+        let slot = self.farm.acquire().await.unwrap();
+        remote::told_before(&unit.prepared, &slot.link).is_some()
+    }
+
+    /// Whether nothing that the builder was told is to be looked at.
+    pub(super) async fn is_swept(&self) -> bool {
+        remote::is_swept(&self.farm.acquire().await.unwrap().link, &self.tree)
+    }
+
+    /// Looks at what the builder was told and no watch proves.
+    pub(super) async fn sweep(&self) {
+        remote::sweep_unwatched(&self.farm.acquire().await.unwrap().link, &self.tree);
     }
 
     /// Runs units at once; see [`Self::run`].

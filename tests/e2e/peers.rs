@@ -2,6 +2,7 @@
 
 mod changing;
 mod fake;
+mod restarted;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
@@ -27,7 +28,6 @@ use crate::support::{FarmFiles, LONG, QUICC, World};
 use crate::versions::scheduler_endpoint;
 use fake::{
     Grants, Part, Reply, SOURCE, Scene, Stage, certificates, endpoint, grant, outcome, outcome_saying,
-    successor,
 };
 
 /// A shell in a mount namespace of its own, in which a directory stands at a path that others have too.
@@ -264,46 +264,6 @@ async fn an_honest_fake_is_believed() {
         Decision::Done(done, bodies) => assert!(done.exit == Exit::Code(0) && bodies[2] == object),
         other => panic!("{other:?}"),
     }
-}
-
-/// After a sleep, say: the scheduler tells of a builder's slots before the agent hears that the builder it was connected
-/// to is another process now.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_slot_of_a_restarted_builder_is_used_though_its_old_connection_seemed_to_stand() {
-    let certificates = certificates();
-    let of = |own| endpoint(&certificates, own);
-    let part = Part {
-        grants: good_grant,
-        // None has it: all are compiled.
-        stage: Stage::Trial,
-        reply: Reply::CompileAfter(0),
-    };
-    let roles = (of(&certificates.scheduler), of(&certificates.builder));
-    let builder = roles.1.local_address().unwrap();
-    let mut scene = Scene::of(part, &certificates, roles.0, roles.1).await;
-    scene.granted().await;
-    let is_done =
-        |decision: &Decision| matches!(decision, Decision::Done(done, _) if done.exit == Exit::Code(0));
-    let first = tokio::time::timeout(LONG, scene.decide()).await.unwrap();
-    assert!(is_done(&first), "{first:?}");
-    let restarted = successor(&certificates, &certificates.builder, builder);
-    scene.restart_builder(restarted, |builder| {
-        let former = grant(builder).lease;
-        let end = LeaseEnd {
-            lease: former,
-            extensions: Vec::new(),
-        };
-        let next = LeaseGrant {
-            lease: former + 1,
-            ..grant(builder)
-        };
-        [end.to_frame(), next.to_frame()].concat()
-    });
-    // By then the agent knows that the connection is void.
-    let given_back = tokio::time::timeout(LONG, scene.returned.recv()).await;
-    assert!(given_back.unwrap().is_some());
-    let second = tokio::time::timeout(LONG, scene.decide()).await.unwrap();
-    assert!(is_done(&second), "{second:?}");
 }
 
 /// Gains from vectors where the processor has any.

@@ -1,0 +1,32 @@
+//! When a builder is believed to know a unit, and when what it was told is looked at again.
+
+use super::world::World;
+use crate::inputs::tree::Tree;
+
+#[tokio::test(start_paused = true)]
+async fn what_was_told_is_looked_at_once_and_again_when_it_changed() {
+    let world = World::over(1000.0, Tree::watching()).await;
+    assert!(!world.is_swept().await, "nobody has looked yet");
+    let mut units = Vec::new();
+    for name in ["a", "b"] {
+        world.write(name, "first", 100);
+        let unit = world.unit(&format!("{name}.o"), &[name]);
+        assert!(!world.is_told(&unit).await, "{name}");
+        world.run(&unit).await;
+        assert!(!world.is_swept().await, "{name} was told");
+        world.sweep().await;
+        assert!(world.is_swept().await && world.is_told(&unit).await, "{name}");
+        units.push(unit);
+    }
+    world.write("a", "edited", 100);
+    assert!(!world.is_swept().await);
+    world.sweep().await;
+    assert!(!world.is_told(&units[0]).await, "its file was taken back");
+    // What was doubtful then is looked for once more.
+    world.sweep().await;
+    assert!(world.is_swept().await);
+    let edited = world.unit("a.o", &["a"]);
+    assert!(!world.is_told(&edited).await);
+    world.run(&edited).await;
+    assert!(world.is_told(&edited).await && !world.is_swept().await);
+}
