@@ -167,19 +167,26 @@ impl Tree {
 
     /// What the kernel says of `path` itself; `None` if there is no such name.
     pub fn stat(&self, path: &[u8]) -> Result<Option<StatTuple>, TreeError> {
-        match self.watch.answer(path) {
-            Some(answer) if !(is_present_file(answer) && may_be_mapped(path)) => Ok(answer),
-            Some(_) => self.ask(path),
-            None => {
-                let turn = self.looks.take(path);
-                let learned = self.watch.answer(path).filter(|_| turn.waited);
-                match learned {
-                    Some(answer) if !(is_present_file(answer) && may_be_mapped(path)) => Ok(answer),
-                    Some(_) => self.ask(path),
-                    None => self.watch.stat(path, || self.ask(path)),
-                }
-            }
+        if let Some(answer) = self.watched(path) {
+            return answer;
         }
+        let turn = self.looks.take(path);
+        if turn.waited
+            && let Some(answer) = self.watched(path)
+        {
+            return answer;
+        }
+        self.watch.stat(path, || self.ask(path))
+    }
+
+    /// What is said of a path that is watched; the kernel is asked all the same of what somebody may have mapped.
+    fn watched(&self, path: &[u8]) -> Option<Result<Option<StatTuple>, TreeError>> {
+        let answer = self.watch.answer(path)?;
+        Some(if is_present_file(answer) && may_be_mapped(path) {
+            self.ask(path)
+        } else {
+            Ok(answer)
+        })
     }
 
     /// What watches prove of `path` as of the last [`Self::refresh`], without a look at it; `None` if nothing.
