@@ -28,6 +28,7 @@ use crate::compile::{self, Cause, Dialect, Invocation, Plan, Surroundings, TimeM
 use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::kept::Kept;
 use crate::inputs::tree::{ContentDigest, Mark, StatTuple, Tree, join};
+use crate::inputs::validate::{Validity, still_holds, validate};
 use crate::toolchain::terminal;
 
 /// No `-M` need be asked for: gcc's tells nothing of it.
@@ -425,13 +426,19 @@ fn fingerprint(toolchain: &KnownToolchain, plan: &Plan, closure: &Closure) -> Bl
 /// What an action names of a table: entries, as they travel, and outputs.
 pub type ToldAction = Told<(Arc<[u8]>, Vec<DeclaredOutput>)>;
 
-/// Makes a builder know all that a prepared compile may read. Blocking.
+/// Makes a builder know all that a prepared compile may read. What no longer is as it was found is not told: a unit
+/// whose own scan missed that file would read it as it was. Blocking.
 pub fn tell(
     tree: &Tree,
     prepared: &Prepared,
     link: &Link,
     is_ours: &(dyn Fn(&[u8], &[u8]) -> bool + Sync),
 ) -> Result<ToldAction, TableError> {
+    let proof = prepared.proof;
+    let holds = proof.and_then(|proof| still_holds(tree, &prepared.kept, proof));
+    if holds.is_none() && matches!(validate(tree, &prepared.kept), Validity::Changed { .. }) {
+        return Err(TableError::Outdated);
+    }
     link.tell(|table| {
         let entries = match table.recall(&prepared.kept) {
             Some(entries) => entries,

@@ -51,8 +51,9 @@ pub enum TableError {
     /// An object's parent directory is not part of the closure.
     #[error("a closure lacks the directory of one of its objects")]
     NoParent,
-    /// The builder was told a later state of something in the closure: the closure is to be found again.
-    #[error("a closure is older than what its builder was told")]
+    /// Something in the closure is in a later state by now, or the builder was told of one: the closure is to be found
+    /// again.
+    #[error("a closure is older than its files, or than what its builder was told")]
     Outdated,
 }
 

@@ -1,6 +1,7 @@
 //! When a builder is believed to know a unit, and when what it was told is looked at again.
 
 use super::world::World;
+use crate::agent::table::TableError;
 use crate::inputs::tree::Tree;
 
 #[tokio::test(start_paused = true)]
@@ -29,4 +30,19 @@ async fn what_was_told_is_looked_at_once_and_again_when_it_changed() {
     assert!(!world.is_told(&edited).await);
     world.run(&edited).await;
     assert!(world.is_told(&edited).await && !world.is_swept().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changed_since_it_was_found_is_not_told() {
+    for tree in [Tree::watching(), Tree::new()] {
+        let world = World::over(1000.0, tree).await;
+        world.write("a", "first", 100);
+        let found = world.unit("a.o", &["a"]);
+        world.write("a", "edited", 100);
+        assert!(matches!(world.tell(&found).await, Err(TableError::Outdated)));
+        assert!(!world.is_told(&found).await);
+        let anew = world.unit("a.o", &["a"]);
+        world.tell(&anew).await.unwrap();
+        assert!(world.is_told(&anew).await);
+    }
 }

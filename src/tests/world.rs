@@ -16,9 +16,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::net::{Link, Net, Site};
-use crate::agent::farm::{Farm, FarmAccess};
+use crate::agent::farm::{Farm, FarmAccess, Slot};
 use crate::agent::link::{Action, Traffic};
-use crate::agent::remote::{self, Caveats, Prepared, Tier};
+use crate::agent::remote::{self, Caveats, Prepared, Tier, ToldAction};
+use crate::agent::table::TableError;
 use crate::builder::service::simulation::{Script, ScriptedBuilder};
 use crate::host::clock;
 use crate::host::task::{self, Task};
@@ -221,6 +222,18 @@ impl World {
         remote::sweep_unwatched(&self.farm.acquire().await.unwrap().link, &self.tree);
     }
 
+    /// Has the builder told of a unit's files.
+    pub(super) async fn tell(&self, unit: &Unit) -> Result<ToldAction, TableError> {
+        self.tell_through(unit, &self.farm.acquire().await.unwrap()).await
+    }
+
+    async fn tell_through(&self, unit: &Unit, slot: &Slot) -> Result<ToldAction, TableError> {
+        let (tree, link) = (Arc::clone(&self.tree), Arc::clone(&slot.link));
+        let prepared = Arc::clone(&unit.prepared);
+        let telling = move || remote::tell(&tree, &prepared, &link, &|_, _| false);
+        tokio::task::spawn_blocking(telling).await.unwrap()
+    }
+
     /// Runs units at once; see [`Self::run`].
     pub(super) async fn run_all(self: &Arc<Self>, units: Vec<Unit>) -> Vec<f64> {
         let mut running = JoinSet::new();
@@ -238,12 +251,7 @@ impl World {
         let slot = self.farm.acquire().await.unwrap();
         let told = match remote::told_before(&unit.prepared, &slot.link) {
             Some(told) => told,
-            None => {
-                let (tree, link) = (Arc::clone(&self.tree), Arc::clone(&slot.link));
-                let prepared = Arc::clone(&unit.prepared);
-                let telling = move || remote::tell(&tree, &prepared, &link, &|_, _| false);
-                tokio::task::spawn_blocking(telling).await.unwrap().unwrap()
-            }
+            None => self.tell_through(unit, &slot).await.unwrap(),
         };
         let attempt = remote::attempt(&unit.prepared, &slot, told, &self.traffic);
         let returned = attempt.await.unwrap();
