@@ -212,3 +212,26 @@ async fn two_uploads_of_ours_share_a_link_and_keep_its_queue_short() {
         assert!(round_trip <= 62 * MILLISECOND, "{round_trip:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn many_uploads_of_ours_leave_a_flow_of_cubic_its_part_and_do_not_overflow_the_link() {
+    let count = 8;
+    let world = World::new(Net::new(Link::new(100.0, 50 * MILLISECOND), 1));
+    // What the path carried is known then.
+    world.connect().await.upload().goodput(3 * SECOND).await;
+    let mut ours = Vec::new();
+    for _ in 0..count {
+        let served = world.connect().await;
+        ours.push((served.upload(), served));
+    }
+    let theirs = world.rival().await;
+    tokio::time::sleep(15 * SECOND).await;
+    let before = world.net.up();
+    let goodput = theirs.goodput(15 * SECOND).await;
+    let after = world.net.up();
+    let fair = 100.0 / f64::from(count + 1);
+    assert!(goodput >= fair / 2.0, "{goodput} of {fair} Mbit/s");
+    let overflowed = (after.overflowed - before.overflowed) as f64;
+    let overflowed = overflowed / (after.packets - before.packets) as f64;
+    assert!(overflowed < 0.01, "{overflowed:.4}");
+}
