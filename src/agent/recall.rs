@@ -4,6 +4,7 @@
 //! Blocking. Never believes what it cannot examine; whoever asks then prepares anew.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use foldhash::HashMap;
 use quicc_protocol::BlobDigest;
@@ -97,6 +98,7 @@ impl Recall {
         if now.files != candidate.toolchain.files || now.real_files != candidate.toolchain.real_files {
             return None;
         }
+        let looked = Instant::now();
         let Revision::Holds { kept, proof } = revise(tree, &kept, proof, is_ours) else {
             return None;
         };
@@ -115,6 +117,7 @@ impl Recall {
             action: remote::action(request, &outputs, resolved),
             kept,
             proof,
+            looked,
             outputs,
             tier,
             caveats,

@@ -6,6 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use quicc_protocol::BlobDigest;
 use quicc_protocol::message::run::{DeclaredOutput, StandardStreams};
@@ -33,6 +34,8 @@ use crate::toolchain::terminal;
 
 /// No `-M` need be asked for: gcc's tells nothing of it.
 const COMPUTED_PROBE: &str = "computed-probe";
+/// Changed names that are compared with what was told on a thread that others wait for; more are left to another.
+const CHANGES_AT_ONCE: usize = 64;
 
 /// How inputs are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +81,8 @@ pub struct Prepared {
     pub kept: Arc<Kept>,
     /// What proves that it held when last looked at.
     pub proof: Option<Mark>,
+    /// When that was.
+    pub looked: Instant,
     /// Where its outputs go.
     pub outputs: Vec<Located>,
     /// How its inputs were found.
@@ -196,6 +201,7 @@ pub fn prepare(
     candidate: &Candidate,
     tier: Tier,
 ) -> Result<Prepared, LocalReason> {
+    let begun = Instant::now();
     let Candidate { plan, toolchain, .. } = candidate;
     let compiler = compiler_of(request);
     let outputs = outputs::locate(&request.cwd, &plan.outputs).map_err(|odd| odd.code())?;
@@ -271,6 +277,7 @@ pub fn prepare(
         action: action(request, &outputs, resolved),
         kept: Arc::new(Kept::new(tree, closure)),
         proof: None,
+        looked: begun,
         caveats,
         outputs,
         tier: used,
@@ -426,26 +433,35 @@ fn fingerprint(toolchain: &KnownToolchain, plan: &Plan, closure: &Closure) -> Bl
 /// What an action names of a table: entries, as they travel, and outputs.
 pub type ToldAction = Told<(Arc<[u8]>, Vec<DeclaredOutput>)>;
 
-/// Makes a builder know all that a prepared compile may read. What no longer is as it was found is not told: a unit
-/// whose own scan missed that file would read it as it was. Blocking.
+/// What proves that a prepared compile would still read the same files, or which of them changed. Blocking.
+pub fn look_again(tree: &Tree, prepared: &Prepared) -> Result<Option<Mark>, TableError> {
+    let proof = prepared.proof;
+    if let Some(newer) = proof.and_then(|proof| still_holds(tree, &prepared.kept, proof)) {
+        return Ok(Some(newer));
+    }
+    match validate(tree, &prepared.kept) {
+        Validity::Unchanged { proof } => Ok(proof),
+        Validity::Changed { path } => Err(TableError::Changed { path }),
+    }
+}
+
+/// Makes a builder know all that a prepared compile may read, and gives what proves that it is so still. What is no
+/// longer as it was found is not told: a unit whose own scan missed that file would read it as it was. Blocking.
 pub fn tell(
     tree: &Tree,
     prepared: &Prepared,
     link: &Link,
     is_ours: &(dyn Fn(&[u8], &[u8]) -> bool + Sync),
-) -> Result<ToldAction, TableError> {
-    let proof = prepared.proof;
-    let holds = proof.and_then(|proof| still_holds(tree, &prepared.kept, proof));
-    if holds.is_none() && matches!(validate(tree, &prepared.kept), Validity::Changed { .. }) {
-        return Err(TableError::Outdated);
-    }
-    link.tell(|table| {
+) -> Result<(ToldAction, Option<Mark>), TableError> {
+    let proof = look_again(tree, prepared)?;
+    let told = link.tell(|table| {
         let entries = match table.recall(&prepared.kept) {
             Some(entries) => entries,
             None => cover(table, tree, &prepared.kept, is_ours)?,
         };
         Ok((entries, declare(table, &prepared.action)?))
-    })
+    })?;
+    Ok((told, proof))
 }
 
 /// The same at once, if the builder has it all from before. Never waits.
@@ -594,16 +610,25 @@ pub fn sweep_unwatched(link: &Link, tree: &Tree) {
     };
 }
 
-/// Whether such a look has nothing to look at: nothing told or changed since the last, and nothing without a watch.
-/// Waits for no file and for no other look.
+/// Whether such a look has nothing to look at: nothing told since the last, nothing changed that was told, and nothing
+/// without a watch. Then it counts as one. Waits for no file and for no other look.
 pub fn is_swept(link: &Link, tree: &Tree) -> bool {
-    let Some(looked) = link.looked_if_idle() else {
+    let Some(mut looked) = link.looked_if_idle() else {
         return false;
     };
     let changes = looked.mark.and_then(|mark| tree.changes_since_at_once(mark));
-    let is_unchanged = changes.is_some_and(|changes| changes.names.is_empty());
-    let has_fresh = || link.ask(Table::has_fresh).is_none_or(|told| told.value);
-    is_unchanged && looked.unproven.is_empty() && !has_fresh()
+    let Some(changes) = changes.filter(|changes| changes.names.len() <= CHANGES_AT_ONCE) else {
+        return false;
+    };
+    let has_none = link.ask(|table| {
+        let mut paths = changes.names.iter().map(|name| join(&name.directory, &name.name));
+        !table.has_fresh() && !paths.any(|path| table.stat(&path).is_some())
+    });
+    let is_swept = looked.unproven.is_empty() && has_none.is_some_and(|told| told.value);
+    if is_swept {
+        looked.mark = Some(changes.mark);
+    }
+    is_swept
 }
 
 /// What was told, as far as it `is_wanted`.

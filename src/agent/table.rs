@@ -43,7 +43,7 @@ pub struct Object<'a> {
 }
 
 /// Why a closure cannot be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
     /// Ids are used up: a new epoch must begin.
     #[error("the table's ids are used up")]
@@ -51,10 +51,15 @@ pub enum TableError {
     /// An object's parent directory is not part of the closure.
     #[error("a closure lacks the directory of one of its objects")]
     NoParent,
-    /// Something in the closure is in a later state by now, or the builder was told of one: the closure is to be found
-    /// again.
-    #[error("a closure is older than its files, or than what its builder was told")]
+    /// The builder was told a later state of something in the closure: the closure is to be found again.
+    #[error("a closure is older than what its builder was told")]
     Outdated,
+    /// Something in the closure is in another state by now, likewise.
+    #[error("{} changed since the inputs were found", String::from_utf8_lossy(path))]
+    Changed {
+        /// The first physical path found different.
+        path: Vec<u8>,
+    },
 }
 
 #[derive(Debug)]

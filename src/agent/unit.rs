@@ -25,13 +25,15 @@ use super::trial::Beside;
 use super::trust::{self, Trust, Unproven, Unusable};
 use crate::compile::{self, Role};
 use crate::inputs::tree::Tree;
-use crate::inputs::validate::{Validity, still_holds, validate};
+use crate::inputs::validate::still_holds;
 
 /// Attempts on builders before a unit is compiled here.
 const ATTEMPTS: usize = 3;
 /// Refusals for want of a slot that cost only a pause, and the pause.
 pub(super) const BUSY_REFUSALS: usize = 40;
 pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(50);
+/// How long what was found is taken for what is, until a builder is told of it or has compiled it: then it is looked at.
+const FRESH: Duration = Duration::from_millis(100);
 /// How gcc and clang end for what is wrong with a source; whatever else is not 0 tells of the compiler itself.
 const SOURCE_ERROR: Exit = Exit::Code(1);
 /// The reason to compile a unit here whose files do not keep still; no fault of the farm's.
@@ -323,8 +325,12 @@ impl Units {
     ) -> Result<Unproven<(Prepared, Returned)>, Failed> {
         let running = beside.running();
         self.sweep(slot).await?;
-        // A unit may have waited long for its slot; what it tells must not be old.
-        let prepared = self.require_valid(&unit.notes, prepared).await?;
+        // Whoever waited long for a slot does not have it compile what is old.
+        let prepared = if prepared.looked.elapsed() > FRESH {
+            self.require_valid(&unit.notes, prepared).await?
+        } else {
+            prepared
+        };
         let (told, prepared) = self.tell(prepared, slot, unit).await?;
         beside.may_leave().await;
         unit.notes.sent(&slot.link.name);
@@ -361,7 +367,7 @@ impl Units {
             .await
             .ok_or(Failed::Finally(Decision::fallback("internal")))?;
         match told {
-            Ok(told) => Ok((told, prepared)),
+            Ok((told, proof)) => Ok((told, Prepared { proof, ..prepared })),
             Err(error) => Err(self.classify(error.into(), slot, &unit.notes)),
         }
     }
@@ -398,7 +404,9 @@ impl Units {
                 Failed::Finally(Decision::fallback("builder-mute"))
             }
             RunError::Raced { .. } => Failed::Again(INPUTS_CHANGED),
-            RunError::Table(TableError::Outdated) => Failed::Again(INPUTS_CHANGED),
+            RunError::Table(TableError::Outdated | TableError::Changed { .. }) => {
+                Failed::Again(INPUTS_CHANGED)
+            }
             RunError::Table(_) => Failed::Finally(Decision::fallback("table")),
             RunError::Misbehaved { .. } => {
                 self.farm.avoid(link);
@@ -524,16 +532,15 @@ impl Units {
                 ..prepared
             });
         }
-        let (validity, prepared) = self
-            .blocking(move |units| (validate(&units.tree, &prepared.kept), prepared))
+        let (found, prepared) = self
+            .blocking(move |units| (remote::look_again(&units.tree, &prepared), prepared))
             .await
             .ok_or(Failed::Finally(Decision::fallback("internal")))?;
-        match validity {
-            Validity::Unchanged { proof } => Ok(Prepared { proof, ..prepared }),
-            Validity::Changed { path } => {
-                let path = String::from_utf8_lossy(&path);
-                notes.trouble(&format!("{path} changed since the inputs were found"));
-                tracing::info!(%path, "inputs changed since they were found");
+        match found {
+            Ok(proof) => Ok(Prepared { proof, ..prepared }),
+            Err(changed) => {
+                notes.trouble(&changed.to_string());
+                tracing::info!(%changed, "inputs changed since they were found");
                 Err(Failed::Again(INPUTS_CHANGED))
             }
         }

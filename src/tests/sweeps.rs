@@ -19,10 +19,21 @@ async fn what_was_told_is_looked_at_once_and_again_when_it_changed() {
         assert!(world.is_swept().await && world.is_told(&unit).await, "{name}");
         units.push(unit);
     }
+    // An output that no builder was told of is none of theirs.
+    for contents in ["first", "second"] {
+        world.write("a.o", contents, 100);
+        assert!(world.is_swept().await, "{contents}");
+    }
     world.write("a", "edited", 100);
     assert!(!world.is_swept().await);
     world.sweep().await;
     assert!(!world.is_told(&units[0]).await, "its file was taken back");
+    // A name that comes back to what was told, by another file.
+    world.write("c", "second", 100);
+    world.rename("c", "b");
+    assert!(!world.is_swept().await);
+    world.sweep().await;
+    assert!(!world.is_told(&units[1]).await, "its file was replaced");
     // What was doubtful then is looked for once more.
     world.sweep().await;
     assert!(world.is_swept().await);
@@ -39,7 +50,10 @@ async fn what_changed_since_it_was_found_is_not_told() {
         world.write("a", "first", 100);
         let found = world.unit("a.o", &["a"]);
         world.write("a", "edited", 100);
-        assert!(matches!(world.tell(&found).await, Err(TableError::Outdated)));
+        assert!(matches!(
+            world.tell(&found).await,
+            Err(TableError::Changed { .. })
+        ));
         assert!(!world.is_told(&found).await);
         let anew = world.unit("a.o", &["a"]);
         world.tell(&anew).await.unwrap();

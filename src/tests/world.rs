@@ -149,6 +149,11 @@ impl World {
         std::fs::write(self.files.join(name), bytes).unwrap();
     }
 
+    /// Replaces the file `to` by the file `from`.
+    pub(super) fn rename(&self, from: &str, to: &str) {
+        std::fs::rename(self.files.join(from), self.files.join(to)).unwrap();
+    }
+
     /// A compile to `object` that reads these files as they are now.
     pub(super) fn unit(&self, object: &str, files: &[&str]) -> Unit {
         let mut closure = Closure::default();
@@ -191,6 +196,7 @@ impl World {
             action,
             kept: Arc::new(Kept::new(&self.tree, closure)),
             proof: None,
+            looked: std::time::Instant::now(),
             outputs: Vec::new(),
             tier: Tier::Scan,
             caveats: Caveats {
@@ -231,7 +237,8 @@ impl World {
         let (tree, link) = (Arc::clone(&self.tree), Arc::clone(&slot.link));
         let prepared = Arc::clone(&unit.prepared);
         let telling = move || remote::tell(&tree, &prepared, &link, &|_, _| false);
-        tokio::task::spawn_blocking(telling).await.unwrap()
+        let (told, _) = tokio::task::spawn_blocking(telling).await.unwrap()?;
+        Ok(told)
     }
 
     /// Runs units at once; see [`Self::run`].
