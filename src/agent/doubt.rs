@@ -2,17 +2,17 @@
 //! Knows the closure of the compile and the builder's table; never reads a file.
 //!
 //! Units share a mirror: while one runs, others have names told for themselves. Its failure is the source's own where
-//! nothing of that can have made it fail in another way than here, and closures that are validated before and after say
-//! which names a compile asks for:
+//! nothing of that can have made it fail in another way than here. A closure, which is validated before and after, says
+//! which names a compile asks for and what else was in the directories it looks in:
 //!
-//! - A name that the closure *has* cannot appear any more. Whatever else becomes of it is a doubt.
-//! - A name that was looked up *in vain* is one if anything is there: `__has_include` may have found it, or a search that
-//!   ends in a later directory here. It is asked for by itself, since a name that appears is no other sign.
-//! - *Any other* name is asked for only by a lookup that the scanner missed. Where it [appears](Table#appearances), that
-//!   lookup finds what the client has, or poison, which no failure that is shown has met; or it finds nothing, as it
-//!   would have here before the client had it. So it would be had the name been told before, or never: that it was
-//!   told meanwhile adds no failure. Any other change of it is a doubt. A directory that appears, say, lets the missed
-//!   lookup fail silently until what is in it is told.
+//! - A name that it *has* cannot appear any more. Whatever else becomes of it is a doubt.
+//! - A name that it looked up *in vain* is a doubt if anything is there: `__has_include` may have found it, or a search
+//!   that ends in a later directory here. It is asked for by itself, since appearing alone is no sign.
+//! - *Any other* name is asked for only by a lookup that the scanner missed. Where it [appears](Table#appearances) in a
+//!   directory that is listed, that lookup finds what the client has; or poison, which no failure that is shown has
+//!   met; or nothing, as the client had before. The compiler here finds the same of a file that comes while it runs.
+//!   Any other change is a doubt. A directory that appears, say, lets the missed lookup fail silently until what is in
+//!   it is told, and in a directory that is not listed a name may have been missing that the client had all along.
 
 use super::table::Table;
 use crate::inputs::closure::Object;
@@ -22,14 +22,14 @@ use crate::inputs::kept::Kept;
 /// A closure of computed names does not say which names its compile asks for.
 pub fn doubt(table: &Table, kept: &Kept, position: u64) -> Option<Vec<u8>> {
     let is_directory = |object: &Object| matches!(object, Object::Directory { .. });
-    let passed = kept.items.iter().filter(|item| is_directory(&item.object));
-    let asked = kept.absent.iter().map(|(directory, _)| &**directory);
-    let listed = kept.listed.iter().map(|(directory, _)| &**directory);
-    let directories = passed.map(|item| &*item.path).chain(asked).chain(listed);
-    let mut directories = directories.chain([&b"/"[..]]);
-    let disturbed = directories.find(|directory| table.is_disturbed(directory, position));
+    let directories = kept.items.iter().filter(|item| is_directory(&item.object));
+    let mut directories = directories.map(|item| &*item.path).chain([&b"/"[..]]);
+    let changed = directories.find(|directory| {
+        table.is_touched(directory, position)
+            && (!kept.is_listed(directory) || table.is_disturbed(directory, position))
+    });
     let appeared = || kept.absent_paths().find(|path| table.has(path));
-    disturbed.map(<[u8]>::to_vec).or_else(appeared)
+    changed.map(<[u8]>::to_vec).or_else(appeared)
 }
 
 #[cfg(test)]
@@ -56,7 +56,22 @@ mod tests {
         }
     }
 
-    /// The closure of a unit in `/s` that has `a.h`, and looked for `b.h` there and for `c.h` in `/s/i` in vain.
+    fn listed(names: &[&str]) -> Listed {
+        let names = names
+            .iter()
+            .map(|name| (name.as_bytes().to_vec(), EntryKind::File));
+        Listed {
+            stat: stat(0o040_755),
+            settled: true,
+            listing: Arc::new(Listing {
+                names: names.collect(),
+                has_precompiled: false,
+            }),
+        }
+    }
+
+    /// The closure of a unit in `/s` that has `a.h`, looked for `b.h` there and for `c.h` in `/s/i` in vain, and lists all
+    /// directories but `/s/u`.
     fn kept() -> Kept {
         let directory = Object::Directory {
             stat: stat(0o040_755),
@@ -71,7 +86,9 @@ mod tests {
         let objects = [
             (&b"/s"[..], directory.clone()),
             (b"/s/a.h", file),
-            (b"/s/i", directory),
+            (b"/s/i", directory.clone()),
+            (b"/s/p", directory.clone()),
+            (b"/s/u", directory),
         ];
         let absent = [(&b"/s"[..], &b"b.h"[..]), (b"/s/i", b"c.h")];
         let closure = Closure {
@@ -79,12 +96,15 @@ mod tests {
             absent: absent
                 .map(|(path, name)| (path.to_vec(), BTreeSet::from([name.to_vec()])))
                 .into(),
+            listed: ["/", "/s", "/s/i", "/s/p"]
+                .map(|path| (path.as_bytes().to_vec(), listed(&[])))
+                .into(),
             ..Closure::default()
         };
         Kept::new(&Tree::new(), closure)
     }
 
-    fn tell(table: &mut Table, paths: &[(&str, State)], listed: &[(&str, &[&str])]) {
+    fn tell(table: &mut Table, paths: &[(&str, State)], listings: &[(&str, &[&str])]) {
         let stats = paths.iter().map(|(_, state)| match state {
             State::Directory => stat(0o040_755),
             State::File(_) => stat(0o100_644),
@@ -99,23 +119,10 @@ mod tests {
                 state,
                 stat,
             });
-        let listing = |names: &[&str]| Listed {
-            stat: stat(0o040_755),
-            settled: true,
-            listing: Arc::new(Listing {
-                names: names
-                    .iter()
-                    .map(|name| (name.as_bytes().to_vec(), EntryKind::File))
-                    .collect(),
-                has_precompiled: false,
-            }),
-        };
-        let listed: Vec<_> = listed
-            .iter()
-            .map(|(path, names)| (*path, listing(names)))
-            .collect();
-        let listed = listed.iter().map(|(path, listed)| (path.as_bytes(), listed));
-        table.cover(objects, listed, &|_, _| false).unwrap();
+        let listings = listings.iter().map(|(path, names)| (*path, listed(names)));
+        let listings: Vec<_> = listings.collect();
+        let listings = listings.iter().map(|(path, listed)| (path.as_bytes(), listed));
+        table.cover(objects, listings, &|_, _| false).unwrap();
         table.take_records();
     }
 
@@ -126,9 +133,13 @@ mod tests {
     /// A table that was told the unit's files, and a directory of nobody's.
     fn told() -> Table {
         let mut table = Table::new();
-        let directories = ["/s", "/s/i", "/o"].map(|path| (path, State::Directory));
+        let directories = ["/s", "/s/i", "/s/p", "/s/u", "/o"].map(|path| (path, State::Directory));
         tell(&mut table, &directories, &[]);
-        tell(&mut table, &[("/s/a.h", file())], &[("/s", &["a.h", "i"])]);
+        tell(
+            &mut table,
+            &[("/s/a.h", file())],
+            &[("/s", &["a.h", "i", "p", "u"])],
+        );
         table
     }
 
@@ -143,9 +154,11 @@ mod tests {
             let doubtful = doubt(&table, &kept, position).map(|path| String::from_utf8(path).unwrap());
             assert_eq!(doubtful.as_deref(), expected, "{paths:?} {listed:?}");
         };
-        check(&[("/s/x.h", file()), ("/s/i/x.h", file())], &[], None);
-        check(&[], &[("/s", &["a.h", "i", "x.h"])], None);
-        for place in ["/s", "/s/i", ""] {
+        check(&[("/s/x.h", file()), ("/s/p/x.h", file())], &[], None);
+        check(&[], &[("/s", &["a.h", "i", "p", "u", "x.h"])], None);
+        check(&[("/s/u/x.h", file())], &[], Some("/s/u"));
+        check(&[], &[("/s/u", &["x.h"])], Some("/s/u"));
+        for place in ["/s", "/s/p", ""] {
             let (above, path) = (if place.is_empty() { "/" } else { place }, format!("{place}/d"));
             check(&[(&path, State::Directory)], &[], Some(above));
             check(&[(&path, State::Symlink(b"x".to_vec()))], &[], Some(above));
@@ -156,7 +169,7 @@ mod tests {
             &[],
             Some("/s"),
         );
-        check(&[], &[("/s", &["i"])], Some("/s"));
+        check(&[], &[("/s", &["i", "p", "u"])], Some("/s"));
         for path in ["/s/b.h", "/s/i/c.h"] {
             check(&[(path, file())], &[], Some(path));
         }

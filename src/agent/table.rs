@@ -71,7 +71,9 @@ struct DirectoryNames {
     reconciled: Option<(Arc<Listing>, StatTuple)>,
     /// A name was told since that this listing lacks: should it go again, the same names are news.
     is_outgrown: bool,
-    /// The position behind the last record in it that was no [appearance](Table#appearances).
+    /// The position behind the last record of names in it.
+    touched: u64,
+    /// Behind the last that was no [appearance](Table#appearances).
     disturbed: u64,
 }
 
@@ -222,8 +224,13 @@ impl Table {
         self.told.get(path).map(|told| &told.stat)
     }
 
-    /// Whether a name in a directory became another thing since the table stood at `position`, other than by
-    /// [appearing](Self#appearances).
+    /// Whether a name in a directory became another thing since the table stood at `position`.
+    pub fn is_touched(&self, directory: &[u8], position: u64) -> bool {
+        let names = self.directories.get(directory);
+        names.is_some_and(|names| names.touched > position)
+    }
+
+    /// The same, other than by [appearing](Self#appearances).
     pub fn is_disturbed(&self, directory: &[u8], position: u64) -> bool {
         let names = self.directories.get(directory);
         names.is_some_and(|names| names.disturbed > position)
@@ -323,9 +330,11 @@ impl Table {
     /// Has a record about names in `directory` sent, which [`Self::is_disturbed`] tells of if it `is_disturbing`.
     fn record(&mut self, directory: &[u8], is_disturbing: bool, record: TableRecord) {
         self.pending.push(record);
+        let position = self.next_position();
+        let names = self.directories.entry(directory.to_vec()).or_default();
+        names.touched = position;
         if is_disturbing {
-            let position = self.next_position();
-            self.directories.entry(directory.to_vec()).or_default().disturbed = position;
+            names.disturbed = position;
         }
     }
 
