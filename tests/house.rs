@@ -30,9 +30,10 @@ const LAYERS: [(&str, u8); 13] = [
 ];
 
 /// Files that decide: no waiting, no files, no sockets, no clock.
-const PURE: [&str; 19] = [
+const PURE: [&str; 20] = [
     "compile/",
     "agent/demand.rs",
+    "agent/doubt.rs",
     "agent/failure.rs",
     "agent/history.rs",
     "agent/reason.rs",

@@ -69,6 +69,10 @@ pub struct Returned {
     pub outcome: Outcome,
     /// Standard output, standard error, then the written outputs.
     pub bodies: Vec<Vec<u8>>,
+    /// Of the table it was run with.
+    pub epoch: u64,
+    /// Records of that table which its builder knew before it ran.
+    pub position: u64,
 }
 
 /// Why an action gave no outcome.
@@ -500,7 +504,7 @@ impl Link {
                 }
                 return Err(RunError::Refused(refusal));
             } else if frame.is::<Outcome>() {
-                return self.receive_outcome(stream, &frame, about.outputs, traffic).await;
+                return self.receive_outcome(stream, &frame, about, traffic).await;
             } else if !frame.is_ignorable() {
                 let found = frame.header.kind;
                 return Err(FrameError::Unexpected {
@@ -516,11 +520,11 @@ impl Link {
         &self,
         stream: &mut RunStream,
         frame: &Frame,
-        declared: usize,
+        about: About,
         traffic: &Arc<Traffic>,
     ) -> Result<Returned, RunError> {
         let outcome: Outcome = frame.open()?;
-        if let Some(rule) = broken_promise(&outcome, declared) {
+        if let Some(rule) = broken_promise(&outcome, about.outputs) {
             let what = Outcome::NAME;
             return Err(FrameError::from(DecodeError::Invalid { what, rule }).into());
         }
@@ -531,7 +535,12 @@ impl Link {
             traffic.add_down(body.wire_size);
             bodies.push(bytes);
         }
-        Ok(Returned { outcome, bodies })
+        Ok(Returned {
+            outcome,
+            bodies,
+            epoch: about.epoch,
+            position: about.position,
+        })
     }
 
     /// Sends what the builder is believed to lack, if that is little. Never waits: who is cancelled leaves no belief in

@@ -4,6 +4,7 @@
 
 pub mod compilers;
 pub mod demand;
+pub mod doubt;
 pub mod failure;
 pub mod farm;
 pub mod history;

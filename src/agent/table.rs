@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashMap;
 use quicc_protocol::BlobDigest;
 use quicc_protocol::identifiers::{EntryId, ROOT, encode_ascending};
 use quicc_protocol::limits;
 use quicc_protocol::message::table::{EntryKind, FileTime, PoisonKind, TableRecord};
 
 use crate::inputs::kept::Kept;
-use crate::inputs::tree::{self, Listed, Listing, StatTuple};
+use crate::inputs::tree::{self, Listed, Listing, StatTuple, precompiled_header_of};
 
 /// Closures remembered as a whole; beyond it all are told once more, which changes nothing.
 const COVERED: usize = 8192;
@@ -71,14 +71,29 @@ struct Told {
 
 #[derive(Debug, Default)]
 struct DirectoryNames {
-    poisoned: HashSet<Vec<u8>>,
+    poisoned: HashMap<Vec<u8>, PoisonKind>,
     /// The last listing judged, and what the kernel said of its directory.
     reconciled: Option<(Arc<Listing>, StatTuple)>,
     /// A name was told since that this listing lacks: should it go again, the same names are news.
     is_outgrown: bool,
+    /// The position behind the last record of names in it.
+    touched: u64,
+    /// Behind the last that was no [appearance](Table#appearances).
+    disturbed: u64,
 }
 
 /// One table: the ids of one epoch.
+///
+/// # Appearances
+///
+/// A name *appears* where a regular file comes to a name that was nothing or a poisonous link, or poison to a name that
+/// was nothing. It does so at once and whole: the builder renames it into its place, and a file that lacks its bytes is
+/// a poisonous link until it has them. No other change is an appearance:
+///
+/// - a directory or a symbolic link: names behind it that are yet to be told would be missing, and failed loudly before;
+/// - what takes the place of a directory: where a file system cannot exchange the two, the name is gone for a moment;
+/// - a precompiled header: compilers probe for those unasked;
+/// - whatever goes, or is replaced.
 #[derive(Debug)]
 pub struct Table {
     told: BTreeMap<Vec<u8>, Told>,
@@ -214,6 +229,24 @@ impl Table {
         self.told.get(path).map(|told| &told.stat)
     }
 
+    /// Whether a name in a directory became another thing since the table stood at `position`.
+    pub fn is_touched(&self, directory: &[u8], position: u64) -> bool {
+        let names = self.directories.get(directory);
+        names.is_some_and(|names| names.touched > position)
+    }
+
+    /// The same, other than by [appearing](Self#appearances).
+    pub fn is_disturbed(&self, directory: &[u8], position: u64) -> bool {
+        let names = self.directories.get(directory);
+        names.is_some_and(|names| names.disturbed > position)
+    }
+
+    /// Whether the builder has anything at a path: what was told, or poison.
+    pub fn has(&self, path: &[u8]) -> bool {
+        let (directory, name) = split(path);
+        self.id(path).is_some() || self.poison_at(directory, name).is_some()
+    }
+
     /// The position after the records that were taken.
     pub fn position(&self) -> u64 {
         self.position
@@ -238,16 +271,16 @@ impl Table {
     /// fail loudly.
     pub fn forget(&mut self, path: &[u8], exists: Option<PoisonKind>) {
         let Some(told) = self.drop_told(path) else { return };
-        self.pending.push(TableRecord::Remove { id: told.id });
         let (directory, name) = split(path);
+        self.record(directory, true, TableRecord::Remove { id: told.id });
         if let (Some(parent), Some(kind)) = (self.id(directory), exists) {
             let names = vec![(name.to_vec(), kind)];
-            self.pending.push(TableRecord::Poison { parent, names });
+            self.record(directory, true, TableRecord::Poison { parent, names });
             self.directories
                 .entry(directory.to_vec())
                 .or_default()
                 .poisoned
-                .insert(name.to_vec());
+                .insert(name.to_vec(), kind);
         } else if let Some(names) = self.directories.get_mut(directory) {
             names.reconciled = None;
         }
@@ -269,16 +302,20 @@ impl Table {
         }
         let (directory, name) = split(object.path);
         let parent = self.id(directory).ok_or(TableError::NoParent)?;
-        self.drop_told(object.path);
+        let is_new = self.drop_told(object.path).is_none();
         let id = self.next;
         self.next += 1;
         let kind = self.kind(object);
-        self.pending.push(TableRecord::Define {
+        let is_file = matches!(kind, EntryKind::File { .. }) && precompiled_header_of(name).is_none();
+        let is_disturbing =
+            !is_new || !is_file || self.poison_at(directory, name) == Some(PoisonKind::Directory);
+        let define = TableRecord::Define {
             id,
             parent,
             name: name.to_vec(),
             kind,
-        });
+        };
+        self.record(directory, is_disturbing, define);
         if let Some(names) = self.directories.get_mut(directory) {
             names.poisoned.remove(name);
             let last = names.reconciled.as_ref();
@@ -293,6 +330,21 @@ impl Table {
         self.told.insert(object.path.to_vec(), told);
         self.fresh.push(object.path.to_vec());
         Ok(id)
+    }
+
+    /// Has a record about names in `directory` sent, which [`Self::is_disturbed`] tells of if it `is_disturbing`.
+    fn record(&mut self, directory: &[u8], is_disturbing: bool, record: TableRecord) {
+        self.pending.push(record);
+        let position = self.next_position();
+        let names = self.directories.entry(directory.to_vec()).or_default();
+        names.touched = position;
+        if is_disturbing {
+            names.disturbed = position;
+        }
+    }
+
+    fn poison_at(&self, directory: &[u8], name: &[u8]) -> Option<PoisonKind> {
+        self.directories.get(directory)?.poisoned.get(name).copied()
     }
 
     fn kind(&self, object: Object<'_>) -> EntryKind {
@@ -392,13 +444,13 @@ impl Table {
         }
         for path in self.vanished(directory, listed) {
             if let Some(told) = self.drop_told(&path) {
-                self.pending.push(TableRecord::Remove { id: told.id });
+                self.record(directory, true, TableRecord::Remove { id: told.id });
             }
         }
         let mut names = self.directories.remove(directory).unwrap_or_default();
         let cured: Vec<_> = names
             .poisoned
-            .iter()
+            .keys()
             .filter(|name| !listing.names.contains_key(*name))
             .cloned()
             .collect();
@@ -406,7 +458,7 @@ impl Table {
             .names
             .iter()
             .filter(|(name, _)| {
-                !names.poisoned.contains(*name)
+                !names.poisoned.contains_key(*name)
                     && self.id(&join(directory, name)).is_none()
                     && !is_ours(directory, name)
             })
@@ -415,23 +467,20 @@ impl Table {
         for name in &cured {
             names.poisoned.remove(name);
         }
-        names
-            .poisoned
-            .extend(poisoned.iter().map(|(name, _)| name.clone()));
+        names.poisoned.extend(poisoned.iter().cloned());
         names.reconciled = Some((Arc::clone(listing), listed.stat));
         names.is_outgrown = false;
         self.directories.insert(directory.to_vec(), names);
         for names in cured.chunks(NAMES_PER_RECORD) {
-            self.pending.push(TableRecord::Cure {
-                parent,
-                names: names.to_vec(),
-            });
+            let names = names.to_vec();
+            self.record(directory, true, TableRecord::Cure { parent, names });
         }
         for names in poisoned.chunks(NAMES_PER_RECORD) {
-            self.pending.push(TableRecord::Poison {
-                parent,
-                names: names.to_vec(),
-            });
+            let names = names.to_vec();
+            let is_probed_for = names
+                .iter()
+                .any(|(name, _)| precompiled_header_of(name).is_some());
+            self.record(directory, is_probed_for, TableRecord::Poison { parent, names });
         }
     }
 
@@ -784,13 +833,65 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_appears_whole_disturbs_nobody() {
+        let (plain, sub) = (tree::EntryKind::File, tree::EntryKind::Directory);
+        let new = || file("new");
+        let link = || State::Symlink(b"a.h".to_vec());
+        let before = listing(5, &[("a.h", plain), ("link", plain), ("sub", sub)]);
+        let check = |name: &str, state: Option<State>, names: &[(&str, tree::EntryKind)], disturbs: bool| {
+            let mut world = World(Table::new());
+            let header = ("/s/a.h", file("a"), stat(0o100_644, 5, 2));
+            world.cover(&[directory(), header], &[("/s", &before)]);
+            let position = world.0.position();
+            let path = format!("/s/{name}");
+            let mode = match state {
+                Some(State::Directory) => 0o040_755,
+                Some(State::Symlink(_)) => 0o120_777,
+                _ => 0o100_644,
+            };
+            let told: Vec<_> = state
+                .into_iter()
+                .map(|state| (path.as_str(), state, stat(mode, 6, 3)))
+                .collect();
+            let later = listing(6, names);
+            let listed = [("/s", &later)];
+            let (records, _) = world.cover(&told, if names.is_empty() { &[] } else { &listed });
+            assert!(!records.is_empty(), "{name} {told:?}");
+            assert_eq!(world.0.is_disturbed(b"/s", position), disturbs, "{name} {told:?}");
+            assert!(!world.0.is_disturbed(b"/s", world.0.position()));
+            assert!(!world.0.is_disturbed(b"/s/sub", position));
+        };
+        check("b.h", Some(new()), &[], false);
+        check("link", Some(new()), &[], false);
+        check("sub", Some(new()), &[], true);
+        check("a.h", Some(new()), &[], true);
+        check("a.h.gch", Some(new()), &[], true);
+        for name in ["b.h", "link", "sub", "a.h"] {
+            check(name, Some(State::Directory), &[], true);
+            check(name, Some(link()), &[], true);
+        }
+        let all = [("a.h", plain), ("link", plain), ("sub", sub)];
+        check(
+            "",
+            None,
+            &[&all[..], &[("new", plain), ("new-sub", sub)]].concat(),
+            false,
+        );
+        check("", None, &[&all[..], &[("b.h.gch", plain)]].concat(), true);
+        check("", None, &all[..2], true);
+        check("", None, &all[1..], true);
+    }
+
+    #[test]
     fn a_stale_entry_is_taken_back_and_poisoned() {
         let mut world = World(Table::new());
         let header = ("/s/a.h", file("a"), stat(0o100_644, 5, 2));
         world.cover(&[directory(), header], &[]);
+        let before = world.0.position();
         world.0.forget(b"/s/a.h", Some(PoisonKind::Link));
         let (records, position) = world.0.take_records();
         assert_eq!(records.len(), 2);
+        assert!(world.0.is_disturbed(b"/s", before) && world.0.has(b"/s/a.h"));
         assert_eq!((world.0.id(b"/s/a.h"), position), (None, 4));
     }
 }

@@ -12,15 +12,17 @@ use quicc_protocol::message::wrapper::{CompileDone, CompileRequest, OutputFile};
 use tokio::sync::Semaphore;
 
 use super::compilers::Compilers;
+use super::doubt;
 use super::failure::{self, Failure};
 use super::farm::{Farm, NoSlot, Slot};
 use super::history::Notes;
-use super::link::{Returned, RunError, Traffic};
+use super::link::{Link, Returned, RunError, Traffic};
 use super::reason::LocalReason;
 use super::recall::{self, Key, Recall};
 use super::remote::{self, Candidate, Prepared, Tier, ToldAction};
 use super::sweeps::{self, Sweeps};
 use super::table::TableError;
+use super::telling::Told;
 use super::trial::Beside;
 use super::trust::{self, Trust, Unproven, Unusable};
 use crate::compile::{self, Role};
@@ -286,8 +288,9 @@ impl Units {
             }))
         })?;
         let (prepared, returned) = self.attempt(prepared, &slot, unit).await?;
+        let link = Arc::clone(&slot.link);
         drop(slot);
-        self.judge_outcome(unit, prepared, returned).await
+        self.judge_outcome(unit, link, prepared, returned).await
     }
 
     /// Runs it on a builder that is trusted, or beside the trial that makes it so.
@@ -458,16 +461,23 @@ impl Units {
     async fn judge_outcome(
         self: &Arc<Self>,
         unit: &Unit,
+        link: Arc<Link>,
         prepared: Prepared,
         returned: Returned,
     ) -> Result<Decision, Failed> {
         let request = &unit.request;
-        let Returned { outcome, bodies } = returned;
+        let Returned {
+            outcome,
+            bodies,
+            epoch,
+            position,
+        } = returned;
         if prepared.caveats.is_resolved {
             speaks_for_driver(&prepared, &outcome, &bodies)?;
         }
         if outcome.exit != Exit::Code(0) {
             judge_failure(&prepared, &outcome, &bodies)?;
+            let prepared = self.require_certain(prepared, link, epoch, position).await?;
             let prepared = self.require_words(request, prepared, &bodies).await?;
             let prepared = self.require_valid(&unit.notes, prepared).await?;
             return Ok(done(unit, &prepared, outcome, bodies));
@@ -499,6 +509,36 @@ impl Units {
         self.remember_published(&prepared);
         self.recall.remember(unit.key, &unit.candidate, &prepared);
         Ok(done(unit, &prepared, outcome, bodies))
+    }
+
+    /// Gives a compile back that failed, if nothing its builder was told since may have made it fail.
+    async fn require_certain(
+        self: &Arc<Self>,
+        prepared: Prepared,
+        link: Arc<Link>,
+        epoch: u64,
+        position: u64,
+    ) -> Result<Prepared, Failed> {
+        let judged = self.blocking(move |_| {
+            let doubt = link.tell(|table| Ok(doubt::doubt(table, &prepared.kept, position)));
+            match doubt {
+                Ok(Told {
+                    epoch: now, value, ..
+                }) if now == epoch => match value {
+                    None => return Ok(prepared),
+                    Some(path) => {
+                        let path = String::from_utf8_lossy(&path);
+                        tracing::info!(%path, "a compile failed while the builder was told of this");
+                    }
+                },
+                // Of the table it ran with nothing is known any more.
+                _ => {}
+            }
+            Err(Failed::InDoubt)
+        });
+        judged
+            .await
+            .unwrap_or(Err(Failed::Finally(Decision::fallback("internal"))))
     }
 
     /// Gives the compile back if its messages are those of the local compiler.
@@ -604,7 +644,8 @@ fn judge_failure(prepared: &Prepared, outcome: &Outcome, bodies: &[Vec<u8>]) -> 
         }
         Failure::Source => {}
     }
-    if outcome.mirror_changed {
+    // Whatever it was that changed, a lookup that nobody foresaw may have asked for it.
+    if outcome.mirror_changed && (prepared.kept.computed || prepared.kept.aliased_probe) {
         return Err(Failed::InDoubt);
     }
     Ok(())

@@ -55,6 +55,42 @@ fn make_builds_in_the_source_directory() {
     assert_eq!(summary.remote(), 3, "{summary:?}");
 }
 
+/// Their builder is told of the others' files while each of them runs.
+#[test]
+fn many_failing_units_at_once_say_what_they_say_here() {
+    const UNITS: usize = 48;
+    let world = World::new();
+    for unit in 0..UNITS {
+        let mistake = match unit % 4 {
+            0 => "int f(void) { return undeclared; }".to_owned(),
+            1 => format!("#include \"missing{unit}.h\""),
+            2 => "int f(void) { return 1 +; }".to_owned(),
+            _ => format!("#error \"no {unit}\""),
+        };
+        let header = ["stdio.h", "string.h", "unistd.h", "sys/stat.h", "time.h"][unit % 5];
+        let includes = format!("#include <{header}>\n#include \"own{unit}.h\"\n");
+        world.write(&format!("{unit}.c"), &format!("{includes}{mistake}\n"));
+        world.write(&format!("own{unit}.h"), &format!("int own{unit}(void);\n"));
+    }
+    let unit = "gcc -c $1.c -o $1.o >logs/$1.out 2>logs/$1.err; echo $? >logs/$1.exit";
+    let script = format!(
+        "mkdir logs; seq 0 {} | xargs -P 8 -n 1 sh -c '{unit}' unit",
+        UNITS - 1
+    );
+    let summary = world.compare("rm -r logs", &script);
+    let here = summary.reason("compile-failed");
+    assert_eq!(summary.remote() + here, UNITS as u64, "{summary:?}");
+    assert!(here <= 4, "{summary:?} {}", world.agent_log());
+    for (what, exit) in [("err", ""), ("exit", "1\n")] {
+        let texts = (0..UNITS).map(|unit| world.read(&format!("logs/{unit}.{what}")));
+        let mut texts = texts.map(|text| String::from_utf8(text).unwrap());
+        assert!(
+            texts.all(|text| !text.is_empty() && text.ends_with(exit)),
+            "{what}"
+        );
+    }
+}
+
 #[test]
 fn an_unprivileged_user_builds_alike() {
     let world = fill(World::of_user(64_322));

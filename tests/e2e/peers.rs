@@ -370,7 +370,7 @@ async fn a_failure_is_believed_only_where_it_is_the_sources() {
     type Change = fn(&mut Outcome);
     const OWN: &str = "a.c:1:1: error: no\n";
     let fails: Change = |outcome| outcome.exit = Exit::Code(1);
-    let cases: [(&str, Change, Option<&str>); 9] = [
+    let cases: [(&str, Change, Option<&str>); 8] = [
         (OWN, fails, None),
         ("", fails, Some("compile-failed")),
         (
@@ -402,14 +402,6 @@ async fn a_failure_is_believed_only_where_it_is_the_sources() {
             Some("compile-failed"),
         ),
         (
-            OWN,
-            |outcome| {
-                outcome.exit = Exit::Code(1);
-                outcome.mirror_changed = true;
-            },
-            Some("compile-failed"),
-        ),
-        (
             "/.quicc-scratch/a.s: Warning: no\n",
             |_| (),
             Some("temporary-file-named"),
@@ -432,6 +424,36 @@ async fn a_failure_is_believed_only_where_it_is_the_sources() {
                 assert_eq!((reason.code, fallback), (expected, false), "{stderr}");
             }
             (other, _) => panic!("{stderr}: {other:?}"),
+        }
+    }
+}
+
+/// What its table tells an agent is enough where it knows every name that a unit asks for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_builder_where_something_changed_is_doubted_only_where_names_are_computed() {
+    const COMPUTED: &str = "#define TEXT(name) #name\n#include TEXT(stddef.h)\n";
+    for (source, is_doubted) in [(SOURCE, false), (COMPUTED, true)] {
+        let fails = |outcome: &mut Outcome| {
+            outcome.exit = Exit::Code(1);
+            outcome.mirror_changed = true;
+        };
+        let mut scene = Scene::new(Part {
+            grants: good_grant,
+            stage: Stage::Unit,
+            reply: Reply::Say(outcome_saying(b"a.c:1:1: error: no\n", b"partial", fails)),
+        })
+        .await;
+        scene.compile("gcc", &[], source);
+        let decision = tokio::time::timeout(LONG, scene.decide()).await.expect(source);
+        match decision {
+            Decision::Done(done, _) => assert!(!is_doubted && done.exit == Exit::Code(1), "{source}"),
+            Decision::Local { reason, fallback } => {
+                assert_eq!(
+                    (reason.code, fallback, is_doubted),
+                    ("compile-failed", false, true)
+                );
+            }
+            Decision::NotACompile => panic!("{source}"),
         }
     }
 }

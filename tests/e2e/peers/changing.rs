@@ -8,6 +8,7 @@ use quicc::agent::link::Traffic;
 use quicc::agent::unit::Decision;
 use quicc::inputs::tree::Tree;
 use quicc_protocol::message::run::Exit;
+use quicc_protocol::message::wrapper::CompileRequest;
 use tokio::task::JoinHandle;
 
 use super::fake::{Part, Reply, Scene, Stage};
@@ -100,6 +101,15 @@ fn cases() -> [Case; 8] {
     ]
 }
 
+fn decide(scene: &Scene, request: Arc<CompileRequest>) -> JoinHandle<Decision> {
+    let units = Arc::clone(&scene.units);
+    tokio::spawn(async move {
+        units
+            .decide(request, &Arc::new(Traffic::default()), &Arc::default())
+            .await
+    })
+}
+
 /// A unit whose answers the builder holds.
 struct Held {
     scene: Scene,
@@ -120,16 +130,8 @@ impl Held {
         before(scene.directory());
         scene.compile("gcc", &FLAGS, source);
         scene.granted().await;
-        let (units, request) = (Arc::clone(&scene.units), scene.request());
-        let deciding = async move {
-            units
-                .decide(request, &Arc::new(Traffic::default()), &Arc::default())
-                .await
-        };
-        Self {
-            scene,
-            deciding: tokio::spawn(deciding),
-        }
+        let deciding = decide(&scene, scene.request());
+        Self { scene, deciding }
     }
 
     /// Waits until the builder has compiled; the decision if it came first.
@@ -174,6 +176,47 @@ async fn what_was_made_of_files_that_changed_meanwhile_is_made_anew() {
                 other => panic!("{what}: {other:?}"),
             }
         }
+    }
+}
+
+/// The builder is told of their files while it runs; a directory of them may hide what failed loudly before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_doubted_only_where_another_units_files_may_have_made_it() {
+    let before: fn(&Path) = |at| {
+        for directory in ["first", "third"] {
+            std::fs::create_dir_all(at.join(directory)).unwrap();
+            write(at, &format!("{directory}/other.h"), "");
+            let source = format!("#include \"{directory}/other.h\"\n");
+            write(at, &format!("{directory}.c"), &source);
+        }
+    };
+    for (other, is_doubted) in [("first", false), ("third", true)] {
+        let mut held = Held::new(Tree::watching(), "int value = nothing;\n", before).await;
+        // The builder is told of the files of its trial too.
+        while held.compiled().await.is_ok() {
+            held.scene.release();
+        }
+        held.deciding = decide(&held.scene, held.scene.request());
+        held.compiled().await.unwrap();
+        let mut request = held.scene.request();
+        let words = ["gcc", "-c", &format!("{other}.c"), "-o", &format!("{other}.o")];
+        Arc::make_mut(&mut request).argv = words.map(|word| word.as_bytes().to_vec()).to_vec();
+        let other_unit = decide(&held.scene, request);
+        held.compiled().await.unwrap();
+        held.scene.release();
+        let again = held.compiled().await;
+        assert_eq!(again.is_ok(), is_doubted, "{other}");
+        held.scene.release();
+        held.scene.release();
+        let decision = match again {
+            Ok(()) => held.decision().await,
+            Err(decision) => decision,
+        };
+        match decision {
+            Decision::Done(done, _) => assert_eq!(done.exit, Exit::Code(1), "{other}"),
+            decision => panic!("{other}: {decision:?}"),
+        }
+        other_unit.abort();
     }
 }
 

@@ -17,7 +17,7 @@ use crate::script::Script;
 const NAMES: [&[u8]; 4] = [b"a", b"b", b"proc", SCRATCH_NAME];
 
 /// What stands at each path, without the leading slash of the root.
-type Paths = BTreeMap<Vec<u8>, Child>;
+pub(crate) type Paths = BTreeMap<Vec<u8>, Child>;
 
 /// Applies the records `bytes` describe.
 pub fn check(bytes: &[u8]) {

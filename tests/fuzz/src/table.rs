@@ -1,8 +1,11 @@
 //! An agent's table and a builder's tree, each written without the other: whatever happens to the client's
 //! files, the builder holds what the agent believes it told. A closure stands there whole, a name that was not
-//! sent fails loudly, a name that is gone is gone, and files are one inode there exactly if they are here.
+//! sent fails loudly, a name that is gone is gone, and files are one inode there exactly if they are here. Where the
+//! table says that a directory is undisturbed, nothing came to it but what a compile sees whole.
 
 mod client;
+
+use std::collections::BTreeSet;
 
 use quicc::agent::table::{Object, State, Table, TableError, split};
 use quicc::builder::tree::{Child, Kind, Tree};
@@ -10,6 +13,8 @@ use quicc::inputs::tree::{Listing, StatTuple};
 use quicc_protocol::identifiers::EntryId;
 use quicc_protocol::message::Message;
 use quicc_protocol::message::table::{PoisonKind, TableRecords};
+
+use crate::mirror::{Paths, listed};
 
 use self::client::{Client, Closure, Snapshot, is_ours};
 use crate::script::Script;
@@ -20,6 +25,7 @@ pub fn check(bytes: &[u8]) {
     let mut client = Client::default();
     let mut pair = Pair::default();
     let mut earlier = Closure::default();
+    let mut steps = 0_u32;
     while !script.is_over() {
         match script.below(9) {
             0..=5 => client.change(&mut script),
@@ -32,7 +38,20 @@ pub fn check(bytes: &[u8]) {
             }
         }
         pair.check_agreement();
+        pair.check_appearances();
+        steps += 1;
+        if steps % 4 == 0 {
+            pair.before = pair.now();
+        }
     }
+}
+
+/// What every name of a tree is, and which of them are regular files.
+#[derive(Default)]
+struct Moment {
+    position: u64,
+    names: Paths,
+    files: BTreeSet<EntryId>,
 }
 
 /// Both ends of one table.
@@ -41,9 +60,50 @@ struct Pair {
     table: Table,
     tree: Tree,
     position: u64,
+    /// An action began to run then.
+    before: Moment,
 }
 
 impl Pair {
+    fn now(&self) -> Moment {
+        let names = listed(&self.tree);
+        let ids = names.values().filter_map(|child| match child {
+            Child::Entry(id) => Some(*id),
+            Child::Poison(_) => None,
+        });
+        let files = ids.filter(|id| self.tree.file(*id).is_some()).collect();
+        Moment {
+            position: self.position,
+            files,
+            names,
+        }
+    }
+
+    /// Whether the table says of a directory, or of one above it, that it was disturbed since then.
+    fn is_disturbed(&self, directory: &[u8]) -> bool {
+        let is_disturbed = self.table.is_disturbed(directory, self.before.position);
+        is_disturbed || (directory != b"/" && self.is_disturbed(parent(directory)))
+    }
+
+    /// Names that changed where nothing was disturbed appeared, whole.
+    fn check_appearances(&self) {
+        let now = self.now();
+        let paths: BTreeSet<_> = self.before.names.keys().chain(now.names.keys()).collect();
+        for path in paths {
+            if self.is_disturbed(parent(path)) {
+                continue;
+            }
+            let is_whole = match (self.before.names.get(path), now.names.get(path)) {
+                (None, Some(Child::Poison(_))) => true,
+                (None | Some(Child::Poison(PoisonKind::Link)), Some(Child::Entry(id))) => {
+                    now.files.contains(id)
+                }
+                (before, after) => before == after,
+            };
+            assert!(is_whole, "{} disturbed nobody", String::from_utf8_lossy(path));
+        }
+    }
+
     /// Sends what the table has to say.
     fn send(&mut self) {
         let (records, position) = self.table.take_records();
@@ -124,7 +184,7 @@ impl Pair {
             let id = self.table.id(path);
             assert_eq!(self.tree.find(path), id, "{}", String::from_utf8_lossy(path));
         }
-        let entries = crate::mirror::listed(&self.tree)
+        let entries = listed(&self.tree)
             .into_values()
             .filter(|child| matches!(child, Child::Entry(_)));
         assert_eq!(
