@@ -19,7 +19,9 @@ async fn what_was_told_is_looked_at_once_and_again_when_it_changed() {
         assert!(world.is_swept().await && world.is_told(&unit).await, "{name}");
         units.push(unit);
     }
-    // An output that no builder was told of is none of theirs.
+    // An output that no builder was told of is none of theirs, whoever lists its directory.
+    world.list();
+    world.sweep().await;
     for contents in ["first", "second"] {
         world.write("a.o", contents, 100);
         assert!(world.is_swept().await, "{contents}");

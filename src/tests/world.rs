@@ -149,6 +149,11 @@ impl World {
         std::fs::write(self.files.join(name), bytes).unwrap();
     }
 
+    /// Has every name in the directory of the files count.
+    pub(super) fn list(&self) {
+        self.tree.listing(self.files.as_os_str().as_bytes()).unwrap();
+    }
+
     /// Replaces the file `to` by the file `from`.
     pub(super) fn rename(&self, from: &str, to: &str) {
         std::fs::rename(self.files.join(from), self.files.join(to)).unwrap();
