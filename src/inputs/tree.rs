@@ -398,9 +398,9 @@ impl Tree {
         self.watch.answer(path).is_some()
     }
 
-    /// The same for the names in a directory that was listed.
-    pub(super) fn is_listing_proven(&self, path: &[u8]) -> bool {
-        self.watch.is_listed(path) && self.is_proven(path)
+    /// The same for the names in a directory that was listed, if all that changes in it has been told of since `mark`.
+    pub(super) fn is_listing_proven(&self, path: &[u8], mark: Mark) -> bool {
+        self.watch.is_listed_since(path, mark) && self.is_proven(path)
     }
 
     fn read(&self, path: &[u8], purpose: content::Purpose) -> Result<(Content, Vec<u8>), TreeError> {

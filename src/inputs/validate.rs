@@ -32,7 +32,7 @@ pub fn validate(tree: &Tree, kept: &Kept) -> Validity {
     let mark = tree.refresh();
     match examine(tree, kept) {
         Ok(Examined { edited }) if edited.is_empty() => Validity::Unchanged {
-            proof: mark.filter(|_| is_proven(tree, kept)),
+            proof: mark.filter(|mark| is_proven(tree, kept, *mark)),
         },
         Ok(Examined { edited }) => Validity::Changed {
             path: edited
@@ -104,7 +104,7 @@ pub fn revise(
         return Revision::Other;
     };
     let kept = renewed(kept, edited, listed);
-    let proof = mark.filter(|_| is_proven(tree, &kept));
+    let proof = mark.filter(|mark| is_proven(tree, &kept, *mark));
     Revision::Holds { kept, proof }
 }
 
@@ -278,10 +278,10 @@ fn mapped_files_hold(tree: &Tree, kept: &Kept) -> bool {
     })
 }
 
-/// Whether every word of the kernel that `kept` rests on is watched.
-fn is_proven(tree: &Tree, kept: &Kept) -> bool {
+/// Whether every word of the kernel that `kept` rests on is watched, and was as of `mark`.
+fn is_proven(tree: &Tree, kept: &Kept, mark: Mark) -> bool {
     kept.items.iter().all(|item| tree.is_proven(&item.path))
-        && kept.listed.iter().all(|(path, _)| tree.is_listing_proven(path))
+        && kept.listed.iter().all(|(path, _)| tree.is_listing_proven(path, mark))
         && kept
             .absent
             .iter()

@@ -118,8 +118,14 @@ impl Watch {
     }
 
     /// Whether that was noted and is not forgotten.
-    pub(super) fn is_listed(&self, path: &[u8]) -> bool {
+    fn is_listed(&self, path: &[u8]) -> bool {
         self.read().is_some_and(|state| state.known.is_listed(path))
+    }
+
+    /// Whether that was noted before `mark` and is not forgotten.
+    pub(super) fn is_listed_since(&self, path: &[u8], (epoch, losses): Mark) -> bool {
+        self.read()
+            .is_some_and(|state| state.epoch == epoch && state.known.is_listed_since(path, losses))
     }
 
     /// Asks `ask` of `path`, and keeps the answer if the path can be watched.
