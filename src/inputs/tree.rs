@@ -30,6 +30,7 @@ pub use stat::StatTuple;
 use super::closure::Object;
 use super::kept::Item;
 use super::scan::{Definition, Mentions, References};
+use crate::host::clock;
 use crate::host::files::{FileError, PathContext};
 pub use known::ChangedName;
 use turn::Turns;
@@ -44,6 +45,8 @@ type Mentioning = (ContentDigest, Box<[u8]>);
 
 /// Files whose digest is remembered; beyond it everything is forgotten and learned again.
 pub const REMEMBERED_FILES: usize = 400_000;
+/// Symlinks whose target is remembered, likewise.
+pub const REMEMBERED_LINKS: usize = 20_000;
 /// Directories whose listing is remembered, likewise.
 pub const REMEMBERED_LISTINGS: usize = 20_000;
 /// Aliases of `__has_include` by which files are read as soon as they are scanned, the last that were met. C libraries
@@ -118,6 +121,8 @@ pub struct Tree {
     /// scan`), so an agent that starts again spends 6 ms on all headers of a large C++ unit, once.
     references: RwLock<HashMap<ContentDigest, Arc<References>>>,
     listings: RwLock<HashMap<Vec<u8>, Listed>>,
+    /// Targets by link, and what the kernel said of the link both before and after its target was read.
+    links: RwLock<HashMap<Vec<u8>, (StatTuple, Vec<u8>)>>,
     granules: RwLock<HashMap<u64, i128>>,
     watch: Watch,
     items: RwLock<HashMap<Box<[u8]>, Arc<Item>>>,
@@ -213,10 +218,24 @@ impl Tree {
         }
     }
 
-    /// The literal target of the symlink at `path`.
-    pub fn link_target(&self, path: &[u8]) -> Result<Vec<u8>, TreeError> {
+    /// The literal target of the symlink at `path`, whose stat tuple is `now`.
+    pub fn link_target(&self, path: &[u8], now: &StatTuple) -> Result<Vec<u8>, TreeError> {
+        if let Some((_, target)) = known(&self.links, path).filter(|(stat, _)| stat == now) {
+            return Ok(target);
+        }
+        let read_at = clock::unix_nanos();
         let target = std::fs::read_link(as_path(path)).context("read link", as_path(path))?;
-        Ok(target.into_os_string().into_vec())
+        let target = target.into_os_string().into_vec();
+        // No program can change the target of a link that is there.
+        if now.is_settled(read_at, self.granule(path, now.dev)) && self.ask(path)? == Some(*now) {
+            insert_bounded(
+                &self.links,
+                path.to_vec(),
+                (*now, target.clone()),
+                REMEMBERED_LINKS,
+            );
+        }
+        Ok(target)
     }
 
     fn known_content(&self, path: &[u8], now: &StatTuple) -> Option<Content> {

@@ -201,7 +201,7 @@ fn compare(tree: &Tree, path: &[u8], object: &Object) -> Result<Standing, TreeEr
             )
         }
         Object::Symlink { target, stat } => (
-            now == *stat && (tree.is_proven(path) || tree.link_target(path)? == *target),
+            now == *stat && (tree.is_proven(path) || tree.link_target(path, &now)? == *target),
             Standing::Other,
         ),
     };

@@ -330,7 +330,7 @@ impl<'t> Walker<'t> {
             return Ok(Child::Directory(DirectoryId(self.directories.len() - 1)));
         }
         if stat.is_symlink() {
-            let target = self.tree.link_target(&path)?;
+            let target = self.tree.link_target(&path, &stat)?;
             let shared: Arc<[u8]> = Arc::from(target.as_slice());
             self.links.push((path, Object::Symlink { target, stat }));
             return Ok(Child::Symlink(shared));
