@@ -28,7 +28,7 @@ use crate::compile::{self, Cause, Dialect, Invocation, Plan, Surroundings, TimeM
 use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::kept::Kept;
 use crate::inputs::tree::{ContentDigest, Mark, StatTuple, Tree, join};
-use crate::inputs::validate::{Validity, still_holds, validate};
+use crate::inputs::validate::{Validity, prove, still_holds, validate};
 use crate::toolchain::terminal;
 
 /// No `-M` need be asked for: gcc's tells nothing of it.
@@ -224,6 +224,7 @@ pub fn prepare(
         further_directories: &directories,
     };
     let resolved = resolve_native(compilers, request, candidate)?;
+    let mark = tree.refresh();
     let discover = |inputs: &Request<'_>| {
         closure::discover(tree, inputs).map_err(|error| said("inputs", &error.to_string()))
     };
@@ -267,10 +268,11 @@ pub fn prepare(
     let toolchain = fingerprint(toolchain, plan, &closure);
     // What `-M` told may depend on any byte and any name.
     closure.computed |= used == Tier::Dependencies;
+    let kept = Arc::new(Kept::new(tree, closure));
     Ok(Prepared {
         action: action(request, &outputs, resolved),
-        kept: Arc::new(Kept::new(tree, closure)),
-        proof: None,
+        proof: mark.and_then(|mark| prove(tree, &kept, mark)),
+        kept,
         caveats,
         outputs,
         tier: used,
@@ -426,26 +428,35 @@ fn fingerprint(toolchain: &KnownToolchain, plan: &Plan, closure: &Closure) -> Bl
 /// What an action names of a table: entries, as they travel, and outputs.
 pub type ToldAction = Told<(Arc<[u8]>, Vec<DeclaredOutput>)>;
 
-/// Makes a builder know all that a prepared compile may read. What no longer is as it was found is not told: a unit
-/// whose own scan missed that file would read it as it was. Blocking.
+/// Makes a builder know all that a prepared compile may read, and says what proves by now that it holds. What no longer
+/// is as it was found is not told: a unit whose own scan missed that file would read it as it was. Blocking.
 pub fn tell(
     tree: &Tree,
     prepared: &Prepared,
     link: &Link,
     is_ours: &(dyn Fn(&[u8], &[u8]) -> bool + Sync),
-) -> Result<ToldAction, TableError> {
+) -> Result<(ToldAction, Option<Mark>), TableError> {
     let proof = prepared.proof;
-    let holds = proof.and_then(|proof| still_holds(tree, &prepared.kept, proof));
-    if holds.is_none() && matches!(validate(tree, &prepared.kept), Validity::Changed { .. }) {
-        return Err(TableError::Outdated);
-    }
-    link.tell(|table| {
+    let newer = proof.and_then(|proof| still_holds(tree, &prepared.kept, proof));
+    let proof = match newer {
+        Some(_) => newer,
+        None => match validate(tree, &prepared.kept) {
+            Validity::Unchanged { proof } => proof,
+            Validity::Changed { path } => {
+                let path = String::from_utf8_lossy(&path);
+                tracing::info!(%path, "inputs changed since they were found");
+                return Err(TableError::Outdated);
+            }
+        },
+    };
+    let told = link.tell(|table| {
         let entries = match table.recall(&prepared.kept) {
             Some(entries) => entries,
             None => cover(table, tree, &prepared.kept, is_ours)?,
         };
         Ok((entries, declare(table, &prepared.action)?))
-    })
+    })?;
+    Ok((told, proof))
 }
 
 /// The same at once, if the builder has it all from before. Never waits.

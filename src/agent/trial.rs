@@ -168,7 +168,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 async fn tell(units: &Arc<Units>, slot: &Slot, unit: &Arc<Unit>) -> Result<ToldAction, Option<RunError>> {
     let (units, link, unit) = (Arc::clone(units), Arc::clone(&slot.link), Arc::clone(unit));
     let told = blocking(move || remote::tell(&units.tree, &unit.prepared, &link, &|_, _| false)).await;
-    told.ok_or(None)?.map_err(|error| Some(error.into()))
+    let (told, _) = told.ok_or(None)?.map_err(|error| Some(error.into()))?;
+    Ok(told)
 }
 
 /// Has the builder compile it. Which of two requests finds the last free slot is chance: the trial is refused, and asks

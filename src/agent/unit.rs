@@ -323,8 +323,6 @@ impl Units {
     ) -> Result<Unproven<(Prepared, Returned)>, Failed> {
         let running = beside.running();
         self.sweep(slot).await?;
-        // A unit may have waited long for its slot; what it tells must not be old.
-        let prepared = self.require_valid(&unit.notes, prepared).await?;
         let (told, prepared) = self.tell(prepared, slot, unit).await?;
         beside.may_leave().await;
         unit.notes.sent(&slot.link.name);
@@ -349,8 +347,14 @@ impl Units {
         slot: &Slot,
         unit: &Unit,
     ) -> Result<(ToldAction, Prepared), Failed> {
-        if let Some(told) = remote::told_before(&prepared, &slot.link) {
-            return Ok((told, prepared));
+        // A unit may have waited long for its slot: what it goes by must not be old, nor what is told for it, which is
+        // looked at when it is told.
+        let mut prepared = prepared;
+        if remote::told_before(&prepared, &slot.link).is_some() {
+            prepared = self.require_valid(&unit.notes, prepared).await?;
+            if let Some(told) = remote::told_before(&prepared, &slot.link) {
+                return Ok((told, prepared));
+            }
         }
         let link = Arc::clone(&slot.link);
         let telling = self.blocking(move |units| {
@@ -361,7 +365,7 @@ impl Units {
             .await
             .ok_or(Failed::Finally(Decision::fallback("internal")))?;
         match told {
-            Ok(told) => Ok((told, prepared)),
+            Ok((told, proof)) => Ok((told, Prepared { proof, ..prepared })),
             Err(error) => Err(self.classify(error.into(), slot, &unit.notes)),
         }
     }

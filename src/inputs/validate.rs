@@ -44,6 +44,27 @@ pub fn validate(tree: &Tree, kept: &Kept) -> Validity {
     }
 }
 
+/// What proves that `kept` holds which was found since `mark`, without another look at its files: that all it says is
+/// what watches say. `None` where they cannot, or say otherwise.
+pub fn prove(tree: &Tree, kept: &Kept, mark: Mark) -> Option<Mark> {
+    let is_as_found = |item: &Arc<Item>| match &item.object {
+        Object::Directory { stat } => {
+            // Its times change with every name in it, and are then to be asked for anew.
+            matches!(tree.stat(&item.path), Ok(Some(now)) if now.is_same_inode(stat))
+                && tree.is_proven(&item.path)
+        }
+        Object::File { stat, settled, .. } => *settled && tree.proven(&item.path) == Some(Some(*stat)),
+        Object::Symlink { stat, .. } => tree.proven(&item.path) == Some(Some(*stat)),
+    };
+    let is_proven = kept.items.iter().all(is_as_found)
+        && kept
+            .listed
+            .iter()
+            .all(|(path, _)| tree.is_listing_proven(path, mark))
+        && unlisted_absences(kept).all(|path| tree.proven(&path) == Some(None));
+    is_proven.then_some(mark)
+}
+
 /// A closure that holds now, made of one that held before.
 #[derive(Debug)]
 pub enum Revision {
@@ -159,13 +180,18 @@ fn examine(tree: &Tree, kept: &Kept) -> Result<Examined, Vec<u8>> {
             Err(_) => return Err(path.to_vec()),
         }
     }
-    let unlisted = kept.absent.iter().filter(|(path, _)| !kept.is_listed(path));
-    for path in unlisted.flat_map(|(path, names)| names.iter().map(|name| join(path, name))) {
+    for path in unlisted_absences(kept) {
         if !matches!(tree.stat(&path), Ok(None)) {
             return Err(path);
         }
     }
     Ok(Examined { edited })
+}
+
+/// The paths looked up in vain in directories that are not listed.
+fn unlisted_absences(kept: &Kept) -> impl Iterator<Item = Vec<u8>> {
+    let unlisted = kept.absent.iter().filter(|(path, _)| !kept.is_listed(path));
+    unlisted.flat_map(|(path, names)| names.iter().map(|name| join(path, name)))
 }
 
 enum Standing {
@@ -281,12 +307,11 @@ fn mapped_files_hold(tree: &Tree, kept: &Kept) -> bool {
 /// Whether every word of the kernel that `kept` rests on is watched, and was as of `mark`.
 fn is_proven(tree: &Tree, kept: &Kept, mark: Mark) -> bool {
     kept.items.iter().all(|item| tree.is_proven(&item.path))
-        && kept.listed.iter().all(|(path, _)| tree.is_listing_proven(path, mark))
         && kept
-            .absent
+            .listed
             .iter()
-            .filter(|(path, _)| !kept.is_listed(path))
-            .all(|(path, names)| names.iter().all(|name| tree.is_proven(&join(path, name))))
+            .all(|(path, _)| tree.is_listing_proven(path, mark))
+        && unlisted_absences(kept).all(|path| tree.is_proven(&path))
 }
 
 /// A name that was looked up in vain in `path` and is there now.

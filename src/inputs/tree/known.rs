@@ -375,7 +375,11 @@ mod tests {
         known.note_listed(b"/src");
         let before = known.losses();
         known.note_listed(b"/");
-        assert_eq!(known.names_lost_since(before), Some(Vec::new()), "nothing was lost");
+        assert_eq!(
+            known.names_lost_since(before),
+            Some(Vec::new()),
+            "nothing was lost"
+        );
         assert!(known.is_listed_since(b"/src", before));
         assert!(!known.is_listed_since(b"/", before), "nobody counted then");
         assert!(known.is_listed_since(b"/", known.losses()));
