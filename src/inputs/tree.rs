@@ -34,8 +34,8 @@ use crate::host::clock;
 use crate::host::files::{FileError, PathContext};
 pub use known::ChangedName;
 use turn::Turns;
-use watch::Watch;
 pub use watch::{Changes, Mark};
+use watch::{Footing, Watch};
 
 /// BLAKE3 of a file's bytes.
 pub type ContentDigest = [u8; 32];
@@ -54,6 +54,8 @@ pub const REMEMBERED_LISTINGS: usize = 20_000;
 const REMEMBERED_ALIASES: usize = 4;
 /// Names a directory that lookups touch may hold.
 pub const LISTING_NAMES: usize = 50_000;
+/// Names looked at one by one to know a directory that changed: as many as cost less than to read it.
+const FOLLOWED_NAMES: usize = 64;
 /// How often a file that changes while it is read is read again.
 pub const READ_ATTEMPTS: usize = 4;
 
@@ -113,6 +115,14 @@ pub struct Listed {
     pub listing: Arc<Listing>,
 }
 
+/// A directory as it was read last, or followed.
+#[derive(Debug, Clone)]
+struct Remembered {
+    listed: Listed,
+    /// From when on its watch tells what became of its names; `None` where it has none.
+    footing: Option<Footing>,
+}
+
 /// The memory of one client's files.
 #[derive(Debug, Default)]
 pub struct Tree {
@@ -120,7 +130,7 @@ pub struct Tree {
     /// Scans by what was scanned. Not kept on the disk: a scan passes 800 MB in a second (`cargo bench --bench inputs --
     /// scan`), so an agent that starts again spends 6 ms on all headers of a large C++ unit, once.
     references: RwLock<HashMap<ContentDigest, Arc<References>>>,
-    listings: RwLock<HashMap<Vec<u8>, Listed>>,
+    listings: RwLock<HashMap<Vec<u8>, Remembered>>,
     /// Targets by link, and what the kernel said of the link both before and after its target was read.
     links: RwLock<HashMap<Vec<u8>, (StatTuple, Vec<u8>)>>,
     granules: RwLock<HashMap<u64, i128>>,
@@ -291,19 +301,89 @@ impl Tree {
 
     /// The names in the directory at `path`.
     pub fn listing(&self, path: &[u8]) -> Result<Listed, TreeError> {
+        if let Some(known) = self.followed(path) {
+            if !self.is_proven(path) {
+                // Nothing hangs on its times, but whoever proves its names does so by what is known of it.
+                self.stat(path)?;
+            }
+            return Ok(known);
+        }
         let mut now = self.stat(path)?;
         if now.is_some_and(|now| now.is_directory()) && self.watch.note_listed(path) {
             now = self.stat(path)?;
         }
-        if let Some(known) =
-            known(&self.listings, path).filter(|known| known.settled && Some(known.stat) == now)
+        let settled = || {
+            let Remembered { listed, .. } = known(&self.listings, path)?;
+            (listed.settled && Some(listed.stat) == now).then_some(listed)
+        };
+        if let Some(known) = settled() {
+            return Ok(known);
+        }
+        let turn = self.reads.take(path);
+        if turn.waited
+            && let Some(known) = self.followed(path).or_else(settled)
         {
             return Ok(known);
         }
+        let before = known(&self.listings, path);
+        let followed = before
+            .as_ref()
+            .zip(now)
+            .and_then(|(before, now)| self.follow(path, before, now));
+        let remembered = match followed {
+            Some(followed) => followed,
+            None => self.read_names(path, before)?,
+        };
+        let listed = remembered.listed.clone();
+        insert_bounded(&self.listings, path.to_vec(), remembered, REMEMBERED_LISTINGS);
+        Ok(listed)
+    }
+
+    /// The names remembered of a directory in which, by its watch, nothing came, went or was replaced since.
+    fn followed(&self, path: &[u8]) -> Option<Listed> {
+        let Remembered { listed, footing } = known(&self.listings, path)?;
+        self.watch.is_unchanged(path, footing?).then_some(listed)
+    }
+
+    /// The names in a directory, made of those `before` and a look at each that its watch has told of since. `now` is what
+    /// the kernel said before that.
+    fn follow(&self, path: &[u8], before: &Remembered, now: StatTuple) -> Option<Remembered> {
+        let (footing, names) = self.watch.changed_names(path, before.footing?)?;
+        if names.len() > FOLLOWED_NAMES {
+            return None;
+        }
+        let known = &before.listed.listing;
+        let mut changed = Vec::new();
+        for name in names {
+            let kind = self.ask(&join(path, &name)).ok()?.as_ref().map(EntryKind::from);
+            if known.names.get(name.as_slice()).copied() != kind {
+                changed.push((name, kind));
+            }
+        }
+        let listing = if changed.is_empty() {
+            Arc::clone(known)
+        } else {
+            Arc::new(known.with(&changed)?)
+        };
+        let listed = Listed {
+            stat: now,
+            // What is being done in the directory at this moment may show in its times before its watch tells.
+            settled: false,
+            listing,
+        };
+        Some(Remembered {
+            listed,
+            footing: Some(footing),
+        })
+    }
+
+    /// Reads the names in a directory. A file replaced by renaming another over it leaves them as they were `before`; who
+    /// knew them need not look again.
+    fn read_names(&self, path: &[u8], before: Option<Remembered>) -> Result<Remembered, TreeError> {
+        let footing = self.watch.footing(path);
         let (stat, listing, read_at) = listing::read(path)?;
         let settled = stat.is_settled(read_at, self.granule(path, stat.dev));
-        // A file replaced by renaming another over it leaves the names as they were; who knew them need not look again.
-        let before = known(&self.listings, path).map(|before| before.listing);
+        let before = before.map(|before| before.listed.listing);
         let listing = match before.filter(|before| **before == listing) {
             Some(before) => before,
             None => Arc::new(listing),
@@ -313,8 +393,7 @@ impl Tree {
             settled,
             listing,
         };
-        insert_bounded(&self.listings, path.to_vec(), listed.clone(), REMEMBERED_LISTINGS);
-        Ok(listed)
+        Ok(Remembered { listed, footing })
     }
 
     /// What is known to be at `path`, in the one copy all closures share.

@@ -274,7 +274,7 @@ fn relist(tree: &Tree, kept: &Kept, is_ours: &dyn Fn(&[u8], &[u8]) -> bool) -> O
         if Arc::ptr_eq(&now.listing, &before.listing) {
             continue;
         }
-        let appeared = |name: &&Vec<u8>| !before.listing.names.contains_key(*name);
+        let appeared = |name: &&Arc<[u8]>| !before.listing.names.contains_key(&***name);
         if kept.computed
             && now
                 .listing
@@ -354,10 +354,13 @@ fn new_precompiled(
     if !now.has_precompiled {
         return None;
     }
-    let mut added = now.names.keys().filter(|name| !before.names.contains_key(*name));
+    let mut added = now
+        .names
+        .keys()
+        .filter(|name| !before.names.contains_key(&***name));
     added
         .find(|name| precompiled_header_of(name).is_some_and(&was_asked_for))
-        .cloned()
+        .map(|name| name.to_vec())
 }
 
 #[cfg(test)]

@@ -372,7 +372,7 @@ impl<'t> Walker<'t> {
             return Ok(());
         };
         let mut forms = PRECOMPILED.map(|suffix| [name, suffix].concat()).to_vec();
-        forms.retain(|form| listed.listing.names.contains_key(form));
+        forms.retain(|form| listed.listing.names.contains_key(form.as_slice()));
         for form in forms {
             let precompiled = self.walk(at, &form, Lookups::Unlisted)?;
             self.note_precompiled(header, precompiled);

@@ -104,7 +104,7 @@ fn listings_follow_the_directory() {
         ("d", EntryKind::Directory),
         ("l", EntryKind::Symlink),
     ];
-    let expected = expected.map(|(name, kind)| (name.as_bytes().to_vec(), kind));
+    let expected = expected.map(|(name, kind)| (name.as_bytes().into(), kind));
     assert_eq!(listing.names, expected.into_iter().collect());
     assert!(!listing.has_precompiled);
     fs::write(root.join("a.h.gch"), "").unwrap();
