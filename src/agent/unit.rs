@@ -109,8 +109,11 @@ struct Unit {
     notes: Arc<Notes>,
 }
 
-/// A compile that may travel, and what it travels with if that is known already.
-type Begun = (Arc<Candidate>, Option<Prepared>);
+/// What a compile travels with the first time, and whether that is known from before; or why it stays here.
+type First = (Result<Prepared, LocalReason>, bool);
+
+/// A compile that may travel, and what with unless it is not to.
+type Begun = (Arc<Candidate>, Option<First>);
 
 /// How an attempt ended that gave no answer.
 enum Failed {
@@ -170,14 +173,14 @@ impl Units {
         let key = recall::key_of(&request);
         let asked = Arc::clone(&request);
         let begun = self.blocking(move |units| units.begin(&asked, &key)).await;
-        let (candidate, mut ready) = match begun {
+        let (candidate, mut first) = match begun {
             Some(Ok(begun)) => begun,
             Some(Err(Some(reason))) => return Decision::local(reason),
             Some(Err(None)) => return Decision::NotACompile,
             None => return Decision::fallback("internal"),
         };
         notes.understood(&candidate.plan);
-        if lock(&self.odd).contains(&request.argv) {
+        if self.is_odd(&request) {
             return Decision::local("unexpected-output");
         }
         let mut unit = Unit {
@@ -191,7 +194,7 @@ impl Units {
         let (mut last, mut attempts, mut refusals) = ("farm-lost", 0, 0);
         let (mut doubted, mut early) = (false, false);
         while attempts < ATTEMPTS {
-            match self.try_once(&unit, tier, ready.take()).await {
+            match self.try_once(&unit, tier, first.take()).await {
                 Ok(decision) | Err(Failed::Finally(decision)) => return decision,
                 Err(Failed::Again(reason)) => {
                     last = reason;
@@ -235,7 +238,7 @@ impl Units {
         }
     }
 
-    /// What is remembered of the call, or what its command line means. Blocking.
+    /// What is remembered of the call, or what its command line means and what it may read. Blocking.
     fn begin(&self, request: &CompileRequest, key: &Key) -> Result<Begun, Option<LocalReason>> {
         if let Some(limit) = compile::restriction(&request.resource_limits) {
             // What is no compile, or stays here anyhow, has its own answer.
@@ -248,10 +251,19 @@ impl Units {
                 self.is_published(directory, name)
             });
         if let Some((candidate, prepared)) = recalled {
-            return Ok((candidate, Some(prepared.map_err(Some)?)));
+            return Ok((candidate, Some((Ok(prepared.map_err(Some)?), true))));
         }
         let candidate = remote::judge(&self.compilers, &self.tree, request)?;
-        Ok((Arc::new(candidate), None))
+        let first = (!self.is_odd(request)).then(|| {
+            let prepared = remote::prepare(&self.compilers, &self.tree, request, &candidate, Tier::Scan);
+            (prepared, false)
+        });
+        Ok((Arc::new(candidate), first))
+    }
+
+    /// Whether the same command line wrote a file that nobody declared.
+    fn is_odd(&self, request: &CompileRequest) -> bool {
+        lock(&self.odd).contains(&request.argv)
     }
 
     /// Whether quicc wrote `name` in `directory`.
@@ -263,19 +275,19 @@ impl Units {
         self: &Arc<Self>,
         unit: &Unit,
         tier: Tier,
-        ready: Option<Prepared>,
+        first: Option<First>,
     ) -> Result<Decision, Failed> {
-        let remembered = ready.is_some();
-        let prepared = match ready {
-            Some(prepared) => prepared,
+        let (prepared, remembered) = match first {
+            Some(first) => first,
             None => {
                 let (asked, of) = (Arc::clone(&unit.request), Arc::clone(&unit.candidate));
-                self.blocking(move |units| remote::prepare(&units.compilers, &units.tree, &asked, &of, tier))
-                    .await
-                    .ok_or(Failed::Finally(Decision::fallback("internal")))?
-                    .map_err(|reason| Failed::Finally(Decision::local(reason)))?
+                let prepared = self
+                    .blocking(move |units| remote::prepare(&units.compilers, &units.tree, &asked, &of, tier));
+                let internal = Failed::Finally(Decision::fallback("internal"));
+                (prepared.await.ok_or(internal)?, false)
             }
         };
+        let prepared = prepared.map_err(|reason| Failed::Finally(Decision::local(reason)))?;
         unit.notes.prepared(&prepared, remembered);
         let slot = self.farm.acquire().await.map_err(|no| {
             Failed::Finally(Decision::fallback(match no {
