@@ -339,6 +339,21 @@ impl Tree {
         Ok(listed)
     }
 
+    /// The same, or `None` where there are more than `limit` names.
+    pub fn listing_of_few(&self, path: &[u8], limit: usize) -> Result<Option<Listed>, TreeError> {
+        let remembered = known(&self.listings, path);
+        let has_more = remembered.is_some_and(|Remembered { listed, footing }| {
+            // Had all that changed gone, there would be more still.
+            let changed = footing.and_then(|footing| self.watch.count_changed(path, footing));
+            changed.is_some_and(|changed| listed.listing.names.len() > limit + changed)
+        });
+        if has_more {
+            return Ok(None);
+        }
+        let listed = self.listing(path)?;
+        Ok((listed.listing.names.len() <= limit).then_some(listed))
+    }
+
     /// The names remembered of a directory in which, by its watch, nothing came, went or was replaced since.
     fn followed(&self, path: &[u8]) -> Option<Listed> {
         let Remembered { listed, footing } = known(&self.listings, path)?;

@@ -130,8 +130,8 @@ impl<'t> Walker<'t> {
     pub(super) fn list_passages(&mut self) {
         for directory in &mut self.directories {
             if directory.listed.is_none() && !directory.stat.is_sticky() {
-                let listed = self.tree.listing(&directory.path).ok();
-                directory.listed = listed.filter(|listed| listed.listing.names.len() <= PASSAGE_NAMES);
+                let listed = self.tree.listing_of_few(&directory.path, PASSAGE_NAMES);
+                directory.listed = listed.ok().flatten();
             }
         }
     }

@@ -150,9 +150,13 @@ impl Watch {
 
     /// Whether, as of the last [`Self::refresh`], the same directory is there and no name in it may be another.
     pub(super) fn is_unchanged(&self, path: &[u8], footing: Footing) -> bool {
-        let unchanged =
-            |state: RwLockReadGuard<'_, State>| Some(state.changed_names(path, footing)?.is_empty());
-        self.read().and_then(unchanged) == Some(true)
+        self.count_changed(path, footing) == Some(0)
+    }
+
+    /// How many names in it may be others by then; `None` as for [`Self::changed_names`].
+    pub(super) fn count_changed(&self, path: &[u8], footing: Footing) -> Option<usize> {
+        let state = self.read()?;
+        Some(state.changed_names(path, footing)?.len())
     }
 
     /// The names in the directory `path` that may be others by now, and what to go on from; `None` if it may be another

@@ -188,6 +188,28 @@ fn a_directory_is_followed_by_the_names_its_watch_tells_of() {
 }
 
 #[test]
+fn a_directory_of_many_names_is_one_of_few_once_they_went() {
+    let world = World::new();
+    let path = bytes(&world, "b");
+    let few = || {
+        world.tree.refresh();
+        let listed = world.tree.listing_of_few(&path, 2).unwrap();
+        listed.map(|listed| listed.listing.names.len())
+    };
+    let at = |number: usize| world.root.join("b").join(format!("{number}.h"));
+    for number in 0..4 {
+        fs::write(at(number), "").unwrap();
+    }
+    assert_eq!(few(), None);
+    fs::remove_file(at(0)).unwrap();
+    assert_eq!(few(), None, "three are left");
+    fs::remove_file(at(1)).unwrap();
+    assert_eq!(few(), Some(2));
+    fs::write(at(4), "").unwrap();
+    assert_eq!(few(), None);
+}
+
+#[test]
 fn a_name_that_becomes_another_thing_is_noticed() {
     let world = World::new();
     let (path, file) = (bytes(&world, "a"), world.root.join("a/x.h"));
