@@ -843,6 +843,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_outlasts_an_older_listing_is_taken_back_by_a_later_one() {
+        let mut world = World(Table::new());
+        let kind = tree::EntryKind::File;
+        world.cover(&[directory()], &[("/s", &listing(1, &[("b.h", kind)]))]);
+        let came = StatTuple {
+            ctime_ns: 5,
+            ..stat(0o100_644, 1, 7)
+        };
+        world.cover(&[directory(), ("/s/a.h", file("a"), came)], &[]);
+        world.cover(&[], &[("/s", &listing(3, &[("b.h", kind), ("c.h", kind)]))]);
+        let id = world.0.id(b"/s/a.h").expect("it came after the listing");
+        let (records, _) = world.cover(&[], &[("/s", &listing(6, &[("b.h", kind)]))]);
+        assert!(records.contains(&TableRecord::Remove { id }), "{records:?}");
+    }
+
+    #[test]
     fn a_stale_entry_is_taken_back_and_poisoned() {
         let mut world = World(Table::new());
         let header = ("/s/a.h", file("a"), stat(0o100_644, 5, 2));
