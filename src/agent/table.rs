@@ -392,23 +392,7 @@ impl Table {
             Some((gone, _)) => gone.iter().map(|name| join(directory, name)).collect(),
             None => self.told_in(directory),
         };
-        let mut is_outgrown = false;
-        for path in vanished {
-            let Some(told) = self.told.get(&path) else {
-                continue;
-            };
-            if listing.names.contains_key(split(&path).1) {
-                continue;
-            }
-            // One that was seen later than the listing came after it.
-            if told.stat.ctime_ns > listed.stat.ctime_ns {
-                is_outgrown = true;
-                continue;
-            }
-            if let Some(told) = self.drop_told(&path) {
-                self.pending.push(TableRecord::Remove { id: told.id });
-            }
-        }
+        let is_outgrown = self.take_back_vanished(vanished, listed);
         let mut names = self.directories.remove(directory).unwrap_or_default();
         let is_cured = |name: &[u8]| names.poisoned.contains(name) && !listing.names.contains_key(name);
         let cured: Vec<_> = match &difference {
@@ -462,6 +446,26 @@ impl Table {
                 names: names.to_vec(),
             });
         }
+    }
+
+    /// Takes back those of the told `paths` in a directory whose names no longer exist. Says whether one is left that was
+    /// seen later than the listing: it came after it.
+    fn take_back_vanished(&mut self, paths: Vec<Vec<u8>>, listed: &Listed) -> bool {
+        let mut is_outgrown = false;
+        for path in paths {
+            let Some(told) = self.told.get(&path) else {
+                continue;
+            };
+            if listed.listing.names.contains_key(split(&path).1) {
+                continue;
+            }
+            if told.stat.ctime_ns > listed.stat.ctime_ns {
+                is_outgrown = true;
+            } else if let Some(told) = self.drop_told(&path) {
+                self.pending.push(TableRecord::Remove { id: told.id });
+            }
+        }
+        is_outgrown
     }
 
     /// The told names in a directory.

@@ -43,6 +43,9 @@ pub type ContentDigest = [u8; 32];
 /// A text, and a macro it may mention or define.
 type Mentioning = (ContentDigest, Box<[u8]>);
 
+/// Where a symlink leads, and what the kernel said of it both before and after that was read.
+type Target = (StatTuple, Vec<u8>);
+
 /// Files whose digest is remembered; beyond it everything is forgotten and learned again.
 pub const REMEMBERED_FILES: usize = 400_000;
 /// Symlinks whose target is remembered, likewise.
@@ -131,8 +134,8 @@ pub struct Tree {
     /// scan`), so an agent that starts again spends 6 ms on all headers of a large C++ unit, once.
     references: RwLock<HashMap<ContentDigest, Arc<References>>>,
     listings: RwLock<HashMap<Vec<u8>, Remembered>>,
-    /// Targets by link, and what the kernel said of the link both before and after its target was read.
-    links: RwLock<HashMap<Vec<u8>, (StatTuple, Vec<u8>)>>,
+    /// Targets by link.
+    links: RwLock<HashMap<Vec<u8>, Target>>,
     granules: RwLock<HashMap<u64, i128>>,
     watch: Watch,
     items: RwLock<HashMap<Box<[u8]>, Arc<Item>>>,

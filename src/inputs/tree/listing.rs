@@ -71,9 +71,12 @@ impl Listing {
     }
 }
 
+/// Names that went, and names that came and what they stand for.
+type Difference<'a> = (Vec<&'a [u8]>, Vec<(&'a [u8], EntryKind)>);
+
 impl Listing {
     /// The names that are in one of two listings only: those that went with `later`, and those that came.
-    pub(crate) fn difference<'a>(&'a self, later: &'a Self) -> (Vec<&'a [u8]>, Vec<(&'a [u8], EntryKind)>) {
+    pub(crate) fn difference<'a>(&'a self, later: &'a Self) -> Difference<'a> {
         let (mut gone, mut come) = (Vec::new(), Vec::new());
         let (mut before, mut after) = (self.names.iter().peekable(), later.names.iter().peekable());
         loop {
@@ -230,10 +233,7 @@ mod tests {
         assert_eq!(before.with(&change("z", None)), Some(before.clone()));
         let with_precompiled = before.with(&change("b.gch", file)).unwrap();
         assert!(with_precompiled.has_precompiled);
-        assert_eq!(
-            with_precompiled.with(&change("b.gch", None)),
-            Some(before.clone())
-        );
+        assert_eq!(with_precompiled.with(&change("b.gch", None)), Some(before));
         assert_eq!(
             listing(&["1"]).with(&change("a", file)),
             None,
