@@ -57,9 +57,7 @@ mod tests {
     }
 
     fn listed(names: &[&str]) -> Listed {
-        let names = names
-            .iter()
-            .map(|name| (name.as_bytes().to_vec(), EntryKind::File));
+        let names = names.iter().map(|name| (name.as_bytes().into(), EntryKind::File));
         Listed {
             stat: stat(0o040_755),
             settled: true,

@@ -29,7 +29,7 @@ use crate::compile::{self, Cause, Dialect, Invocation, Plan, Surroundings, TimeM
 use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::kept::Kept;
 use crate::inputs::tree::{ContentDigest, Mark, StatTuple, Tree, join};
-use crate::inputs::validate::{Validity, still_holds, validate};
+use crate::inputs::validate::{Validity, prove, still_holds, validate};
 use crate::toolchain::terminal;
 
 /// No `-M` need be asked for: gcc's tells nothing of it.
@@ -230,6 +230,7 @@ pub fn prepare(
         further_directories: &directories,
     };
     let resolved = resolve_native(compilers, request, candidate)?;
+    let mark = tree.refresh();
     let discover = |inputs: &Request<'_>| {
         closure::discover(tree, inputs).map_err(|error| said("inputs", &error.to_string()))
     };
@@ -273,11 +274,12 @@ pub fn prepare(
     let toolchain = fingerprint(toolchain, plan, &closure);
     // What `-M` told may depend on any byte and any name.
     closure.computed |= used == Tier::Dependencies;
+    let kept = Arc::new(Kept::new(tree, closure));
     Ok(Prepared {
         action: action(request, &outputs, resolved),
-        kept: Arc::new(Kept::new(tree, closure)),
-        proof: None,
         looked: begun,
+        proof: mark.and_then(|mark| prove(tree, &kept, mark)),
+        kept,
         caveats,
         outputs,
         tier: used,

@@ -442,34 +442,52 @@ impl Table {
             }
             return;
         }
-        for path in self.vanished(directory, listed) {
-            if let Some(told) = self.drop_told(&path) {
-                self.record(directory, true, TableRecord::Remove { id: told.id });
-            }
-        }
+        let last = last.map(|(last, _)| Arc::clone(last));
+        // Of each name the last listing has it is known what became of it.
+        let difference = last.as_deref().map(|last| last.difference(listing));
+        let vanished = match &difference {
+            Some((gone, _)) => gone.iter().map(|name| join(directory, name)).collect(),
+            None => self.told_in(directory),
+        };
+        let is_outgrown = self.take_back_vanished(directory, vanished, listed);
         let mut names = self.directories.remove(directory).unwrap_or_default();
-        let cured: Vec<_> = names
-            .poisoned
-            .keys()
-            .filter(|name| !listing.names.contains_key(*name))
-            .cloned()
-            .collect();
-        let poisoned: Vec<_> = listing
-            .names
-            .iter()
+        let is_cured = |name: &[u8]| names.poisoned.contains_key(name) && !listing.names.contains_key(name);
+        let cured: Vec<_> = match &difference {
+            Some((gone, _)) => gone
+                .iter()
+                .map(|name| name.to_vec())
+                .filter(|name| is_cured(name))
+                .collect(),
+            None => names
+                .poisoned
+                .keys()
+                .filter(|name| is_cured(name))
+                .cloned()
+                .collect(),
+        };
+        let come = match difference {
+            Some((_, come)) => come,
+            None => listing
+                .names
+                .iter()
+                .map(|(name, kind)| (&**name, *kind))
+                .collect(),
+        };
+        let poisoned: Vec<_> = come
+            .into_iter()
             .filter(|(name, _)| {
                 !names.poisoned.contains_key(*name)
                     && self.id(&join(directory, name)).is_none()
                     && !is_ours(directory, name)
             })
-            .map(|(name, kind)| (name.clone(), poison_kind(*kind)))
+            .map(|(name, kind)| (name.to_vec(), poison_kind(kind)))
             .collect();
         for name in &cured {
             names.poisoned.remove(name);
         }
         names.poisoned.extend(poisoned.iter().cloned());
         names.reconciled = Some((Arc::clone(listing), listed.stat));
-        names.is_outgrown = false;
+        names.is_outgrown = is_outgrown;
         self.directories.insert(directory.to_vec(), names);
         for names in cured.chunks(NAMES_PER_RECORD) {
             let names = names.to_vec();
@@ -484,17 +502,33 @@ impl Table {
         }
     }
 
-    /// Told children of a directory whose names no longer exist. One that was seen later than the listing came after it.
-    fn vanished(&self, directory: &[u8], listed: &Listed) -> Vec<Vec<u8>> {
+    /// Takes back those of the told `paths` in a directory whose names no longer exist. Says whether one is left that was
+    /// seen later than the listing: it came after it.
+    fn take_back_vanished(&mut self, directory: &[u8], paths: Vec<Vec<u8>>, listed: &Listed) -> bool {
+        let mut is_outgrown = false;
+        for path in paths {
+            let Some(told) = self.told.get(&path) else {
+                continue;
+            };
+            if listed.listing.names.contains_key(split(&path).1) {
+                continue;
+            }
+            if told.stat.ctime_ns > listed.stat.ctime_ns {
+                is_outgrown = true;
+            } else if let Some(told) = self.drop_told(&path) {
+                self.record(directory, true, TableRecord::Remove { id: told.id });
+            }
+        }
+        is_outgrown
+    }
+
+    /// The told names in a directory.
+    fn told_in(&self, directory: &[u8]) -> Vec<Vec<u8>> {
         let prefix = join(directory, b"");
         self.told
             .range::<Vec<u8>, _>((Bound::Excluded(&prefix), Bound::Unbounded))
             .take_while(|(path, _)| path.starts_with(&prefix))
-            .filter(|(path, told)| {
-                let name = &path[prefix.len()..];
-                let is_later = told.stat.ctime_ns > listed.stat.ctime_ns;
-                !name.contains(&b'/') && !listed.listing.names.contains_key(name) && !is_later
-            })
+            .filter(|(path, _)| !path[prefix.len()..].contains(&b'/'))
             .map(|(path, _)| path.clone())
             .collect()
     }
@@ -558,6 +592,8 @@ pub fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn stat(mode: u32, mtime: i128, ino: u64) -> StatTuple {
@@ -579,7 +615,7 @@ mod tests {
     fn listing(changed: i128, names: &[(&str, tree::EntryKind)]) -> Listed {
         let names = names
             .iter()
-            .map(|(name, kind)| (name.as_bytes().to_vec(), *kind))
+            .map(|(name, kind)| (name.as_bytes().into(), *kind))
             .collect();
         let listing = Arc::new(Listing {
             names,
@@ -773,6 +809,38 @@ mod tests {
         assert_eq!(*same_inode_as, Some(2));
     }
 
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+        /// Whatever was told before, every name that is there is told, poison or ours, and none that is not is poison.
+        #[test]
+        fn names_are_told_poison_or_ours(
+            steps in prop::collection::vec((any::<[bool; 4]>(), any::<[bool; 4]>(), any::<bool>(), 0..4_usize), 1..12),
+        ) {
+            const NAMES: [&str; 4] = ["a.h", "b.h", "c.h", "d.o"];
+            let mut world = World(Table::new());
+            for (time, (there, told, is_forgotten, which)) in (1..).zip(steps) {
+                let names: Vec<_> = (0..4).filter(|&at| there[at]).map(|at| (NAMES[at], tree::EntryKind::File)).collect();
+                let paths: Vec<_> = (0..4).map(|at| format!("/s/{}", NAMES[at])).collect();
+                let objects = (0..4).filter(|&at| there[at] && told[at]);
+                let objects = objects.map(|at| (paths[at].as_str(), file("x"), stat(0o100_644, 1, at as u64)));
+                let listed = listing(time, &names);
+                world.cover(&[directory()].into_iter().chain(objects).collect::<Vec<_>>(), &[("/s", &listed)]);
+                for (at, name) in NAMES.iter().enumerate() {
+                    let path = join(b"/s", name.as_bytes());
+                    let is_told = world.0.id(&path).is_some();
+                    let is_poison = world.0.directories[&b"/s"[..]].poisoned.contains_key(name.as_bytes());
+                    prop_assert!(!(is_told && is_poison), "{name} is both");
+                    prop_assert_eq!(is_told || is_poison, there[at] && (!name.ends_with(".o") || is_told || is_poison));
+                }
+                if is_forgotten {
+                    let exists = there[which].then_some(PoisonKind::Link);
+                    world.0.forget(paths[which].as_bytes(), exists);
+                }
+            }
+        }
+    }
+
     /// A listing with the same names as one judged before says as much as any other at its time.
     #[test]
     fn a_listing_that_is_shared_is_judged_at_its_own_time() {
@@ -880,6 +948,22 @@ mod tests {
         check("", None, &[&all[..], &[("b.h.gch", plain)]].concat(), true);
         check("", None, &all[..2], true);
         check("", None, &all[1..], true);
+    }
+
+    #[test]
+    fn a_file_that_outlasts_an_older_listing_is_taken_back_by_a_later_one() {
+        let mut world = World(Table::new());
+        let kind = tree::EntryKind::File;
+        world.cover(&[directory()], &[("/s", &listing(1, &[("b.h", kind)]))]);
+        let came = StatTuple {
+            ctime_ns: 5,
+            ..stat(0o100_644, 1, 7)
+        };
+        world.cover(&[directory(), ("/s/a.h", file("a"), came)], &[]);
+        world.cover(&[], &[("/s", &listing(3, &[("b.h", kind), ("c.h", kind)]))]);
+        let id = world.0.id(b"/s/a.h").expect("it came after the listing");
+        let (records, _) = world.cover(&[], &[("/s", &listing(6, &[("b.h", kind)]))]);
+        assert!(records.contains(&TableRecord::Remove { id }), "{records:?}");
     }
 
     #[test]

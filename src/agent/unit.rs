@@ -113,8 +113,11 @@ struct Unit {
     notes: Arc<Notes>,
 }
 
-/// A compile that may travel, and what it travels with if that is known already.
-type Begun = (Arc<Candidate>, Option<Prepared>);
+/// What a compile travels with the first time, and whether that is known from before; or why it stays here.
+type First = (Result<Prepared, LocalReason>, bool);
+
+/// A compile that may travel, and what with unless it is not to.
+type Begun = (Arc<Candidate>, Option<First>);
 
 /// How an attempt ended that gave no answer.
 enum Failed {
@@ -174,14 +177,14 @@ impl Units {
         let key = recall::key_of(&request);
         let asked = Arc::clone(&request);
         let begun = self.blocking(move |units| units.begin(&asked, &key)).await;
-        let (candidate, mut ready) = match begun {
+        let (candidate, mut first) = match begun {
             Some(Ok(begun)) => begun,
             Some(Err(Some(reason))) => return Decision::local(reason),
             Some(Err(None)) => return Decision::NotACompile,
             None => return Decision::fallback("internal"),
         };
         notes.understood(&candidate.plan);
-        if lock(&self.odd).contains(&request.argv) {
+        if self.is_odd(&request) {
             return Decision::local("unexpected-output");
         }
         let mut unit = Unit {
@@ -195,7 +198,7 @@ impl Units {
         let (mut last, mut attempts, mut refusals) = ("farm-lost", 0, 0);
         let (mut doubted, mut early) = (false, false);
         while attempts < ATTEMPTS {
-            match self.try_once(&unit, tier, ready.take()).await {
+            match self.try_once(&unit, tier, first.take()).await {
                 Ok(decision) | Err(Failed::Finally(decision)) => return decision,
                 Err(Failed::Again(reason)) => {
                     last = reason;
@@ -239,7 +242,7 @@ impl Units {
         }
     }
 
-    /// What is remembered of the call, or what its command line means. Blocking.
+    /// What is remembered of the call, or what its command line means and what it may read. Blocking.
     fn begin(&self, request: &CompileRequest, key: &Key) -> Result<Begun, Option<LocalReason>> {
         if let Some(limit) = compile::restriction(&request.resource_limits) {
             // What is no compile, or stays here anyhow, has its own answer.
@@ -252,10 +255,19 @@ impl Units {
                 self.is_published(directory, name)
             });
         if let Some((candidate, prepared)) = recalled {
-            return Ok((candidate, Some(prepared.map_err(Some)?)));
+            return Ok((candidate, Some((Ok(prepared.map_err(Some)?), true))));
         }
         let candidate = remote::judge(&self.compilers, &self.tree, request)?;
-        Ok((Arc::new(candidate), None))
+        let first = (!self.is_odd(request)).then(|| {
+            let prepared = remote::prepare(&self.compilers, &self.tree, request, &candidate, Tier::Scan);
+            (prepared, false)
+        });
+        Ok((Arc::new(candidate), first))
+    }
+
+    /// Whether the same command line wrote a file that nobody declared.
+    fn is_odd(&self, request: &CompileRequest) -> bool {
+        lock(&self.odd).contains(&request.argv)
     }
 
     /// Whether quicc wrote `name` in `directory`.
@@ -267,19 +279,19 @@ impl Units {
         self: &Arc<Self>,
         unit: &Unit,
         tier: Tier,
-        ready: Option<Prepared>,
+        first: Option<First>,
     ) -> Result<Decision, Failed> {
-        let remembered = ready.is_some();
-        let prepared = match ready {
-            Some(prepared) => prepared,
+        let (prepared, remembered) = match first {
+            Some(first) => first,
             None => {
                 let (asked, of) = (Arc::clone(&unit.request), Arc::clone(&unit.candidate));
-                self.blocking(move |units| remote::prepare(&units.compilers, &units.tree, &asked, &of, tier))
-                    .await
-                    .ok_or(Failed::Finally(Decision::fallback("internal")))?
-                    .map_err(|reason| Failed::Finally(Decision::local(reason)))?
+                let prepared = self
+                    .blocking(move |units| remote::prepare(&units.compilers, &units.tree, &asked, &of, tier));
+                let internal = Failed::Finally(Decision::fallback("internal"));
+                (prepared.await.ok_or(internal)?, false)
             }
         };
+        let prepared = prepared.map_err(|reason| Failed::Finally(Decision::local(reason)))?;
         unit.notes.prepared(&prepared, remembered);
         let slot = self.farm.acquire().await.map_err(|no| {
             Failed::Finally(Decision::fallback(match no {
@@ -328,12 +340,6 @@ impl Units {
     ) -> Result<Unproven<(Prepared, Returned)>, Failed> {
         let running = beside.running();
         self.sweep(slot).await?;
-        // Whoever waited long for a slot does not have it compile what is old.
-        let prepared = if prepared.looked.elapsed() > FRESH {
-            self.require_valid(&unit.notes, prepared).await?
-        } else {
-            prepared
-        };
         let (told, prepared) = self.tell(prepared, slot, unit).await?;
         beside.may_leave().await;
         unit.notes.sent(&slot.link.name);
@@ -358,6 +364,12 @@ impl Units {
         slot: &Slot,
         unit: &Unit,
     ) -> Result<(ToldAction, Prepared), Failed> {
+        let mut prepared = prepared;
+        // Whoever waited long for a slot does not have it compile what is old. What is told is looked at anyway.
+        let is_old = prepared.looked.elapsed() > FRESH;
+        if is_old && remote::told_before(&prepared, &slot.link).is_some() {
+            prepared = self.require_valid(&unit.notes, prepared).await?;
+        }
         if let Some(told) = remote::told_before(&prepared, &slot.link) {
             return Ok((told, prepared));
         }

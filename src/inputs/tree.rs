@@ -30,11 +30,12 @@ pub use stat::StatTuple;
 use super::closure::Object;
 use super::kept::Item;
 use super::scan::{Definition, Mentions, References};
+use crate::host::clock;
 use crate::host::files::{FileError, PathContext};
 pub use known::ChangedName;
 use turn::Turns;
-use watch::Watch;
 pub use watch::{Changes, Mark};
+use watch::{Footing, Watch};
 
 /// BLAKE3 of a file's bytes.
 pub type ContentDigest = [u8; 32];
@@ -42,8 +43,13 @@ pub type ContentDigest = [u8; 32];
 /// A text, and a macro it may mention or define.
 type Mentioning = (ContentDigest, Box<[u8]>);
 
+/// Where a symlink leads, and what the kernel said of it both before and after that was read.
+type Target = (StatTuple, Vec<u8>);
+
 /// Files whose digest is remembered; beyond it everything is forgotten and learned again.
 pub const REMEMBERED_FILES: usize = 400_000;
+/// Symlinks whose target is remembered, likewise.
+pub const REMEMBERED_LINKS: usize = 20_000;
 /// Directories whose listing is remembered, likewise.
 pub const REMEMBERED_LISTINGS: usize = 20_000;
 /// Aliases of `__has_include` by which files are read as soon as they are scanned, the last that were met. C libraries
@@ -51,6 +57,8 @@ pub const REMEMBERED_LISTINGS: usize = 20_000;
 const REMEMBERED_ALIASES: usize = 4;
 /// Names a directory that lookups touch may hold.
 pub const LISTING_NAMES: usize = 50_000;
+/// Names looked at one by one to know a directory that changed: as many as cost less than to read it.
+const FOLLOWED_NAMES: usize = 64;
 /// How often a file that changes while it is read is read again.
 pub const READ_ATTEMPTS: usize = 4;
 
@@ -110,6 +118,14 @@ pub struct Listed {
     pub listing: Arc<Listing>,
 }
 
+/// A directory as it was read last, or followed.
+#[derive(Debug, Clone)]
+struct Remembered {
+    listed: Listed,
+    /// From when on its watch tells what became of its names; `None` where it has none.
+    footing: Option<Footing>,
+}
+
 /// The memory of one client's files.
 #[derive(Debug, Default)]
 pub struct Tree {
@@ -117,7 +133,9 @@ pub struct Tree {
     /// Scans by what was scanned. Not kept on the disk: a scan passes 800 MB in a second (`cargo bench --bench inputs --
     /// scan`), so an agent that starts again spends 6 ms on all headers of a large C++ unit, once.
     references: RwLock<HashMap<ContentDigest, Arc<References>>>,
-    listings: RwLock<HashMap<Vec<u8>, Listed>>,
+    listings: RwLock<HashMap<Vec<u8>, Remembered>>,
+    /// Targets by link.
+    links: RwLock<HashMap<Vec<u8>, Target>>,
     granules: RwLock<HashMap<u64, i128>>,
     watch: Watch,
     items: RwLock<HashMap<Box<[u8]>, Arc<Item>>>,
@@ -213,10 +231,24 @@ impl Tree {
         }
     }
 
-    /// The literal target of the symlink at `path`.
-    pub fn link_target(&self, path: &[u8]) -> Result<Vec<u8>, TreeError> {
+    /// The literal target of the symlink at `path`, whose stat tuple is `now`.
+    pub fn link_target(&self, path: &[u8], now: &StatTuple) -> Result<Vec<u8>, TreeError> {
+        if let Some((_, target)) = known(&self.links, path).filter(|(stat, _)| stat == now) {
+            return Ok(target);
+        }
+        let read_at = clock::unix_nanos();
         let target = std::fs::read_link(as_path(path)).context("read link", as_path(path))?;
-        Ok(target.into_os_string().into_vec())
+        let target = target.into_os_string().into_vec();
+        // No program can change the target of a link that is there.
+        if now.is_settled(read_at, self.granule(path, now.dev)) && self.ask(path)? == Some(*now) {
+            insert_bounded(
+                &self.links,
+                path.to_vec(),
+                (*now, target.clone()),
+                REMEMBERED_LINKS,
+            );
+        }
+        Ok(target)
     }
 
     fn known_content(&self, path: &[u8], now: &StatTuple) -> Option<Content> {
@@ -272,19 +304,104 @@ impl Tree {
 
     /// The names in the directory at `path`.
     pub fn listing(&self, path: &[u8]) -> Result<Listed, TreeError> {
+        if let Some(known) = self.followed(path) {
+            if !self.is_proven(path) {
+                // Nothing hangs on its times, but whoever proves its names does so by what is known of it.
+                self.stat(path)?;
+            }
+            return Ok(known);
+        }
         let mut now = self.stat(path)?;
         if now.is_some_and(|now| now.is_directory()) && self.watch.note_listed(path) {
             now = self.stat(path)?;
         }
-        if let Some(known) =
-            known(&self.listings, path).filter(|known| known.settled && Some(known.stat) == now)
+        let settled = || {
+            let Remembered { listed, .. } = known(&self.listings, path)?;
+            (listed.settled && Some(listed.stat) == now).then_some(listed)
+        };
+        if let Some(known) = settled() {
+            return Ok(known);
+        }
+        let turn = self.reads.take(path);
+        if turn.waited
+            && let Some(known) = self.followed(path).or_else(settled)
         {
             return Ok(known);
         }
+        let before = known(&self.listings, path);
+        let followed = before
+            .as_ref()
+            .zip(now)
+            .and_then(|(before, now)| self.follow(path, before, now));
+        let remembered = match followed {
+            Some(followed) => followed,
+            None => self.read_names(path, before)?,
+        };
+        let listed = remembered.listed.clone();
+        insert_bounded(&self.listings, path.to_vec(), remembered, REMEMBERED_LISTINGS);
+        Ok(listed)
+    }
+
+    /// The same, or `None` where there are more than `limit` names.
+    pub fn listing_of_few(&self, path: &[u8], limit: usize) -> Result<Option<Listed>, TreeError> {
+        let remembered = known(&self.listings, path);
+        let has_more = remembered.is_some_and(|Remembered { listed, footing }| {
+            // Had all that changed gone, there would be more still.
+            let changed = footing.and_then(|footing| self.watch.count_changed(path, footing));
+            changed.is_some_and(|changed| listed.listing.names.len() > limit + changed)
+        });
+        if has_more {
+            return Ok(None);
+        }
+        let listed = self.listing(path)?;
+        Ok((listed.listing.names.len() <= limit).then_some(listed))
+    }
+
+    /// The names remembered of a directory in which, by its watch, nothing came, went or was replaced since.
+    fn followed(&self, path: &[u8]) -> Option<Listed> {
+        let Remembered { listed, footing } = known(&self.listings, path)?;
+        self.watch.is_unchanged(path, footing?).then_some(listed)
+    }
+
+    /// The names in a directory, made of those `before` and a look at each that its watch has told of since. `now` is what
+    /// the kernel said before that.
+    fn follow(&self, path: &[u8], before: &Remembered, now: StatTuple) -> Option<Remembered> {
+        let (footing, names) = self.watch.changed_names(path, before.footing?)?;
+        if names.len() > FOLLOWED_NAMES {
+            return None;
+        }
+        let known = &before.listed.listing;
+        let mut changed = Vec::new();
+        for name in names {
+            let kind = self.ask(&join(path, &name)).ok()?.as_ref().map(EntryKind::from);
+            if known.names.get(name.as_slice()).copied() != kind {
+                changed.push((name, kind));
+            }
+        }
+        let listing = if changed.is_empty() {
+            Arc::clone(known)
+        } else {
+            Arc::new(known.with(&changed)?)
+        };
+        let listed = Listed {
+            stat: now,
+            // What is being done in the directory at this moment may show in its times before its watch tells.
+            settled: false,
+            listing,
+        };
+        Some(Remembered {
+            listed,
+            footing: Some(footing),
+        })
+    }
+
+    /// Reads the names in a directory. A file replaced by renaming another over it leaves them as they were `before`; who
+    /// knew them need not look again.
+    fn read_names(&self, path: &[u8], before: Option<Remembered>) -> Result<Remembered, TreeError> {
+        let footing = self.watch.footing(path);
         let (stat, listing, read_at) = listing::read(path)?;
         let settled = stat.is_settled(read_at, self.granule(path, stat.dev));
-        // A file replaced by renaming another over it leaves the names as they were; who knew them need not look again.
-        let before = known(&self.listings, path).map(|before| before.listing);
+        let before = before.map(|before| before.listed.listing);
         let listing = match before.filter(|before| **before == listing) {
             Some(before) => before,
             None => Arc::new(listing),
@@ -294,8 +411,7 @@ impl Tree {
             settled,
             listing,
         };
-        insert_bounded(&self.listings, path.to_vec(), listed.clone(), REMEMBERED_LISTINGS);
-        Ok(listed)
+        Ok(Remembered { listed, footing })
     }
 
     /// What is known to be at `path`, in the one copy all closures share.
@@ -398,9 +514,9 @@ impl Tree {
         self.watch.answer(path).is_some()
     }
 
-    /// The same for the names in a directory that was listed.
-    pub(super) fn is_listing_proven(&self, path: &[u8]) -> bool {
-        self.watch.is_listed(path) && self.is_proven(path)
+    /// The same for the names in a directory that was listed, if all that changes in it has been told of since `mark`.
+    pub(super) fn is_listing_proven(&self, path: &[u8], mark: Mark) -> bool {
+        self.watch.is_listed_since(path, mark) && self.is_proven(path)
     }
 
     fn read(&self, path: &[u8], purpose: content::Purpose) -> Result<(Content, Vec<u8>), TreeError> {

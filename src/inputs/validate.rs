@@ -32,7 +32,7 @@ pub fn validate(tree: &Tree, kept: &Kept) -> Validity {
     let mark = tree.refresh();
     match examine(tree, kept) {
         Ok(Examined { edited }) if edited.is_empty() => Validity::Unchanged {
-            proof: mark.filter(|_| is_proven(tree, kept)),
+            proof: mark.filter(|mark| is_proven(tree, kept, *mark)),
         },
         Ok(Examined { edited }) => Validity::Changed {
             path: edited
@@ -42,6 +42,27 @@ pub fn validate(tree: &Tree, kept: &Kept) -> Validity {
         },
         Err(path) => Validity::Changed { path },
     }
+}
+
+/// What proves that `kept` holds which was found since `mark`, without another look at its files: that all it says is
+/// what watches say. `None` where they cannot, or say otherwise.
+pub fn prove(tree: &Tree, kept: &Kept, mark: Mark) -> Option<Mark> {
+    let is_as_found = |item: &Arc<Item>| match &item.object {
+        Object::Directory { stat } => {
+            // Its times change with every name in it, and are then to be asked for anew.
+            matches!(tree.stat(&item.path), Ok(Some(now)) if now.is_same_inode(stat))
+                && tree.is_proven(&item.path)
+        }
+        Object::File { stat, settled, .. } => *settled && tree.proven(&item.path) == Some(Some(*stat)),
+        Object::Symlink { stat, .. } => tree.proven(&item.path) == Some(Some(*stat)),
+    };
+    let is_proven = kept.items.iter().all(is_as_found)
+        && kept
+            .listed
+            .iter()
+            .all(|(path, _)| tree.is_listing_proven(path, mark))
+        && unlisted_absences(kept).all(|path| tree.proven(&path) == Some(None));
+    is_proven.then_some(mark)
 }
 
 /// A closure that holds now, made of one that held before.
@@ -104,7 +125,7 @@ pub fn revise(
         return Revision::Other;
     };
     let kept = renewed(kept, edited, listed);
-    let proof = mark.filter(|_| is_proven(tree, &kept));
+    let proof = mark.filter(|mark| is_proven(tree, &kept, *mark));
     Revision::Holds { kept, proof }
 }
 
@@ -159,13 +180,18 @@ fn examine(tree: &Tree, kept: &Kept) -> Result<Examined, Vec<u8>> {
             Err(_) => return Err(path.to_vec()),
         }
     }
-    let unlisted = kept.absent.iter().filter(|(path, _)| !kept.is_listed(path));
-    for path in unlisted.flat_map(|(path, names)| names.iter().map(|name| join(path, name))) {
+    for path in unlisted_absences(kept) {
         if !matches!(tree.stat(&path), Ok(None)) {
             return Err(path);
         }
     }
     Ok(Examined { edited })
+}
+
+/// The paths looked up in vain in directories that are not listed.
+fn unlisted_absences(kept: &Kept) -> impl Iterator<Item = Vec<u8>> {
+    let unlisted = kept.absent.iter().filter(|(path, _)| !kept.is_listed(path));
+    unlisted.flat_map(|(path, names)| names.iter().map(|name| join(path, name)))
 }
 
 enum Standing {
@@ -201,7 +227,7 @@ fn compare(tree: &Tree, path: &[u8], object: &Object) -> Result<Standing, TreeEr
             )
         }
         Object::Symlink { target, stat } => (
-            now == *stat && (tree.is_proven(path) || tree.link_target(path)? == *target),
+            now == *stat && (tree.is_proven(path) || tree.link_target(path, &now)? == *target),
             Standing::Other,
         ),
     };
@@ -248,7 +274,7 @@ fn relist(tree: &Tree, kept: &Kept, is_ours: &dyn Fn(&[u8], &[u8]) -> bool) -> O
         if Arc::ptr_eq(&now.listing, &before.listing) {
             continue;
         }
-        let appeared = |name: &&Vec<u8>| !before.listing.names.contains_key(*name);
+        let appeared = |name: &&Arc<[u8]>| !before.listing.names.contains_key(&***name);
         if kept.computed
             && now
                 .listing
@@ -278,15 +304,14 @@ fn mapped_files_hold(tree: &Tree, kept: &Kept) -> bool {
     })
 }
 
-/// Whether every word of the kernel that `kept` rests on is watched.
-fn is_proven(tree: &Tree, kept: &Kept) -> bool {
+/// Whether every word of the kernel that `kept` rests on is watched, and was as of `mark`.
+fn is_proven(tree: &Tree, kept: &Kept, mark: Mark) -> bool {
     kept.items.iter().all(|item| tree.is_proven(&item.path))
-        && kept.listed.iter().all(|(path, _)| tree.is_listing_proven(path))
         && kept
-            .absent
+            .listed
             .iter()
-            .filter(|(path, _)| !kept.is_listed(path))
-            .all(|(path, names)| names.iter().all(|name| tree.is_proven(&join(path, name))))
+            .all(|(path, _)| tree.is_listing_proven(path, mark))
+        && unlisted_absences(kept).all(|path| tree.is_proven(&path))
 }
 
 /// A name that was looked up in vain in `path` and is there now.
@@ -329,10 +354,13 @@ fn new_precompiled(
     if !now.has_precompiled {
         return None;
     }
-    let mut added = now.names.keys().filter(|name| !before.names.contains_key(*name));
+    let mut added = now
+        .names
+        .keys()
+        .filter(|name| !before.names.contains_key(&***name));
     added
         .find(|name| precompiled_header_of(name).is_some_and(&was_asked_for))
-        .cloned()
+        .map(|name| name.to_vec())
 }
 
 #[cfg(test)]

@@ -241,9 +241,8 @@ impl World {
     async fn tell_through(&self, unit: &Unit, slot: &Slot) -> Result<ToldAction, TableError> {
         let (tree, link) = (Arc::clone(&self.tree), Arc::clone(&slot.link));
         let prepared = Arc::clone(&unit.prepared);
-        let telling = move || remote::tell(&tree, &prepared, &link, &|_, _| false);
-        let (told, _) = tokio::task::spawn_blocking(telling).await.unwrap()?;
-        Ok(told)
+        let telling = move || Ok(remote::tell(&tree, &prepared, &link, &|_, _| false)?.0);
+        tokio::task::spawn_blocking(telling).await.unwrap()
     }
 
     /// Runs units at once; see [`Self::run`].

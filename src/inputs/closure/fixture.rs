@@ -90,9 +90,11 @@ impl Fixture {
         let start = clock::unix_nanos();
         loop {
             let closure = self.discover();
+            // A memory that watches a directory needs no settled reading of it.
+            let is_settled_directory = |path: &[u8]| Tree::new().listing(path).unwrap().settled;
             let is_settled = |object: &Object| !matches!(object, Object::File { settled: false, .. });
             if closure.objects.values().all(is_settled)
-                && closure.listed.values().all(|listed| listed.settled)
+                && closure.listed.keys().all(|path| is_settled_directory(path))
             {
                 return;
             }

@@ -130,8 +130,8 @@ impl<'t> Walker<'t> {
     pub(super) fn list_passages(&mut self) {
         for directory in &mut self.directories {
             if directory.listed.is_none() && !directory.stat.is_sticky() {
-                let listed = self.tree.listing(&directory.path).ok();
-                directory.listed = listed.filter(|listed| listed.listing.names.len() <= PASSAGE_NAMES);
+                let listed = self.tree.listing_of_few(&directory.path, PASSAGE_NAMES);
+                directory.listed = listed.ok().flatten();
             }
         }
     }
@@ -330,7 +330,7 @@ impl<'t> Walker<'t> {
             return Ok(Child::Directory(DirectoryId(self.directories.len() - 1)));
         }
         if stat.is_symlink() {
-            let target = self.tree.link_target(&path)?;
+            let target = self.tree.link_target(&path, &stat)?;
             let shared: Arc<[u8]> = Arc::from(target.as_slice());
             self.links.push((path, Object::Symlink { target, stat }));
             return Ok(Child::Symlink(shared));
@@ -372,7 +372,7 @@ impl<'t> Walker<'t> {
             return Ok(());
         };
         let mut forms = PRECOMPILED.map(|suffix| [name, suffix].concat()).to_vec();
-        forms.retain(|form| listed.listing.names.contains_key(form));
+        forms.retain(|form| listed.listing.names.contains_key(form.as_slice()));
         for form in forms {
             let precompiled = self.walk(at, &form, Lookups::Unlisted)?;
             self.note_precompiled(header, precompiled);

@@ -2,9 +2,9 @@
 //!
 //! Never asks the kernel anything. Paths are physical. An event takes back too much rather than too little.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashMap;
 
 use super::StatTuple;
 
@@ -51,6 +51,26 @@ pub struct ChangedName {
     pub name: Box<[u8]>,
 }
 
+/// What was taken back.
+#[derive(Debug, Clone)]
+enum Loss {
+    /// Nothing: it stands between what was counted before and after it.
+    Nothing,
+    /// What is known of a name.
+    Name(ChangedName),
+    /// More than that.
+    More,
+}
+
+/// Of a directory whose names are remembered, by [`Known::losses`] then.
+#[derive(Debug, Clone, Copy)]
+struct Noted {
+    /// Since when.
+    since: u64,
+    /// When a name in it was lost last.
+    changed: u64,
+}
+
 #[derive(Debug)]
 struct Watched {
     /// The names under which the inode is known; more than one for hard links and bind mounts.
@@ -66,14 +86,16 @@ pub(super) struct Known {
     /// Directories all of whose names, and all of whose ancestors, are watched.
     directories: HashMap<Box<[u8]>, WatchId>,
     watched: HashMap<WatchId, Watched>,
-    /// Directories whose names are remembered elsewhere as long as their times stay the same.
-    listed: HashSet<Box<[u8]>>,
+    /// Directories whose names are remembered elsewhere.
+    listed: HashMap<Box<[u8]>, Noted>,
     /// Counts events.
     clock: u64,
     /// Counts what was taken back that others may rely on.
     losses: u64,
-    /// The last of these, `None` for what is not the loss of one name.
-    lost: VecDeque<Option<ChangedName>>,
+    /// The last of these.
+    lost: VecDeque<Loss>,
+    /// What they were when more than one name was lost.
+    lost_more: u64,
     /// Counts how often all below a directory was forgotten.
     forgets: u64,
 }
@@ -95,15 +117,28 @@ impl Known {
     pub(super) fn names_lost_since(&self, losses: u64) -> Option<Vec<ChangedName>> {
         let count = usize::try_from(self.losses.checked_sub(losses)?).ok()?;
         let first = self.lost.len().checked_sub(count)?;
-        self.lost.range(first..).cloned().collect()
+        let lost = self.lost.range(first..).filter_map(|loss| match loss {
+            Loss::Nothing => None,
+            Loss::Name(changed) => Some(Some(changed.clone())),
+            Loss::More => Some(None),
+        });
+        lost.collect()
     }
 
-    fn lose(&mut self, lost: Option<ChangedName>) {
+    fn lose(&mut self, lost: Loss) {
         if self.lost.len() >= REMEMBERED_LOSSES {
             self.lost.pop_front();
         }
-        self.lost.push_back(lost);
         self.losses += 1;
+        if let Loss::Name(changed) = &lost
+            && let Some(noted) = self.listed.get_mut(&changed.directory)
+        {
+            noted.changed = self.losses;
+        }
+        if let Loss::More = lost {
+            self.lost_more = self.losses;
+        }
+        self.lost.push_back(lost);
     }
 
     /// How many inodes are watched.
@@ -113,20 +148,49 @@ impl Known {
 
     /// Whether a name that comes or goes in the directory `path` is a loss, whoever asked for it.
     pub(super) fn is_listed(&self, path: &[u8]) -> bool {
-        self.listed.contains(path)
+        self.listed.contains_key(path)
     }
 
-    /// Notes that somebody remembers the names in a directory. What was counted before tells nothing of them, so that
-    /// a proof from then is none any more.
+    /// Whether it has been one ever since [`Self::losses`] was `losses`.
+    pub(super) fn is_listed_since(&self, path: &[u8], losses: u64) -> bool {
+        self.listed.get(path).is_some_and(|noted| noted.since <= losses)
+    }
+
+    /// Notes that somebody remembers the names in a directory. What was counted before tells nothing of them.
     pub(super) fn note_listed(&mut self, path: &[u8]) {
-        if self.listed.contains(path) {
+        if self.listed.contains_key(path) {
             return;
         }
         if self.listed.len() >= KNOWN_LISTED {
+            // What happens in them is not counted from now on.
             self.listed.clear();
+            self.lose(Loss::More);
         }
-        self.listed.insert(path.into());
-        self.lose(None);
+        self.lose(Loss::Nothing);
+        let noted = Noted {
+            since: self.losses,
+            changed: self.losses,
+        };
+        self.listed.insert(path.into(), noted);
+    }
+
+    /// The names in a directory that may have come, gone or be other things since [`Self::losses`] was `losses`; `None`
+    /// where that cannot be told.
+    pub(super) fn names_lost_in(&self, directory: &[u8], losses: u64) -> Option<BTreeSet<&[u8]>> {
+        let noted = self.listed.get(directory).filter(|noted| noted.since <= losses)?;
+        if self.lost_more > losses {
+            return None;
+        }
+        if noted.changed <= losses {
+            return Some(BTreeSet::new());
+        }
+        let count = usize::try_from(self.losses.checked_sub(losses)?).ok()?;
+        let first = self.lost.len().checked_sub(count)?;
+        let names = self.lost.range(first..).filter_map(|loss| match loss {
+            Loss::Name(changed) if *changed.directory == *directory => Some(&*changed.name),
+            Loss::Name(_) | Loss::Nothing | Loss::More => None,
+        });
+        Some(names.collect())
     }
 
     /// The watch of a covered directory.
@@ -185,7 +249,7 @@ impl Known {
         }
         if self.answers.len() >= KNOWN_PATHS {
             self.answers.clear();
-            self.lose(None);
+            self.lose(Loss::More);
         }
         self.answers.insert(path.into(), answer);
         true
@@ -205,9 +269,9 @@ impl Known {
                     if was_directory {
                         self.forget_below(&path);
                     }
-                    if was_known || was_directory || self.listed.contains(&*directory) {
+                    if was_known || was_directory || self.listed.contains_key(&*directory) {
                         let name = name.as_slice().into();
-                        self.lose(Some(ChangedName { directory, name }));
+                        self.lose(Loss::Name(ChangedName { directory, name }));
                     }
                 }
             }
@@ -220,7 +284,7 @@ impl Known {
     }
 
     fn inode_changed(&mut self, watch: WatchId) {
-        self.lose(None);
+        self.lose(Loss::More);
         for path in self.touch(watch) {
             self.answers.remove(&*path);
             if self.directories.contains_key(&*path) {
@@ -344,6 +408,59 @@ mod tests {
         );
         assert!(loses(Event::Itself(FILE)));
         assert!(loses(Event::Itself(ROOT)));
+    }
+
+    #[test]
+    fn names_are_told_of_since_their_directory_was_noted() {
+        let mut known = known();
+        known.note_listed(b"/src");
+        let before = known.losses();
+        known.note_listed(b"/");
+        assert_eq!(
+            known.names_lost_since(before),
+            Some(Vec::new()),
+            "nothing was lost"
+        );
+        assert!(known.is_listed_since(b"/src", before));
+        assert!(!known.is_listed_since(b"/", before), "nobody counted then");
+        assert!(known.is_listed_since(b"/", known.losses()));
+        for number in 0..KNOWN_LISTED {
+            known.note_listed(format!("/{number}").as_bytes());
+        }
+        known.apply(&Event::Name(SRC, b"unnoticed.h".to_vec()));
+        known.note_listed(b"/src");
+        assert_eq!(known.names_lost_since(before), None, "it was forgotten meanwhile");
+    }
+
+    #[test]
+    fn a_listed_directory_is_followed_by_its_own_names() {
+        let since = |events: &[Event]| {
+            let mut known = known();
+            known.note_listed(b"/src");
+            known.note_listed(b"/");
+            let before = known.losses();
+            events.iter().for_each(|event| known.apply(event));
+            let names = known.names_lost_in(b"/src", before)?;
+            Some(names.into_iter().map(<[u8]>::to_vec).collect::<Vec<_>>())
+        };
+        let name = |watch: WatchId, name: &str| Event::Name(watch, name.into());
+        assert_eq!(since(&[]), Some(Vec::new()));
+        assert_eq!(since(&[name(ROOT, "tmp")]), Some(Vec::new()));
+        let told = [name(SRC, "b"), name(ROOT, "tmp"), name(SRC, "a"), name(SRC, "b")];
+        assert_eq!(since(&told), Some(vec![b"a".to_vec(), b"b".to_vec()]));
+        assert_eq!(since(&[Event::Itself(FILE)]), None);
+        assert_eq!(since(&[name(SRC, "a"), Event::Ended(SRC)]), None);
+        assert_eq!(since(&vec![name(SRC, "a"); REMEMBERED_LOSSES + 1]), None);
+        let mut elsewhere = vec![name(ROOT, "tmp"); REMEMBERED_LOSSES + 1];
+        assert_eq!(since(&elsewhere), Some(Vec::new()), "a quiet one needs no record");
+        elsewhere.push(name(SRC, "a"));
+        assert_eq!(since(&elsewhere), None);
+        let mut known = known();
+        known.note_listed(b"/");
+        assert_eq!(known.names_lost_in(b"/src", known.losses()), None, "not listed");
+        let before = known.losses();
+        known.note_listed(b"/src");
+        assert_eq!(known.names_lost_in(b"/src", before), None, "nobody counted then");
     }
 
     #[test]

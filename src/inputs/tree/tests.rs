@@ -104,11 +104,31 @@ fn listings_follow_the_directory() {
         ("d", EntryKind::Directory),
         ("l", EntryKind::Symlink),
     ];
-    let expected = expected.map(|(name, kind)| (name.as_bytes().to_vec(), kind));
+    let expected = expected.map(|(name, kind)| (name.as_bytes().into(), kind));
     assert_eq!(listing.names, expected.into_iter().collect());
     assert!(!listing.has_precompiled);
     fs::write(root.join("a.h.gch"), "").unwrap();
     assert!(tree.listing(&bytes(&root)).unwrap().listing.has_precompiled);
+}
+
+#[test]
+fn the_target_of_a_link_follows_it() {
+    let (_guard, root) = directory();
+    let (link, tree) = (root.join("l"), Tree::new());
+    let target = || {
+        let now = tree.stat(&bytes(&link)).unwrap().unwrap();
+        tree.link_target(&bytes(&link), &now).unwrap()
+    };
+    for name in ["one", "two"] {
+        let _ = fs::remove_file(&link);
+        symlink(name, &link).unwrap();
+        let started = std::time::Instant::now();
+        while known(&tree.links, &bytes(&link)).is_none_or(|(_, target)| target != name.as_bytes()) {
+            assert_eq!(target(), name.as_bytes());
+            assert!(started.elapsed().as_secs() < 60, "it never settles");
+        }
+        assert_eq!(target(), name.as_bytes(), "remembered");
+    }
 }
 
 #[test]

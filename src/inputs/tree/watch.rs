@@ -5,6 +5,7 @@
 //! mapping ends, so files that somebody may map are asked of all the same ([`super::Tree::stat`]). File systems that others can change unseen are never watched, nor is what an overflowing queue or a
 //! new mount leaves in doubt believed. Never decides what an event means; that is [`super::known`].
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
@@ -44,6 +45,14 @@ const WATCHED_FILE_SYSTEMS: [i64; 9] = [
 
 /// How often everything was forgotten, and how much was taken back since.
 pub type Mark = (u64, u64);
+
+/// From when on all that changes in a directory is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Footing {
+    mark: Mark,
+    /// Of the directory, wherever its path leads later.
+    watch: WatchId,
+}
 
 /// What changed between two marks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,8 +127,46 @@ impl Watch {
     }
 
     /// Whether that was noted and is not forgotten.
-    pub(super) fn is_listed(&self, path: &[u8]) -> bool {
+    fn is_listed(&self, path: &[u8]) -> bool {
         self.read().is_some_and(|state| state.known.is_listed(path))
+    }
+
+    /// Whether that was noted before `mark` and is not forgotten.
+    pub(super) fn is_listed_since(&self, path: &[u8], (epoch, losses): Mark) -> bool {
+        self.read()
+            .is_some_and(|state| state.epoch == epoch && state.known.is_listed_since(path, losses))
+    }
+
+    /// What a reading of the directory `path` that begins now can be followed from; `None` where it is not watched or not
+    /// noted as listed.
+    pub(super) fn footing(&self, path: &[u8]) -> Option<Footing> {
+        let state = self.read()?;
+        let watch = state
+            .known
+            .directory(path)
+            .filter(|_| state.known.is_listed(path))?;
+        Some(state.footing(watch))
+    }
+
+    /// Whether, as of the last [`Self::refresh`], the same directory is there and no name in it may be another.
+    pub(super) fn is_unchanged(&self, path: &[u8], footing: Footing) -> bool {
+        self.count_changed(path, footing) == Some(0)
+    }
+
+    /// How many names in it may be others by then; `None` as for [`Self::changed_names`].
+    pub(super) fn count_changed(&self, path: &[u8], footing: Footing) -> Option<usize> {
+        let state = self.read()?;
+        Some(state.changed_names(path, footing)?.len())
+    }
+
+    /// The names in the directory `path` that may be others by now, and what to go on from; `None` if it may be another
+    /// directory, or more than can be told has changed.
+    pub(super) fn changed_names(&self, path: &[u8], footing: Footing) -> Option<(Footing, Vec<Vec<u8>>)> {
+        let mut state = write(self.0.as_ref()?);
+        state.take_news();
+        let names = state.changed_names(path, footing)?;
+        let names = names.into_iter().map(<[u8]>::to_vec).collect();
+        Some((state.footing(footing.watch), names))
     }
 
     /// Asks `ask` of `path`, and keeps the answer if the path can be watched.
@@ -132,9 +179,15 @@ impl Watch {
         let Some((epoch, ticket)) = self.begin(path) else {
             return ask();
         };
+        let covered = self.read().and_then(|state| state.known.directory(path));
         let mut answer = ask()?;
         let mut own = None;
-        if let Some(stat) = answer {
+        if let Some(watch) = covered
+            && answer.is_some_and(|stat| stat.is_directory())
+        {
+            // It was watched before it was asked of.
+            own = Some(watch);
+        } else if let Some(stat) = answer {
             let mut state = write(lock);
             // A directory's times tell of its names, which only its own watch sees.
             own = if stat.is_directory() {
@@ -190,6 +243,19 @@ fn write(lock: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
 }
 
 impl State {
+    fn footing(&self, watch: WatchId) -> Footing {
+        Footing {
+            mark: (self.epoch, self.known.losses()),
+            watch,
+        }
+    }
+
+    fn changed_names(&self, path: &[u8], footing: Footing) -> Option<BTreeSet<&[u8]>> {
+        let (epoch, losses) = footing.mark;
+        let is_same = self.epoch == epoch && self.known.directory(path) == Some(footing.watch);
+        is_same.then(|| self.known.names_lost_in(path, losses)).flatten()
+    }
+
     fn new(epoch: u64) -> Option<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
         let mounts = File::open("/proc/self/mountinfo").ok()?;

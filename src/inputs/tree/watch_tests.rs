@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::*;
 
 const DIRECTORIES: [&str; 3] = ["a", "b", "a/c"];
-const NAMES: [&str; 3] = ["x.h", "y.h", "c"];
+const NAMES: [&str; 4] = ["x.h", "y.h", "x.h.gch", "c"];
 
 /// One change of the file system: a kind, and the paths it happens to, by number.
 type Change = (u8, usize, usize);
@@ -83,6 +83,15 @@ impl World {
                     String::from_utf8_lossy(path)
                 );
             }
+            for _ in 0..2 {
+                let names = |tree: &Tree| tree.listing(path).ok().map(|listed| listed.listing);
+                assert_eq!(
+                    names(&self.tree),
+                    names(&Tree::new()),
+                    "{} after {what:?}",
+                    String::from_utf8_lossy(path)
+                );
+            }
         }
     }
 }
@@ -119,6 +128,98 @@ fn an_unchanged_path_is_not_asked_again() {
     assert_eq!(world.tree.watch.answer(&path), Some(stat));
     fs::write(world.root.join("a/x.h"), "").unwrap();
     assert_ne!(world.tree.refresh(), mark);
+}
+
+/// The names known of `a`, and whether the directory was read to know them after `change`.
+fn names_after(world: &World, change: impl FnOnce()) -> (Vec<String>, bool) {
+    let path = bytes(world, "a");
+    let names = || world.tree.listing(&path).unwrap().listing;
+    let before = names();
+    change();
+    world.tree.refresh();
+    let after = names();
+    let is_shared = |name: &Arc<[u8]>| before.names.keys().any(|other| Arc::ptr_eq(name, other));
+    let text = |name: &Arc<[u8]>| String::from_utf8_lossy(name).into_owned();
+    let is_read = !after.names.keys().any(is_shared);
+    (after.names.keys().map(text).collect(), is_read)
+}
+
+#[test]
+fn a_directory_is_followed_by_the_names_its_watch_tells_of() {
+    let world = World::new();
+    let at = |name: &str| world.root.join("a").join(name);
+    fs::write(at("x.h"), "").unwrap();
+    let check = |change: &dyn Fn(), names: &[&str], is_read: bool| {
+        let expected = (names.iter().map(|&name| name.to_owned()).collect(), is_read);
+        assert_eq!(names_after(&world, change), expected);
+    };
+    check(&|| {}, &["c", "x.h"], false);
+    check(&|| fs::write(at("b.o"), "").unwrap(), &["b.o", "c", "x.h"], false);
+    check(
+        &|| fs::rename(at("b.o"), at("d.o")).unwrap(),
+        &["c", "d.o", "x.h"],
+        false,
+    );
+    check(&|| fs::remove_file(at("d.o")).unwrap(), &["c", "x.h"], false);
+    let many = || {
+        for number in 0..=FOLLOWED_NAMES {
+            fs::write(at("e.o"), "").unwrap();
+            fs::rename(at("e.o"), at(&number.to_string())).unwrap();
+        }
+        for number in 1..=FOLLOWED_NAMES {
+            fs::remove_file(at(&number.to_string())).unwrap();
+        }
+    };
+    check(&many, &["0", "c", "x.h"], true);
+    // In another directory by that name nothing was told of.
+    let replaced = || {
+        fs::rename(at(""), world.root.join("old")).unwrap();
+        fs::create_dir(at("")).unwrap();
+        fs::write(at("x.h"), "").unwrap();
+    };
+    check(&replaced, &["x.h"], true);
+    // Who edits a file has it read anew.
+    world.tree.stat(&bytes(&world, "a/x.h")).unwrap();
+    let edited = || {
+        fs::write(at("x.h"), "edited").unwrap();
+        fs::write(at("y.h"), "").unwrap();
+    };
+    check(&edited, &["x.h", "y.h"], true);
+}
+
+#[test]
+fn a_directory_of_many_names_is_one_of_few_once_they_went() {
+    let world = World::new();
+    let path = bytes(&world, "b");
+    let few = || {
+        world.tree.refresh();
+        let listed = world.tree.listing_of_few(&path, 2).unwrap();
+        listed.map(|listed| listed.listing.names.len())
+    };
+    let at = |number: usize| world.root.join("b").join(format!("{number}.h"));
+    for number in 0..4 {
+        fs::write(at(number), "").unwrap();
+    }
+    assert_eq!(few(), None);
+    fs::remove_file(at(0)).unwrap();
+    assert_eq!(few(), None, "three are left");
+    fs::remove_file(at(1)).unwrap();
+    assert_eq!(few(), Some(2));
+    fs::write(at(4), "").unwrap();
+    assert_eq!(few(), None);
+}
+
+#[test]
+fn a_name_that_becomes_another_thing_is_noticed() {
+    let world = World::new();
+    let (path, file) = (bytes(&world, "a"), world.root.join("a/x.h"));
+    fs::write(&file, "").unwrap();
+    let kind = || world.tree.listing(&path).unwrap().listing.names[&b"x.h"[..]];
+    assert_eq!(kind(), EntryKind::File);
+    fs::remove_file(&file).unwrap();
+    symlink("y.h", &file).unwrap();
+    world.tree.refresh();
+    assert_eq!(kind(), EntryKind::Symlink);
 }
 
 fn bytes(world: &World, name: &str) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! A closure judged after its files changed, by a memory of nothing and by one that watches.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -465,6 +465,120 @@ proptest! {
                 let examined = super::validate(&Tree::new(), &kept);
                 prop_assert_eq!(examined, UNCHANGED, "after {:?}", change);
             }
+        }
+    }
+}
+
+/// A memory that watches, and a mark of it from before `change` and what was found since. What it says of a closure
+/// found before `change` by another memory.
+fn prove_after(change: impl Fn(&Fixture)) -> Option<Mark> {
+    let mut fixture = fixture();
+    fixture.settle();
+    let kept = Kept::new(&Tree::new(), fixture.discover());
+    fixture.tree = Tree::watching();
+    // As if a unit before had listed all: its names are told of since.
+    fixture.discover();
+    fixture.tree.refresh();
+    let mark = fixture.tree.refresh().unwrap();
+    change(&fixture);
+    fixture.settle();
+    fixture.discover();
+    prove(&fixture.tree, &kept, mark).and_then(|mark| still_holds(&fixture.tree, &kept, mark))
+}
+
+#[test]
+fn what_is_found_proves_only_what_is_the_same() {
+    assert!(prove_after(|_| {}).is_some());
+    for (name, text) in [("second/x.h", "two"), ("a.c", "int a;")] {
+        assert_eq!(prove_after(|f| f.write(name, text)), None, "{name}");
+    }
+    assert_eq!(prove_after(|f| f.write("first/x.h", "")), None);
+}
+
+/// Nothing was told of what changed before a memory began to watch it.
+#[test]
+fn what_is_found_proves_nothing_of_what_was_found_elsewhere_before() {
+    let check = |change: &dyn Fn(&Fixture), holds: bool| {
+        let mut fixture = fixture();
+        symlink("second/x.h", fixture.os_path("named.h")).unwrap();
+        // Where anybody's names come and go nothing is listed.
+        fixture.directory("open");
+        fs::set_permissions(fixture.os_path("open"), PermissionsExt::from_mode(0o1777)).unwrap();
+        let absolute = fixture.os_path("open/z.h");
+        let text = format!(
+            "#include \"x.h\"\n#include \"named.h\"\n#include \"{}\"\n",
+            absolute.display()
+        );
+        fixture.write("a.c", &text);
+        fixture.settle();
+        let kept = Kept::new(&Tree::new(), fixture.discover());
+        change(&fixture);
+        fixture.settle();
+        fixture.tree = Tree::watching();
+        fixture.discover();
+        let mark = fixture.tree.refresh().unwrap();
+        assert_eq!(prove(&fixture.tree, &kept, mark).is_some(), holds);
+    };
+    check(&|_| {}, true);
+    check(&|f| f.write("second/x.h", "two"), false);
+    check(&|f| f.remove("second/x.h"), false);
+    check(&|f| f.write("open/z.h", ""), false);
+    check(
+        &|f| {
+            f.remove("named.h");
+            symlink("own.h", f.os_path("named.h")).unwrap();
+        },
+        false,
+    );
+    check(
+        &|f| {
+            fs::rename(f.os_path("first"), f.os_path("other")).unwrap();
+            f.directory("first");
+        },
+        false,
+    );
+}
+
+#[test]
+fn names_that_came_before_they_were_told_of_are_not_overlooked() {
+    let mut fixture = fixture();
+    fixture.settle();
+    let kept = Kept::new(&Tree::new(), fixture.discover());
+    fixture.tree = Tree::watching();
+    let mark = fixture.tree.refresh().unwrap();
+    fixture.write("first/x.h", "found earlier");
+    fixture.discover();
+    for item in &kept.items {
+        fixture.tree.stat(&item.path).unwrap();
+    }
+    assert_eq!(prove(&fixture.tree, &kept, mark), None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+    #[test]
+    fn what_proves_a_discovery_is_right(changes in prop::collection::vec(any::<Change>(), 0..4)) {
+        let mut fixture = fixture();
+        fixture.tree = Tree::watching();
+        fixture.settle();
+        let mark = fixture.tree.refresh().unwrap();
+        let kept = Kept::new(&fixture.tree, fixture.discover());
+        if changes.is_empty() {
+            prop_assert_eq!(prove(&fixture.tree, &kept, mark), Some(mark));
+        }
+        for change in &changes {
+            apply(&fixture, *change);
+            // Another unit looks at what there is now.
+            fixture.tree.refresh();
+            for item in &kept.items {
+                let _ = fixture.tree.stat(&item.path);
+            }
+        }
+        let proof = prove(&fixture.tree, &kept, mark);
+        if proof.and_then(|proof| still_holds(&fixture.tree, &kept, proof)).is_some() {
+            let examined = super::validate(&Tree::new(), &kept);
+            prop_assert_eq!(examined, UNCHANGED, "after {:?}", changes);
         }
     }
 }
