@@ -10,8 +10,9 @@
 //!   that ends in a later directory here. It is asked for by itself, since appearing alone is no sign.
 //! - *Any other* name is asked for only by a lookup that the scanner missed. Where it [appears](Table#appearances) in a
 //!   directory that is listed, that lookup finds what the client has; or poison, which no failure that is shown has
-//!   met; or nothing, as the client had before. The compiler here finds the same of a file that comes while it runs.
-//!   Any other change is a doubt. A directory that appears, say, lets the missed lookup fail silently until what is in
+//!   met, since an assembler, which passes it over in silence, is given only names that the scanner saw; or nothing, as
+//!   the client had before. The compiler here finds the same of a file that comes while it runs.
+//!   Any other change in a directory of the closure is a doubt. A directory that appears, say, lets the missed lookup fail silently until what is in
 //!   it is told, and in a directory that is not listed a name may have been missing that the client had all along.
 
 use super::table::Table;

@@ -81,7 +81,7 @@ pub struct Prepared {
     pub kept: Arc<Kept>,
     /// What proves that it held when last looked at.
     pub proof: Option<Mark>,
-    /// When that was.
+    /// When its inputs were found, or brought up to date from an earlier compile.
     pub looked: Instant,
     /// Where its outputs go.
     pub outputs: Vec<Located>,

@@ -404,6 +404,9 @@ impl Units {
 
     /// What a failed attempt means, by who must act.
     fn classify(&self, error: RunError, slot: &Slot, notes: &Notes) -> Failed {
+        if let RunError::Table(changed @ TableError::Changed { .. }) = &error {
+            return inputs_changed(changed, notes);
+        }
         let link = &slot.link;
         let words = crate::host::text::chain(&error);
         notes.trouble(&format!("builder {}: {words}", link.name));
@@ -419,9 +422,7 @@ impl Units {
                 Failed::Finally(Decision::fallback("builder-mute"))
             }
             RunError::Raced { .. } => Failed::Again(INPUTS_CHANGED),
-            RunError::Table(TableError::Outdated | TableError::Changed { .. }) => {
-                Failed::Again(INPUTS_CHANGED)
-            }
+            RunError::Table(TableError::Outdated) => Failed::Again(INPUTS_CHANGED),
             RunError::Table(_) => Failed::Finally(Decision::fallback("table")),
             RunError::Misbehaved { .. } => {
                 self.farm.avoid(link);
@@ -590,11 +591,7 @@ impl Units {
             .ok_or(Failed::Finally(Decision::fallback("internal")))?;
         match found {
             Ok(proof) => Ok(Prepared { proof, ..prepared }),
-            Err(changed) => {
-                notes.trouble(&changed.to_string());
-                tracing::info!(%changed, "inputs changed since they were found");
-                Err(Failed::Again(INPUTS_CHANGED))
-            }
+            Err(changed) => Err(inputs_changed(&changed, notes)),
         }
     }
 
@@ -607,6 +604,13 @@ impl Units {
             }
         }
     }
+}
+
+/// What follows where a file of a closure changed.
+fn inputs_changed(changed: &TableError, notes: &Notes) -> Failed {
+    notes.trouble(&changed.to_string());
+    tracing::info!(%changed, "a compile is prepared again");
+    Failed::Again(INPUTS_CHANGED)
 }
 
 /// Refuses what a driver's own run would show in another way than its programs do alone: it has its words about one

@@ -110,7 +110,7 @@ pub struct References {
     pub computed_probe: bool,
     /// Macros that stand for `__has_include`, sorted: [`mentions`] says what a text asks for through one.
     pub probe_aliases: Vec<Vec<u8>>,
-    /// The operand of an `.incbin` or `.include` is not one literal string.
+    /// The operand of an `.incbin` or `.include` is not one literal string, or macros may make one that is not seen.
     pub macro_incbin: bool,
     /// A `#line` takes its file name from a macro: gcc opens that file to quote source lines in diagnostics.
     pub computed_line: bool,
@@ -179,7 +179,7 @@ const BEGINNINGS: [(u8, &[u8]); 6] = [
     (b'%', b":\\?"),
     (b'?', b"?"),
     (b'_', b"_P\\?"),
-    (b'.', b"iI\\?"),
+    (b'.', b"iI\\?\""),
     (b'i', b"m\\?"),
     (b'm', b"o\\?"),
 ];
@@ -224,6 +224,9 @@ struct Scanner<'a> {
     defined: Vec<u32>,
     /// The `import` of an `#import` just read, which imports no module.
     directive_word: Option<usize>,
+    /// A directive of the assembler's, and one that its macros may make of pieces, or into another.
+    names_assembler: bool,
+    is_pieced: bool,
     references: References,
 }
 
@@ -236,6 +239,8 @@ impl<'a> Scanner<'a> {
             operands: BTreeSet::new(),
             defined: Vec::new(),
             directive_word: None,
+            names_assembler: false,
+            is_pieced: false,
             references: References::default(),
         }
     }
@@ -288,7 +293,8 @@ impl<'a> Scanner<'a> {
         self.names.insert(Reference { spelling, form, kind });
     }
 
-    fn finish(self) -> References {
+    fn finish(mut self) -> References {
+        self.references.macro_incbin |= self.hides_assembler_names();
         References {
             includes: self.names.into_iter().collect(),
             operands: self.operands.into_iter().collect(),

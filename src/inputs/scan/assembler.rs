@@ -1,9 +1,17 @@
 //! `.incbin` and `.include`, in assembler files and in the strings of inline assembler. The compilers' own
-//! dependency output names neither.
+//! dependency output names neither, and no assembler says that it could not read a file of a search path while a later
+//! directory has another: a name that is not known here for certain has to keep the unit here.
 
 use super::bounds::NAME;
-use super::text::{TooMuchTrivia, starts_identifier};
+use super::text::{TooMuchTrivia, Word, is_word_byte, starts_identifier};
 use super::{Form, ReferenceKind, Scanner, look_back, name};
+
+/// What makes pieces of text into statements: the arguments of these.
+const MACROS: [&[u8]; 2] = [b".macro", b".irp"];
+/// Line ends passed over between two strings of C that are one.
+const LINES_BETWEEN: usize = 8;
+/// Lets them stand without a backslash.
+const ALTERNATE: &[u8] = b".altmacro";
 
 impl Scanner<'_> {
     /// Reads the pseudo-operation whose dot is at `at`. gas takes either case.
@@ -12,8 +20,12 @@ impl Scanner<'_> {
         let kind = match word.as_bytes().to_ascii_lowercase().as_slice() {
             b"incbin" => ReferenceKind::Incbin,
             b"include" => ReferenceKind::AssemblerInclude,
+            piece if begins_directive(piece) => return self.piece(at, &word),
             _ => return Ok(()),
         };
+        self.names_assembler = true;
+        // Whatever stands before it on the line may make another statement of it.
+        self.is_pieced |= look_back::is_behind_word(self.text, at);
         let mut operand = self.skip_trivia(word.end)?;
         // A tab within a string of C is often written as an escape.
         while let Some((b'\\', after)) = self.text.next(operand)
@@ -34,9 +46,10 @@ impl Scanner<'_> {
                 let Some((spelling, _)) = name::string(self.text, start, NAME) else {
                     return false;
                 };
+                let is_literal = is_literal(&spelling);
                 self.add(kind, Form::Quote, spelling);
                 // Inside a string of C this quote closes it, and the operand goes on behind.
-                !look_back::is_in_string(self.text, at)
+                is_literal && !look_back::is_in_string(self.text, at)
             }
             Some((b'\\', escaped)) => {
                 let Some((b'"', start)) = self.text.next(escaped) else {
@@ -45,15 +58,86 @@ impl Scanner<'_> {
                 let Some(spelling) = name::until_escaped_quote(self.text, start) else {
                     return false;
                 };
+                let is_literal = is_literal(&spelling);
                 self.add(kind, Form::Quote, spelling);
-                true
+                is_literal
             }
-            None | Some((b'\n' | b'\r', _)) => true,
-            Some((byte, _)) => match kind {
-                ReferenceKind::Incbin => false,
-                // `.include` is a member's name as well.
-                _ => !starts_identifier(byte) && byte != b'%',
-            },
+            _ if kind == ReferenceKind::Incbin => false,
+            // `.include` is a member's name as well.
+            None | Some((b'\n' | b'\r' | b',' | b';' | b'/' | b'#' | b'@' | b'|', _)) => {
+                look_back::is_behind_operand(self.text, at)
+            }
+            Some((byte, _)) => !starts_identifier(byte) && byte != b'%',
         }
     }
+
+    /// Reads what a directive may begin with, at `at`, if more text is put behind it: a macro's argument, or another
+    /// string of C.
+    fn piece(&mut self, at: usize, word: &Word) -> Result<(), TooMuchTrivia> {
+        let is_empty = word.as_bytes().is_empty();
+        let is_argument = |position: usize| {
+            let begins = |byte: u8| is_word_byte(byte) || matches!(byte, b'(' | b'@');
+            self.text.peek(position).is_some_and(begins)
+        };
+        match self.text.next(word.end) {
+            Some((b'\\', after)) => {
+                // In a string of C a backslash is two.
+                let argument = match self.text.next(after) {
+                    Some((b'\\', after)) => Some(after),
+                    _ => (!look_back::is_in_string(self.text, at)).then_some(after),
+                };
+                self.is_pieced |= argument.is_some_and(is_argument);
+            }
+            Some((b'"', after)) if look_back::is_in_string(self.text, at) => {
+                let same_line = self.skip_trivia(after)?;
+                let mut next = same_line;
+                for _ in 0..LINES_BETWEEN {
+                    match self.text.next(next) {
+                        Some((b'\n' | b'\r', after)) => next = self.skip_trivia(after)?,
+                        _ => break,
+                    }
+                }
+                self.references.macro_incbin |= match self.text.next(next) {
+                    Some((b'"', inside)) => {
+                        let more = self.text.word(inside);
+                        let whole = [word.as_bytes(), more.as_bytes()].concat().to_ascii_lowercase();
+                        let is_directive = matches!(whole.as_slice(), b"incbin" | b"include");
+                        (is_directive || begins_directive(&whole))
+                            && !(is_empty && more.as_bytes().is_empty())
+                    }
+                    // A macro, if not the line behind an `#include`.
+                    Some((byte, _)) => !is_empty && next == same_line && starts_identifier(byte),
+                    None => false,
+                };
+            }
+            Some((b'&', _)) => self.is_pieced = true,
+            _ => self.is_pieced |= !is_empty && !look_back::is_behind_operand(self.text, at),
+        }
+        Ok(())
+    }
+
+    /// Whether statements of this text may name files that no rule has found.
+    pub(super) fn hides_assembler_names(&self) -> bool {
+        let text = self.text.from(0);
+        let has = |word: &[u8]| {
+            text.windows(word.len())
+                .any(|part| part.eq_ignore_ascii_case(word))
+        };
+        self.is_pieced && MACROS.into_iter().any(has) || self.names_assembler && has(ALTERNATE)
+    }
+}
+
+/// Whether `piece`, in lower case, is less than the name of a directive, and its beginning.
+fn begins_directive(piece: &[u8]) -> bool {
+    [&b"incbin"[..], b"include"]
+        .iter()
+        .any(|whole| whole.starts_with(piece) && *whole != piece)
+}
+
+/// Whether an assembler takes a name as it stands: a backslash begins an escape or a macro's argument, `&` ends one, and
+/// the others are an operand's or an alternative's in inline assembler.
+fn is_literal(name: &[u8]) -> bool {
+    !name
+        .iter()
+        .any(|byte| matches!(byte, b'\\' | b'&' | b'%' | b'{' | b'|' | b'}'))
 }

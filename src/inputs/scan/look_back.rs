@@ -84,6 +84,22 @@ fn may_continue_word(before: &[u8]) -> bool {
     true
 }
 
+/// Whether a word or a comma stands before `position`, and blanks between: then it is no statement's beginning. The letter
+/// of an escape like `\\n` is no word.
+pub(super) fn is_behind_word(text: Text<'_>, position: usize) -> bool {
+    match without_blanks(text.before(position)) {
+        [.., b'\\', b'n' | b't' | b'r' | b'v' | b'f'] => false,
+        [.., last] => is_word_byte(*last) || *last == b',',
+        [] => false,
+    }
+}
+
+/// Whether what stands directly before `position` may have a member, the end of a name, call or subscript, or is a dot.
+pub(super) fn is_behind_operand(text: Text<'_>, position: usize) -> bool {
+    let last = text.before(position).last();
+    last.is_some_and(|byte| is_word_byte(*byte) || matches!(byte, b')' | b']' | b'.'))
+}
+
 /// Whether `position` begins a word. A splice before it counts as a boundary.
 pub(super) fn begins_word(text: Text<'_>, position: usize) -> bool {
     !text

@@ -135,6 +135,59 @@ fn assembler_names() {
     check("asm(\".incbin \" FILE \", 4\");", &["Incbin \" FILE \""], true);
 }
 
+#[test]
+fn assembler_names_that_are_made() {
+    let is_made = |text: &str| scan(text.as_bytes()).macro_incbin;
+    for name in [
+        "\\f",
+        "\\f\\().bin",
+        "&f&.bin",
+        "\\170.bin",
+        "%c0.bin",
+        "{a|b}.bin",
+    ] {
+        assert!(is_made(&format!(".incbin \"{name}\"\n")), "{name}");
+        assert!(is_made(&format!("asm(\".include \\\"{name}\\\"\");")), "{name}");
+    }
+    for statement in [
+        "go .incbin\n\\op \"x\"",
+        "go .include\n\\op \"x\"",
+        "go .include, y\n\\op \"\\f\"",
+        "go .include; \\op \"\\f\"",
+        "go .incbin \"x\"\n\\op \"d/\\f\"",
+        "go y,.include \"x\"\n",
+        ".inc\\d \"x\"",
+        ".INC\\d \"x\"",
+        ".\\d \"x\"",
+        ".\\(d) \"x\"",
+        ".inc&d \"x\"",
+        "go .inc bin\n\\a\\b \"x\"",
+    ] {
+        for macros in [".macro go a, b", ".MACRO go", ".irp d, bin"] {
+            assert!(
+                is_made(&format!("{macros}\n{statement}\n")),
+                "{macros} {statement}"
+            );
+        }
+    }
+    assert!(is_made("asm(\".macro go d\\n.inc\\\\d \\\"x\\\"\\n.endm\");"));
+    assert!(is_made("asm(\".inc\" \"bin \\\"x\\\"\");"));
+    assert!(is_made("asm(\".\"\n    \"incbin \\\"x\\\"\");"));
+    assert!(is_made("asm(\".inc\" BIN);"));
+    assert!(is_made(".altmacro\n.macro go f\n.incbin \"x\"\n"));
+    for text in [
+        ".macro go f\n.incbin \"x.bin\"\nl: .include \"y\"; .include \"z\"\n",
+        "asm(\".macro go\\n\\t.incbin \\\"x\\\"\\n\");",
+        ".macro go op\n\\op %eax\n.if 1\n.int 3\n.irp r, a\n",
+        "puts(\"done.\\n\"); puts(\"..\\\\dir\"); x.i = y.i & 1; f(\"a.i\", \"n.inc\");",
+        "puts(\"One.\"\n  \"Two.\");",
+        ".macro go x\n// x[i...i+7]\n",
+        "a.include;\nb().include, c[1].include\n{ .include = 1 }",
+    ] {
+        assert!(!is_made(text), "{text}");
+    }
+}
+
 /// The operands that are one macro, as `kind name`.
 fn operands(text: &[u8]) -> Vec<String> {
     let found = scan(text).operands;
