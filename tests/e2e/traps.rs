@@ -388,6 +388,50 @@ fn what_the_assembler_reads_is_there() {
     assert_eq!(summary.remote(), 10, "{summary:?}");
 }
 
+/// An assembler passes over a file that it cannot read and takes that of a later directory.
+#[test]
+fn what_an_assembler_would_pass_over_is_compiled_here() {
+    let world = World::new();
+    for (directory, words) in [("d1", "first"), ("d2", "second")] {
+        world.write(&format!("{directory}/x.bin"), words);
+        world.write(&format!("{directory}/x.inc"), &format!(".ascii \"{words}\"\n"));
+    }
+    // The second directory's are told by this one, and the first's are not.
+    world.write(
+        "tells.c",
+        "__asm__(\".data\\n.incbin \\\"d2/x.bin\\\"\\n.include \\\"d2/x.inc\\\"\\n.text\\n\");\n",
+    );
+    for (name, text) in [
+        ("name", ".macro go f\n.incbin \"\\f\"\n.endm\n.data\ngo x.bin\n"),
+        (
+            "part",
+            ".macro go f\n.include \"\\f\\().inc\"\n.endm\n.data\ngo x\n",
+        ),
+        ("word", ".macro go d\n.inc\\d \"x.bin\"\n.endm\n.data\ngo bin\n"),
+        (
+            "whole",
+            ".macro go op, f\n\\op \"x\\f\"\n.endm\n.data\ngo .incbin .bin\n",
+        ),
+        ("escape", ".data\n.incbin \"\\170.bin\"\n"),
+    ] {
+        world.write(&format!("{name}.S"), text);
+    }
+    world.write(
+        "string.c",
+        "__asm__(\".data\\n.inc\" \"bin \\\"x.bin\\\"\\n.text\\n\");\n",
+    );
+    let mut lines = "both -c tells.c\n".to_owned();
+    for source in ["name.S", "part.S", "word.S", "whole.S", "escape.S", "string.c"] {
+        lines += &format!("both -Id1 -Id2 -c {source}\n");
+    }
+    let summary = check(&world, &lines, 12);
+    assert_eq!(
+        (summary.remote(), summary.reason("computed-incbin")),
+        (2, 12),
+        "{summary:?}"
+    );
+}
+
 #[test]
 fn no_directory_of_a_builder_is_named_in_an_object() {
     let world = World::new();
