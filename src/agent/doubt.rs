@@ -16,6 +16,7 @@
 //!   it is told, and in a directory that is not listed a name may have been missing that the client had all along.
 
 use super::table::Table;
+use super::telling::Told;
 use crate::inputs::closure::Object;
 use crate::inputs::kept::Kept;
 
@@ -31,6 +32,12 @@ pub fn doubt(table: &Table, kept: &Kept, position: u64) -> Option<Vec<u8>> {
     });
     let appeared = || kept.absent_paths().find(|path| table.has(path));
     changed.map(<[u8]>::to_vec).or_else(appeared)
+}
+
+/// Whether a failure is the source's own: the table it ran with, of `epoch`, is that of which `found` says what
+/// [`doubt`] found. Of one that was given up meanwhile nothing is known.
+pub fn is_certain(epoch: u64, found: &Told<Option<Vec<u8>>>) -> bool {
+    found.epoch == epoch && found.value.is_none()
 }
 
 #[cfg(test)]
@@ -184,5 +191,17 @@ mod tests {
         tell(&mut table, &[("/s/b.h", file())], &[]);
         table.forget(b"/s/b.h", None);
         assert_eq!(doubt(&table, &kept, position), Some(b"/s".to_vec()));
+    }
+
+    #[test]
+    fn nothing_is_certain_of_a_table_that_was_given_up() {
+        let found = |epoch, path: Option<&str>| Told {
+            epoch,
+            position: 9,
+            value: path.map(|path| path.as_bytes().to_vec()),
+        };
+        assert!(is_certain(3, &found(3, None)));
+        assert!(!is_certain(3, &found(3, Some("/s"))));
+        assert!(!is_certain(3, &found(4, None)), "begun anew meanwhile");
     }
 }

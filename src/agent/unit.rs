@@ -22,7 +22,6 @@ use super::recall::{self, Key, Recall};
 use super::remote::{self, Candidate, Prepared, Tier, ToldAction};
 use super::sweeps::{self, Sweeps};
 use super::table::TableError;
-use super::telling::Told;
 use super::trial::Beside;
 use super::trust::{self, Trust, Unproven, Unusable};
 use crate::compile::{self, Role};
@@ -533,19 +532,15 @@ impl Units {
         position: u64,
     ) -> Result<Prepared, Failed> {
         let judged = self.blocking(move |_| {
-            let doubt = link.tell(|table| Ok(doubt::doubt(table, &prepared.kept, position)));
-            match doubt {
-                Ok(Told {
-                    epoch: now, value, ..
-                }) if now == epoch => match value {
-                    None => return Ok(prepared),
-                    Some(path) => {
-                        let path = String::from_utf8_lossy(&path);
-                        tracing::info!(%path, "a compile failed while the builder was told of this");
-                    }
-                },
-                // Of the table it ran with nothing is known any more.
-                _ => {}
+            let found = link.tell(|table| Ok(doubt::doubt(table, &prepared.kept, position)));
+            if let Ok(found) = &found {
+                if doubt::is_certain(epoch, found) {
+                    return Ok(prepared);
+                }
+                if let Some(path) = &found.value {
+                    let path = String::from_utf8_lossy(path);
+                    tracing::info!(%path, "a compile failed while the builder was told of this");
+                }
             }
             Err(Failed::InDoubt)
         });

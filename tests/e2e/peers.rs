@@ -432,7 +432,8 @@ async fn a_failure_is_believed_only_where_it_is_the_sources() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_builder_where_something_changed_is_doubted_only_where_names_are_computed() {
     const COMPUTED: &str = "#define TEXT(name) #name\n#include TEXT(stddef.h)\n";
-    for (source, is_doubted) in [(SOURCE, false), (COMPUTED, true)] {
+    const ALIASED: &str = "#define HAS __has_include\n#if HAS(<stddef.h>)\n#endif\n";
+    for (source, is_doubted) in [(SOURCE, false), (COMPUTED, true), (ALIASED, true)] {
         let fails = |outcome: &mut Outcome| {
             outcome.exit = Exit::Code(1);
             outcome.mirror_changed = true;
