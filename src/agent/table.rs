@@ -272,8 +272,13 @@ impl Table {
     pub fn forget(&mut self, path: &[u8], exists: Option<PoisonKind>) {
         let Some(told) = self.drop_told(path) else { return };
         let (directory, name) = split(path);
-        if let (Some(parent), Some(kind)) = (self.id(directory), exists) {
-            // It takes the place of what was told: in between, a question for the name would find nothing.
+        let poison = self.id(directory).zip(exists);
+        // Poison takes the place of what was told: in between, a question for the name would find nothing. Builders mount
+        // on some names of the root directory, and poison none of these.
+        if poison.is_none() || directory == b"/" {
+            self.record(directory, true, TableRecord::Remove { id: told.id });
+        }
+        if let Some((parent, kind)) = poison {
             let names = vec![(name.to_vec(), kind)];
             self.record(directory, true, TableRecord::Poison { parent, names });
             self.directories
@@ -281,10 +286,7 @@ impl Table {
                 .or_default()
                 .poisoned
                 .insert(name.to_vec(), kind);
-            return;
-        }
-        self.record(directory, true, TableRecord::Remove { id: told.id });
-        if let Some(names) = self.directories.get_mut(directory) {
+        } else if let Some(names) = self.directories.get_mut(directory) {
             names.reconciled = None;
         }
     }
@@ -983,5 +985,13 @@ mod tests {
         assert_eq!(records, [TableRecord::Poison { parent, names }]);
         assert!(world.0.is_disturbed(b"/s", before) && world.0.has(b"/s/a.h"));
         assert_eq!((world.0.id(b"/s/a.h"), position), (None, 3));
+        // A builder that mounts there does not poison it.
+        world.0.forget(b"/s", Some(PoisonKind::Directory));
+        let (records, _) = world.0.take_records();
+        let [removed, poison] = &records[..] else {
+            panic!("{records:?}")
+        };
+        assert_eq!(*removed, TableRecord::Remove { id: parent });
+        assert!(matches!(poison, TableRecord::Poison { .. }));
     }
 }

@@ -302,12 +302,12 @@ impl Tree {
         self.room_in(parent, names.len())?;
         let mut applied = Applied::default();
         for (name, kind) in names {
-            let now = (!is_mount_point(parent, name)).then_some(Child::Poison(*kind));
+            let poison = Child::Poison(*kind);
             let known = self
                 .directory(parent)
                 .and_then(|directory| directory.names.get(name));
-            if known != now.as_ref() {
-                self.set(parent, name, now, &mut applied);
+            if known != Some(&poison) && !(is_mount_point(parent, name)) {
+                self.set(parent, name, Some(poison), &mut applied);
             }
         }
         Ok(applied)

@@ -219,7 +219,7 @@ impl Pair {
         let names = &self.tree.directory(id).expect("as a directory").names;
         for name in names.keys() {
             assert!(
-                listing.names.contains_key(name),
+                listing.names.contains_key(name.as_slice()),
                 "{} is gone from {}",
                 String::from_utf8_lossy(name),
                 String::from_utf8_lossy(directory)
@@ -227,7 +227,7 @@ impl Pair {
         }
         for name in listing.names.keys() {
             assert!(
-                names.contains_key(name) || is_ours(directory, name),
+                names.contains_key(&**name) || is_ours(directory, name),
                 "{} of {} would not fail loudly",
                 String::from_utf8_lossy(name),
                 String::from_utf8_lossy(directory)

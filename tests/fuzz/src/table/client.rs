@@ -177,7 +177,7 @@ impl Client {
                     State::File(_) => EntryKind::File,
                     State::Symlink(_) => EntryKind::Symlink,
                 };
-                (quicc::agent::table::split(path).1.to_vec(), kind)
+                (quicc::agent::table::split(path).1.into(), kind)
             })
             .collect();
         let listing = Arc::new(Listing {
