@@ -8,10 +8,10 @@ use super::{Form, ReferenceKind, Scanner, look_back, name};
 
 /// What makes pieces of text into statements: the arguments of these.
 const MACROS: [&[u8]; 2] = [b".macro", b".irp"];
-/// Line ends passed over between two strings of C that are one.
-const LINES_BETWEEN: usize = 8;
 /// Lets them stand without a backslash.
 const ALTERNATE: &[u8] = b".altmacro";
+/// Line ends passed over between two strings of C that are one.
+const LINES_BETWEEN: usize = 8;
 
 impl Scanner<'_> {
     /// Reads the pseudo-operation whose dot is at `at`. gas takes either case.
