@@ -503,8 +503,7 @@ impl Farm {
             if !self.lock().leases.is_latest(grant.lease, number) {
                 return;
             }
-            let heard = link.heard();
-            if link.present(&grant).await.is_ok() {
+            if let Ok(presentation) = link.present(&grant).await {
                 let mut state = self.lock();
                 if !state.leases.is_latest(grant.lease, number) {
                     return;
@@ -518,7 +517,7 @@ impl Farm {
                         "a lease is held"
                     );
                     state.starved = None;
-                    state.leases.hold(link, grant, expires, heard);
+                    state.leases.hold((link, presentation), grant, expires);
                     drop(state);
                     self.changed.notify_waiters();
                     return;

@@ -9,7 +9,7 @@ use quicc_protocol::identifiers::LeaseId;
 use quicc_protocol::message::lease::LeaseGrant;
 use tokio::time::Instant;
 
-use super::link::Link;
+use super::link::{Link, Presentation};
 
 /// Leases whose latest grant is remembered before those that are gone are forgotten.
 const GRANTS_NUMBERED: usize = 256;
@@ -30,8 +30,8 @@ pub(super) struct Lease {
     pub(super) expires: Instant,
     /// As it was granted last.
     pub(super) grant: LeaseGrant,
-    /// Packets heard on the link when it was presented there.
-    heard: u64,
+    /// How it was shown there.
+    presentation: Presentation,
     /// Since when the builder refuses its slots without taking up one.
     pub(super) refused: Option<Instant>,
 }
@@ -53,9 +53,7 @@ impl Lease {
 
     /// Whether its builder cannot have met it on its link, which is void.
     pub(super) fn is_unmet(&self) -> bool {
-        // What says that it was restarted is one packet.
-        let is_unheard = || self.link.heard() <= self.heard.saturating_add(1);
-        self.link.is_too_early() || self.link.is_restarted() && is_unheard()
+        self.link.is_too_early() || self.link.is_restarted() && !self.presentation.has_arrived()
     }
 
     /// Whether more may be started under it at `now`; while the scheduler is away builders extend leases.
@@ -135,8 +133,13 @@ impl Leases {
         self.numbers.is_latest(lease, number)
     }
 
-    /// Holds what was granted and presented on `link` when `heard` packets had come there; actions of the same lease go on.
-    pub(super) fn hold(&mut self, link: Arc<Link>, grant: LeaseGrant, expires: Instant, heard: u64) {
+    /// Holds what was granted and presented on `link`; actions of the same lease go on.
+    pub(super) fn hold(
+        &mut self,
+        (link, presentation): (Arc<Link>, Presentation),
+        grant: LeaseGrant,
+        expires: Instant,
+    ) {
         let (id, slots) = (grant.lease, grant.slots);
         let used = self.held.get(&id).map_or(0, |lease| lease.used);
         let lease = Lease {
@@ -145,7 +148,7 @@ impl Leases {
             used,
             expires,
             grant,
-            heard,
+            presentation,
             refused: None,
         };
         self.held.insert(id, lease);

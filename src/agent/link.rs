@@ -31,7 +31,7 @@ use crate::inputs::tree::Tree;
 use crate::transport::frame::{self, Frame};
 use crate::transport::liveness::Watched;
 use crate::transport::tuning::{self, TABLE_PRIORITY};
-use crate::transport::{FrameError, Opened, Pace, TransportError};
+use crate::transport::{FrameError, Opened, Pace, TransportError, until_closed};
 
 /// Blobs of an action not believed to be held are sent unasked up to this many bytes in all: one edited source
 /// and a header or two. More is announced first; a cold agent often meets a warm builder.
@@ -162,6 +162,19 @@ pub struct Link {
     _uploader: Task<()>,
     liveness: Watched,
     _control: Task<()>,
+}
+
+/// A lease that was presented.
+#[derive(Debug)]
+pub struct Presentation(SendStream);
+
+impl Presentation {
+    /// Whether the builder at the other end of its link has it. Also true of a link that is lost by now.
+    pub fn has_arrived(&self) -> bool {
+        let stopped = std::pin::pin!(self.0.stopped());
+        let mut now = std::task::Context::from_waker(std::task::Waker::noop());
+        matches!(stopped.poll(&mut now), std::task::Poll::Ready(Ok(_)))
+    }
 }
 
 /// One life of a builder, which may outlast a connection.
@@ -316,11 +329,6 @@ impl Link {
         self.connection.close_reason().is_none()
     }
 
-    /// Packets of the builder so far.
-    pub fn heard(&self) -> u64 {
-        self.connection.stats().udp_rx.datagrams
-    }
-
     /// Whether the builder is another process than the one this is a connection to, and said so.
     pub fn is_restarted(&self) -> bool {
         self.connection.close_reason() == Some(quinn::ConnectionError::Reset)
@@ -352,17 +360,22 @@ impl Link {
     }
 
     /// Presents a lease. The builder may meet an action of it first and waits.
-    pub async fn present(&self, grant: &LeaseGrant) -> Result<(), RunError> {
+    pub async fn present(&self, grant: &LeaseGrant) -> Result<Presentation, RunError> {
         let presented = LeasePresented {
             lease: grant.lease,
             ticket: grant.ticket.clone(),
             extensions: Vec::new(),
         };
-        let mut send = self.connection.open_uni().await.map_err(|_| RunError::Lost)?;
-        let _ = send.set_priority(TABLE_PRIORITY);
-        frame::send(&mut send, &presented).await?;
-        let _ = send.finish();
-        Ok(())
+        let present = async {
+            let mut send = self.connection.open_uni().await.map_err(|_| RunError::Lost)?;
+            let _ = send.set_priority(TABLE_PRIORITY);
+            frame::send(&mut send, &presented).await?;
+            let _ = send.finish();
+            Ok(Presentation(send))
+        };
+        until_closed(&self.connection, present)
+            .await
+            .unwrap_or(Err(RunError::Lost))
     }
 
     /// Changes what the builder was told: records leave in the order of their positions, also when the change failed
@@ -404,8 +417,11 @@ impl Link {
     ) -> Result<Returned, RunError> {
         // The opening too: a builder that grants no stream, or reads none, must not hold a unit for ever.
         let answer = self.run_at_leisure(lease, action, told, sources, traffic);
-        let answer = tokio::time::timeout(ANSWER, answer).await;
-        match answer.unwrap_or(Err(RunError::Mute)) {
+        let answer = tokio::time::timeout(ANSWER, until_closed(&self.connection, answer)).await;
+        match answer
+            .unwrap_or(Some(Err(RunError::Mute)))
+            .unwrap_or(Err(RunError::Lost))
+        {
             Err(RunError::Lost) if settled(self.standing.clone()).await == Standing::TooEarly => {
                 Err(RunError::TooEarly)
             }

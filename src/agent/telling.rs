@@ -16,8 +16,8 @@ use super::link::{Standing, settled};
 use super::table::{Table, TableError};
 use super::unconfirmed::{Resumption, Sent, Unconfirmed};
 use crate::host::task::{self, Task};
-use crate::transport::frame;
 use crate::transport::tuning::TABLE_PRIORITY;
+use crate::transport::{frame, until_closed};
 
 /// Encoded bytes of records gathered into one message; a record alone is at most as much again.
 const RECORD_BYTES_PER_MESSAGE: usize = 512 << 10;
@@ -205,8 +205,8 @@ impl Telling {
                 let telling = telling.upgrade();
                 telling.is_some_and(|telling| telling.is_resumed(open.epoch))
             };
-            let is_carried = carry(&connection, &open, sent, is_awaited).await.is_some();
-            if is_carried {
+            let carried = until_closed(&connection, carry(&connection, &open, sent, is_awaited)).await;
+            if carried.flatten().is_some() {
                 return;
             }
             let is_met = settled(standing).await == Standing::Met;
@@ -256,7 +256,6 @@ async fn carry(
     loop {
         let sent = tokio::select! {
             sent = queue.recv() => sent,
-            _ = connection.closed() => return None,
             _ = &mut stopped, if is_idle_watched => {
                 if is_awaited() {
                     return None;

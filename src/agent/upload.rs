@@ -16,10 +16,10 @@ use super::link::{RunError, Traffic};
 use super::sources::{Source, Sources};
 use crate::host::task;
 use crate::inputs::tree::Tree;
-use crate::transport::FrameError;
 use crate::transport::effort::Effort;
 use crate::transport::solid::Packer;
 use crate::transport::tuning::{BLOB_PRIORITY, BULK_FROM, BULK_PRIORITY, SEND_WINDOW, STREAM_WINDOW};
+use crate::transport::{FrameError, until_closed};
 
 /// Uncompressed bytes gathered into one blob stream, unless a single blob is larger.
 const BATCH_BYTES: u64 = 4 << 20;
@@ -181,7 +181,8 @@ async fn send_batch(
     };
     for bytes in [batch, wire] {
         traffic.add_up(bytes.len() as u64);
-        send.write_all(&bytes).await.map_err(broken)?;
+        let written = until_closed(connection, send.write_all(&bytes)).await;
+        written.ok_or(RunError::Lost)?.map_err(broken)?;
     }
     let _ = send.finish();
     Ok(send)

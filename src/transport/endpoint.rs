@@ -223,7 +223,14 @@ impl Endpoint {
         pace: Pace,
         when: When,
     ) -> Result<Opened, TransportError> {
-        let begin = self.begin(address, expected, hello, pace, when);
+        let begin = async {
+            match self.begin(address, expected, hello, pace, when).await {
+                Err(TransportError::TooEarly { .. }) => {
+                    self.begin(address, expected, hello, pace, When::Verified).await
+                }
+                opened => opened,
+            }
+        };
         within_handshake(&format!("{expected} at {address}"), begin).await
     }
 
@@ -261,8 +268,17 @@ impl Endpoint {
             Ok((connection, accepted)) => (connection, Some(accepted)),
             Err(connecting) => (connecting.await.map_err(failed)?, None),
         };
+        let streams = connection.open_bi().await.map_err(failed)?;
         let acquaintances = Arc::clone(&self.acquaintances);
-        Opened::new(connection, early, (expected, address), hello, acquaintances).await
+        Opened::new(
+            connection,
+            streams,
+            early,
+            (expected, address),
+            hello,
+            acquaintances,
+        )
+        .await
     }
 
     fn for_target(&self, target: SocketAddr) -> Result<quinn::Endpoint, TransportError> {

@@ -19,7 +19,7 @@ pub mod tuning;
 
 pub use endpoint::{Arriving, Control, Endpoint, Peer, When};
 pub use frame::{Frame, FrameError};
-pub use opened::{Opened, Unmet};
+pub use opened::{Opened, Unmet, until_closed};
 pub use reset::ResetSecret;
 pub use tuning::Pace;
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use quicc_certs::Identity;
 use quicc_protocol::close;
@@ -46,6 +47,22 @@ impl Acquaintances {
     }
 }
 
+/// How long what came before a connection ended may take to be read; streams say of the rest that it is lost.
+const AFTER_THE_END: Duration = Duration::from_secs(2);
+
+/// What `work` on streams of `connection` comes to; `None` if the connection ended and nothing comes of it, because the
+/// streams do not say so: one that was opened before the peer's answer and refused takes with it, once dropped, the waker
+/// of the one that has its number by then (quinn 0.11).
+pub async fn until_closed<T>(connection: &quinn::Connection, work: impl Future<Output = T>) -> Option<T> {
+    tokio::pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return Some(done),
+        _ = connection.closed() => {}
+    }
+    tokio::time::timeout(AFTER_THE_END, work).await.ok()
+}
+
 /// A connection that may be used already: either its peer's certificate was checked, or what is sent travels under the
 /// keys of a session with that peer. Its hello was not heard yet.
 #[derive(Debug)]
@@ -81,18 +98,17 @@ impl std::fmt::Debug for Unmet {
 }
 
 impl Opened {
-    /// Takes the first stream of `connection` and says `hello` on it. Checks the peer's certificate unless what is sent
-    /// is `early`.
+    /// Says `hello` on the first stream of `connection`. Checks the peer's certificate unless what is sent is `early`;
+    /// [`TransportError::TooEarly`] if that was refused already.
     pub(super) async fn new(
         connection: quinn::Connection,
+        (mut send, receive): (SendStream, RecvStream),
         early: Option<ZeroRttAccepted>,
         (expected, address): (&Identity, SocketAddr),
         hello: &Hello,
         acquaintances: Arc<Acquaintances>,
     ) -> Result<Self, TransportError> {
-        let failed = |source| connect_error(expected, address, source);
-        let (mut send, receive) = connection.open_bi().await.map_err(failed)?;
-        let unmet = Unmet {
+        let mut unmet = Unmet {
             connection: connection.clone(),
             expected: expected.clone(),
             address,
@@ -104,7 +120,13 @@ impl Opened {
         if unmet.early.is_none() {
             unmet.verify()?;
         }
-        greet(&mut send, hello).await?;
+        if let Err(error) = greet(&mut send, hello).await {
+            let is_refused = match unmet.early.take() {
+                Some(accepted) => !accepted.await && unmet.loss().is_none(),
+                None => false,
+            };
+            return Err(if is_refused { unmet.too_early() } else { error });
+        }
         Ok(Self {
             connection,
             send,
@@ -150,20 +172,20 @@ impl Unmet {
     /// with a handshake. No other error leaves the connection open.
     pub async fn meet(mut self) -> Result<(Hello, RecvStream), TransportError> {
         let connection = self.connection.clone();
-        let name = format!("{} at {}", self.expected, self.address);
+        let name = self.name();
         let meet = async {
             if let Some(accepted) = self.early.take() {
                 let is_accepted = accepted.await;
-                // Who refused what came early may take a later stream for the first, and close; but only whoever has
-                // shaken hands can.
-                let closed = connection.close_reason();
-                let is_by_peer = matches!(closed, Some(quinn::ConnectionError::ApplicationClosed(_)));
-                if let Some(source) = closed.filter(|_| is_accepted || !is_by_peer) {
+                let loss = if is_accepted {
+                    connection.close_reason()
+                } else {
+                    self.loss()
+                };
+                if let Some(source) = loss {
                     return Err(connect_error(&self.expected, self.address, source));
                 }
                 if !is_accepted {
-                    self.acquaintances.forget(&self.expected);
-                    return Err(TransportError::TooEarly { peer: name.clone() });
+                    return Err(self.too_early());
                 }
                 self.verify()?;
             }
@@ -175,6 +197,26 @@ impl Unmet {
             connection.close(VarInt::from_u32(close::SILENT), b"no hello was heard");
         }
         met
+    }
+
+    /// How the connection was lost, if that is not because the peer refused what came early: it may take a later stream
+    /// for the first, and close; but only whoever has shaken hands can.
+    fn loss(&self) -> Option<quinn::ConnectionError> {
+        let is_by_peer =
+            |closed: &quinn::ConnectionError| matches!(closed, quinn::ConnectionError::ApplicationClosed(_));
+        self.connection
+            .close_reason()
+            .filter(|closed| !is_by_peer(closed))
+    }
+
+    fn name(&self) -> String {
+        format!("{} at {}", self.expected, self.address)
+    }
+
+    /// The next connection begins with a handshake.
+    fn too_early(&self) -> TransportError {
+        self.acquaintances.forget(&self.expected);
+        TransportError::TooEarly { peer: self.name() }
     }
 
     /// Checks who the peer is by the certificate of this connection; closes it if that is another.

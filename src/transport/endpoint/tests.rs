@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::super::until_closed;
 use super::*;
 use crate::host::{clock, task};
 use quicc_certs::{Authority, Credentials};
@@ -26,15 +27,7 @@ struct Farm {
 impl Farm {
     fn new() -> Self {
         let authority = Authority::create(&"farm".parse().unwrap(), clock::unix_seconds()).unwrap();
-        let own = issue(&authority, SCHEDULER, LONG);
-        let ca = authority.certificate();
-        let server = Endpoint::bind(
-            (Ipv4Addr::LOCALHOST, 0).into(),
-            Some(quicc_certs::server_config(ca, &own, &[ALPN]).unwrap()),
-            quicc_certs::client_config(ca, &own, &[ALPN]).unwrap(),
-            ResetSecret::of(&own),
-        )
-        .unwrap();
+        let server = server(&authority);
         let address = server.local_address().unwrap();
         Self {
             authority,
@@ -62,6 +55,15 @@ impl Farm {
         let (connected, accepted) = tokio::join!(connecting, accepting);
         [connected, accepted]
     }
+}
+
+fn server(authority: &Authority) -> Endpoint {
+    let own = issue(authority, SCHEDULER, LONG);
+    let ca = authority.certificate();
+    let (any, secret) = ((Ipv4Addr::LOCALHOST, 0), ResetSecret::of(&own));
+    let server = quicc_certs::server_config(ca, &own, &[ALPN]).unwrap();
+    let client = quicc_certs::client_config(ca, &own, &[ALPN]).unwrap();
+    Endpoint::bind(any.into(), Some(server), client, secret).unwrap()
 }
 
 fn issue(authority: &Authority, who: &str, lifetime: Duration) -> Credentials {
@@ -114,6 +116,103 @@ async fn a_session_is_resumed_with_the_peer_it_was_made_with_alone() {
             }
         }
     }
+}
+
+/// A client that knows the scheduler, and another process of it that does not know the client.
+async fn restarted(farm: &Farm) -> (Endpoint, SocketAddr, task::Task<()>) {
+    let client = farm.client(LONG);
+    let [connected, _accepted] = farm.meet(&client).await.map(Result::unwrap);
+    connected.connection.close(0_u32.into(), b"");
+    let restarted = server(&farm.authority);
+    let address = restarted.local_address().unwrap();
+    let accepting = task::spawn("accepting", async move {
+        let mut peers = Vec::new();
+        while let Some(arriving) = restarted.accept().await {
+            peers.push(arriving.finish(&hello()).await);
+        }
+    });
+    (client, address, accepting)
+}
+
+#[tokio::test]
+async fn work_on_a_connection_ends_with_it_where_its_stream_took_a_refused_ones_number() {
+    let farm = Farm::new();
+    let (client, address, _accepting) = restarted(&farm).await;
+    let (expected, hello) = (SCHEDULER.parse().unwrap(), hello());
+    let opening = client.open(address, &expected, &hello, Pace::Prompt, When::AtOnce);
+    let opened = opening.await.unwrap();
+    let connection = opened.connection.clone();
+    let refused = connection.open_bi().await.unwrap();
+    let met = opened.meet().await;
+    assert!(matches!(met, Err(TransportError::TooEarly { .. })), "{met:?}");
+    // The first has the number of the control stream.
+    let _first = connection.open_bi().await.unwrap();
+    let (_send, mut receive) = connection.open_bi().await.unwrap();
+    assert_eq!(receive.id(), refused.1.id());
+    let waits = until_closed(&connection, receive.read_chunk(1, true));
+    let ends = async {
+        drop(refused);
+        connection.close(0_u32.into(), b"");
+    };
+    let both = async { tokio::join!(biased; waits, ends).0 };
+    let ended = tokio::time::timeout(Duration::from_secs(60), both).await;
+    assert!(!matches!(ended.expect("it waits for ever"), Some(Ok(_))));
+}
+
+#[tokio::test]
+async fn a_hello_that_is_refused_before_it_is_written_was_too_early() {
+    let farm = Farm::new();
+    let (client, address, _accepting) = restarted(&farm).await;
+    let (expected, hello): (Identity, _) = (SCHEDULER.parse().unwrap(), hello());
+    let mut config = client.client().clone();
+    let congestion = Congestion::towards(expected.to_string(), &client.paths);
+    config.transport_config(tuning::transport(Pace::Prompt, congestion));
+    let connecting = client.main.connect_with(config, address, &expected.server_name());
+    let (connection, accepted) = connecting.unwrap().into_0rtt().unwrap();
+    let streams = connection.open_bi().await.unwrap();
+    // Answered: another stream knows.
+    let (_, mut early) = connection.open_bi().await.unwrap();
+    assert!(early.read_chunk(1, true).await.is_err());
+    let acquaintances = Arc::clone(&client.acquaintances);
+    let opened = Opened::new(
+        connection,
+        streams,
+        Some(accepted),
+        (&expected, address),
+        &hello,
+        acquaintances,
+    );
+    let opened = opened.await;
+    assert!(
+        matches!(opened, Err(TransportError::TooEarly { .. })),
+        "{opened:?}"
+    );
+    assert!(!client.acquaintances.is_valid(&expected));
+}
+
+#[tokio::test]
+async fn what_came_before_a_connection_ended_is_read_to_its_end() {
+    const LARGE: usize = 400 << 10;
+    let farm = Farm::new();
+    let client = farm.client(LONG);
+    let [connected, accepted] = farm.meet(&client).await.map(Result::unwrap);
+    let bytes: Vec<u8> = (0..LARGE as u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    let (body, wire) = super::super::frame::pack(&bytes);
+    let mut send = accepted.connection.open_uni().await.unwrap();
+    send.write_all(&wire).await.unwrap();
+    send.finish().unwrap();
+    let mut receive = connected.connection.accept_uni().await.unwrap();
+    // All of it is at the client.
+    assert_eq!(send.stopped().await, Ok(None));
+    accepted.connection.close(0_u32.into(), b"ending");
+    connected.connection.closed().await;
+    let mut read = Vec::new();
+    let reading = super::super::frame::receive_body(&mut receive, &body, &mut read);
+    let ended = until_closed(&connected.connection, reading).await;
+    assert!(matches!(ended, Some(Ok(()))), "{ended:?}");
+    assert!(read == bytes);
 }
 
 #[tokio::test(flavor = "multi_thread")]
