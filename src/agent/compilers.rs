@@ -304,6 +304,11 @@ impl Compilers {
         let compiler = &toolchain.toolchain.compiler;
         let mut variables = pick(env, &TOOL_VARIABLES);
         variables.extend(pick(env, &SEARCH_VARIABLES));
+        // One answer for all directories of a build, and for the trial.
+        let is_placed = variables.iter().any(|(name, _)| name != b"PATH")
+            || !toolchain.configurations.is_empty()
+            || search_list::depends_on_directory(&plan.search_arguments);
+        let cwd = if is_placed { cwd } else { b"/" };
         let at = Path::new(OsStr::from_bytes(cwd));
         let named = plan
             .include_directories

@@ -95,9 +95,66 @@ fn until<'a>(
     Err(SearchListError::MissingMarker { marker })
 }
 
+/// Whether a compiler called with `arguments` may print another list elsewhere: unless each is known to name no place,
+/// or an absolute one.
+pub fn depends_on_directory(arguments: &[Vec<u8>]) -> bool {
+    const PLACES: [&[u8]; 4] = [b"-I", b"-isystem", b"-iquote", b"-idirafter"];
+    const NO_PLACES: [&[u8]; 4] = [b"-O", b"-m", b"-std=", b"-pthread"];
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        let place = if PLACES.contains(&word.as_slice()) {
+            words.next().map(Vec::as_slice)
+        } else {
+            PLACES.iter().find_map(|place| word.strip_prefix(*place))
+        };
+        let is_harmless = match place {
+            Some(place) => place.starts_with(b"/"),
+            None => {
+                NO_PLACES.iter().any(|flag| word.starts_with(flag))
+                    || word.starts_with(b"-f") && !word.contains(&b'=')
+            }
+        };
+        if !is_harmless {
+            return true;
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_names_no_relative_place_has_one_list_everywhere() {
+        for (arguments, depends) in [
+            ("", false),
+            ("-O2 -march=x86-64 -std=c++20 -fno-exceptions -pthread", false),
+            (
+                "-I/usr/include/x -isystem /opt/x/include -iquote/x -idirafter/x",
+                false,
+            ),
+            ("-I include", true),
+            ("-Iinclude", true),
+            ("-isystem -O2", true),
+            ("-I", true),
+            ("/usr/include", true),
+            ("-I=x", true),
+            ("-isysteminclude", true),
+            ("--sysroot=root", true),
+            ("-fplugin=here.so", true),
+            ("-Xclang -Iinclude", true),
+            ("-iprefix x/ -iwithprefix y", true),
+            ("-B tools", true),
+            ("@here", true),
+        ] {
+            let words: Vec<_> = arguments
+                .split_whitespace()
+                .map(|word| word.as_bytes().to_vec())
+                .collect();
+            assert_eq!(depends_on_directory(&words), depends, "{arguments}");
+        }
+    }
 
     fn names(list: &[&str]) -> Vec<Vec<u8>> {
         list.iter().map(|name| name.as_bytes().to_vec()).collect()

@@ -2,9 +2,12 @@
 //!
 //! Never judges a command line and never reads the files it is told about.
 
+use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
 
 use super::DiscoverError;
 use super::question::{Answer, Question, Run, RunError};
@@ -43,6 +46,17 @@ pub(super) struct Driver<'a> {
     compiler: &'a Path,
     environment: Vec<(OsString, OsString)>,
     run: &'a Run<'a>,
+    /// What it says with `-v` and of its macros while it preprocesses nothing as C.
+    verbose_c: OnceCell<Answer>,
+    searched: OnceCell<Searched>,
+}
+
+/// What `-print-search-dirs` says.
+#[derive(Debug, Default)]
+struct Searched {
+    install: Vec<PathBuf>,
+    programs: Vec<PathBuf>,
+    libraries: Vec<PathBuf>,
 }
 
 impl<'a> Driver<'a> {
@@ -64,6 +78,8 @@ impl<'a> Driver<'a> {
             compiler,
             environment,
             run,
+            verbose_c: OnceCell::new(),
+            searched: OnceCell::new(),
         }
     }
 
@@ -102,10 +118,10 @@ impl<'a> Driver<'a> {
 
     /// By whose rules the compiler reads its command line, judged by the macros it defines; names lie (`cc`).
     pub(super) fn dialect(&self) -> Result<Dialect, DiscoverError> {
-        let answer = self.ask(&["-E", "-dM", "-x", "c", "/dev/null"])?;
+        let answer = self.verbose_c()?;
         dialect_of(&answer.stdout).ok_or_else(|| DiscoverError::UnknownDialect {
             compiler: self.compiler.to_owned(),
-            message: first_line(&answer.stderr),
+            message: first_line(complaint(&answer.stderr)),
         })
     }
 
@@ -146,13 +162,116 @@ impl<'a> Driver<'a> {
     /// What the compiler says with `-v` while it preprocesses nothing as `language` (`c`, `c++`): its
     /// directories and configuration files. Empty if it cannot compile the language.
     pub(super) fn verbose(&self, language: &str) -> Result<Vec<u8>, RunError> {
-        let answer = self.ask(&["-v", "-E", "-x", language, "/dev/null"])?;
-        Ok(if answer.success { answer.stderr } else { Vec::new() })
+        let said = |answer: &Answer| match answer.success {
+            true => answer.stderr.clone(),
+            false => Vec::new(),
+        };
+        if language == "c" {
+            return Ok(said(self.verbose_c()?));
+        }
+        Ok(said(&self.ask(&["-v", "-E", "-x", language, "/dev/null"])?))
     }
 
-    /// The directories of `-print-search-dirs` (gcc and clang: `install`, `programs`, `libraries`).
+    fn verbose_c(&self) -> Result<&Answer, RunError> {
+        once(&self.verbose_c, || {
+            self.ask(&["-v", "-E", "-dM", "-x", "c", "/dev/null"])
+        })
+    }
+
+    /// The directories of `-print-search-dirs` (gcc and clang: `install`, `programs`, `libraries`) that do not depend on
+    /// a working directory.
     pub(super) fn search_directories(&self) -> Result<Vec<PathBuf>, RunError> {
-        Ok(search_directories(&self.ask(&["-print-search-dirs"])?.stdout))
+        let Searched {
+            install,
+            programs,
+            libraries,
+        } = self.searched()?;
+        let all = install.iter().chain(programs).chain(libraries);
+        Ok(all.filter(|path| path.is_absolute()).cloned().collect())
+    }
+
+    /// The program that gcc runs as `name`, which its configuration cannot have put elsewhere: among its own or along the
+    /// client's `PATH`.
+    pub(super) fn tool(&self, name: &str) -> Result<Option<PathBuf>, DiscoverError> {
+        match first_of(&self.searched()?.programs, name, may_run) {
+            Some(Some(own)) => Ok(Some(own)),
+            Some(None) => self.along_path(OsStr::new(name)),
+            None => self.program(name),
+        }
+    }
+
+    /// What gcc's `-print-prog-name` says of a program of gcc's own, if that is found: gcc prints all the places where it
+    /// looks (gcc/gcc.cc, `find_a_file`), and one process less is started.
+    pub(super) fn own_program(&self, name: &str) -> Result<Option<PathBuf>, RunError> {
+        match first_of(&self.searched()?.programs, name, may_run) {
+            Some(found) => Ok(found),
+            None => Ok(self
+                .path(&format!("-print-prog-name={name}"))?
+                .filter(|program| program.is_file())),
+        }
+    }
+
+    /// The same of a file and `-print-file-name`.
+    pub(super) fn own_file(&self, name: &str) -> Result<Option<PathBuf>, RunError> {
+        let may_read = |path: &Path| access(path, AccessFlags::R_OK).is_ok();
+        match first_of(&self.searched()?.libraries, name, may_read) {
+            Some(found) => Ok(found),
+            None => self.path(&format!("-print-file-name={name}")),
+        }
+    }
+
+    fn searched(&self) -> Result<&Searched, RunError> {
+        once(&self.searched, || {
+            let said = Searched::of(&self.ask(&["-print-search-dirs"])?.stdout);
+            let has_colon = |path: &Path| path.as_os_str().as_bytes().contains(&b':');
+            let real = self.compiler.canonicalize();
+            if has_colon(self.compiler) || real.is_ok_and(|real| has_colon(&real)) {
+                // Lists that begin at its place cannot be split.
+                return Ok(Searched::default());
+            }
+            Ok(said)
+        })
+    }
+}
+
+/// What is in `cell`, asked for if it is empty.
+fn once<T>(cell: &OnceCell<T>, ask: impl FnOnce() -> Result<T, RunError>) -> Result<&T, RunError> {
+    match cell.get() {
+        Some(answer) => Ok(answer),
+        None => {
+            let answer = ask()?;
+            Ok(cell.get_or_init(|| answer))
+        }
+    }
+}
+
+fn may_run(path: &Path) -> bool {
+    path.is_file() && access(path, AccessFlags::X_OK).is_ok()
+}
+
+/// The first `name` in `directories` that `fits`, if any does; `None` where only the compiler can say, because none is
+/// known or one of them depends on a working directory.
+fn first_of(directories: &[PathBuf], name: &str, fits: impl Fn(&Path) -> bool) -> Option<Option<PathBuf>> {
+    let are_known = !directories.is_empty() && directories.iter().all(|path| path.is_absolute());
+    are_known.then(|| {
+        let candidates = directories.iter().map(|directory| directory.join(name));
+        candidates.into_iter().find(|path| fits(path))
+    })
+}
+
+impl Searched {
+    fn of(answer: &[u8]) -> Self {
+        let list = |heading: &str| {
+            let lines = answer.split(|&byte| byte == b'\n');
+            let lists = lines.filter_map(|line| line.strip_prefix(heading.as_bytes()));
+            let paths = lists.flat_map(|list| std::env::split_paths(OsStr::from_bytes(list)));
+            paths.collect()
+        };
+        Self {
+            install: list("install: "),
+            programs: list("programs: ="),
+            libraries: list("libraries: ="),
+        }
     }
 }
 
@@ -171,6 +290,19 @@ fn dialect_of(macros: &[u8]) -> Option<Dialect> {
     } else {
         defines("__GNUC__").then_some(Dialect::Gcc)
     }
+}
+
+/// What a `-v` text says of an error: from the first line on that does, or all of it.
+fn complaint(verbose: &[u8]) -> &[u8] {
+    let word = b"error";
+    let found = verbose.windows(word.len()).position(|window| window == word);
+    let start = found.and_then(|at| verbose.get(..at)).map_or(0, |before| {
+        before
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |end| end + 1)
+    });
+    verbose.get(start..).unwrap_or_default()
 }
 
 /// The first line of `text` for people: lossy, bounded.
@@ -201,20 +333,6 @@ pub(super) fn include_directories(verbose: &[u8]) -> Vec<PathBuf> {
         .map(|line| line.strip_suffix(framework).unwrap_or(line))
         .map(|directory| PathBuf::from(OsStr::from_bytes(directory)))
         .collect()
-}
-
-fn search_directories(answer: &[u8]) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for line in answer.split(|&byte| byte == b'\n') {
-        let list = ["install: ", "programs: =", "libraries: ="]
-            .iter()
-            .find_map(|heading| line.strip_prefix(heading.as_bytes()));
-        let directories = list
-            .into_iter()
-            .flat_map(|list| std::env::split_paths(OsStr::from_bytes(list)));
-        found.extend(directories.filter(|directory| directory.is_absolute()));
-    }
-    found
 }
 
 #[cfg(test)]
@@ -252,10 +370,26 @@ mod tests {
     fn search_directories_are_absolute() {
         let answer =
             b"install: /usr/lib/../lib/\nprograms: =/usr/bin/:/absent/bin/\nlibraries: =relative:/usr\n";
+        let asked = RefCell::new(0);
+        let run = |_: &Question| {
+            *asked.borrow_mut() += 1;
+            Ok(Answer {
+                success: true,
+                stdout: answer.to_vec(),
+                stderr: vec![],
+            })
+        };
+        let driver = Driver::new(Path::new("/usr/bin/cc"), &[], &run);
         assert_eq!(
-            search_directories(answer),
+            driver.search_directories().unwrap(),
             ["/usr/lib/../lib/", "/usr/bin/", "/absent/bin/", "/usr"].map(PathBuf::from)
         );
+        assert_eq!(driver.own_program("env").unwrap(), Some("/usr/bin/env".into()));
+        assert_eq!(driver.own_program("no-such-program").unwrap(), None);
+        assert_eq!(*asked.borrow(), 1);
+        // A compile elsewhere may find another.
+        driver.own_file("bin").unwrap();
+        assert_eq!(*asked.borrow(), 2);
     }
 
     #[test]

@@ -10,30 +10,29 @@ use super::{DiscoverError, Parts};
 /// Compilers proper, by language: C, C++, Objective-C, Objective-C++. They are gcc's own, never sought along
 /// `PATH` here: a bare answer means that the language is not installed.
 const LANGUAGES: [&str; 4] = ["cc1", "cc1plus", "cc1obj", "cc1objplus"];
-/// Tools of binutils: the assembler, and `objcopy` for `-gsplit-dwarf` (twice, gcc/gcc.cc `ASM_FINAL_SPEC`).
-const TOOLS: [&str; 2] = ["as", "objcopy"];
+/// The assembler of binutils or another that gcc was configured with (gcc/gcc.cc, `DEFAULT_ASSEMBLER`).
+const ASSEMBLER: &str = "as";
+/// Of binutils too, for `-gsplit-dwarf` (twice, gcc/gcc.cc `ASM_FINAL_SPEC`).
+const OBJCOPY: &str = "objcopy";
 
 /// Everything below the driver itself.
 pub(super) fn parts(driver: &Driver<'_>) -> Result<Parts, DiscoverError> {
     let mut parts = Parts::default();
     for name in LANGUAGES {
-        let program = driver.path(&format!("-print-prog-name={name}"))?;
-        parts.programs.extend(program.filter(|program| program.is_file()));
+        parts.programs.extend(driver.own_program(name)?);
     }
-    for name in TOOLS {
-        parts.programs.extend(driver.program(name)?);
-    }
+    parts.programs.extend(driver.program(ASSEMBLER)?);
+    parts.programs.extend(driver.tool(OBJCOPY)?);
     // Only linking opens it; it is small, and no rule of some version's `-flto -c` can miss it then.
-    let plugin = driver.path("-print-file-name=liblto_plugin.so")?;
-    parts.files.extend(plugin);
+    parts.files.extend(driver.own_file("liblto_plugin.so")?);
     parts.directories = driver.search_directories()?;
     for language in ["c", "c++"] {
         let verbose = driver.verbose(language)?;
         parts.files.extend(paths_after(&verbose, "Reading specs from "));
         parts.directories.extend(include_directories(&verbose));
     }
-    parts.files.extend(driver.path("-print-file-name=specs")?);
-    if let Some(library) = driver.path("-print-libgcc-file-name")?
+    parts.files.extend(driver.own_file("specs")?);
+    if let Some(library) = driver.own_file("libgcc.a")?
         && let Some(install) = library.parent()
     {
         parts.files.extend(specs_beside(install));
@@ -65,7 +64,7 @@ mod tests {
         let run = |question: &Question| {
             let last = question.arguments[0].to_str().unwrap();
             let key = if last == "-v" {
-                question.arguments[3].to_str().unwrap()
+                question.arguments[question.arguments.len() - 2].to_str().unwrap()
             } else {
                 last
             };
@@ -102,7 +101,7 @@ mod tests {
             ("c", "Reading specs from /etc/gcc.specs\n".to_owned()),
             ("-print-file-name=specs", "specs\n".to_owned()),
             (
-                "-print-libgcc-file-name",
+                "-print-file-name=libgcc.a",
                 format!("{}/target/13/libgcc.a\n", root.display()),
             ),
         ]);

@@ -140,7 +140,7 @@ struct Parts {
 /// Describes the compiler at the absolute path `compiler`, as it works in the client's environment `env`
 /// (`PATH` decides which `as` and `objcopy` gcc runs). `run` is [`ask`] outside tests.
 ///
-/// Blocks: about 20 short processes, each within [`question::TIME_LIMIT`].
+/// Blocks: about 15 short processes, each within [`question::TIME_LIMIT`].
 pub fn discover(
     compiler: &Path,
     env: &[(Vec<u8>, Vec<u8>)],

@@ -98,7 +98,7 @@ fn an_edited_specs_file_makes_another_search_list() {
     shell(
         scratch.path(),
         "echo /one >specs; echo '#define linux 1' >macros\n\
-         printf '%s\\n' '#!/bin/sh' 'echo \"#include \\\"...\\\" search starts here:\" >&2' \
+         printf '%s\\n' '#!/bin/sh' 'cd $(dirname $0)' 'echo asked >>log' 'echo \"#include \\\"...\\\" search starts here:\" >&2' \
          'echo \"#include <...> search starts here:\" >&2' 'sed s/^/\\ / specs >&2' \
          'echo \"End of search list.\" >&2' 'cat macros' >driver; chmod +x driver",
     );
@@ -123,6 +123,19 @@ fn an_edited_specs_file_makes_another_search_list() {
     // In place, so that no directory's times change.
     shell(scratch.path(), "echo /two >specs");
     check("/two");
+    let asked = || std::fs::read_to_string(at("log")).unwrap().lines().count();
+    assert_eq!(asked(), 2);
+    // Elsewhere it is the same, unless the flags or a configuration may name a relative place.
+    let bare = toolchain(vec![at("driver")], Vec::new());
+    let mut placed = plan.clone();
+    placed.search_arguments = vec![b"-Ihere".to_vec()];
+    for (toolchain, plan, questions) in [(&bare, &plan, 1), (&bare, &placed, 2), (&known, &plan, 1)] {
+        let before = asked();
+        for cwd in [cwd, b"/"] {
+            compilers.search_list(toolchain, plan, cwd, &env).unwrap();
+        }
+        assert_eq!(asked() - before, questions);
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use super::super::{ask, driver::Driver};
+
 /// Links the kernel follows in one lookup (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
@@ -65,4 +67,23 @@ fn every_link_and_directory_is_met() {
         ["", "link", "real", "real/file", "real/sub"].map(Path::new)
     );
     assert!(entries(&root.join("absent")).is_err());
+}
+
+#[test]
+fn gcc_has_its_own_where_it_says_it_looks() {
+    let scratch = tempfile::tempdir().unwrap();
+    let env = super::environment("C", scratch.path());
+    for compiler in ["/usr/bin/gcc", "/usr/bin/g++"] {
+        let driver = Driver::new(Path::new(compiler), &env, &ask);
+        for name in ["cc1", "cc1plus", "lto1", "no-such-program"] {
+            let said = driver.path(&format!("-print-prog-name={name}")).unwrap();
+            assert_eq!(driver.own_program(name).unwrap(), said, "{compiler} {name}");
+        }
+        let objcopy = driver.program("objcopy").unwrap();
+        assert_eq!(driver.tool("objcopy").unwrap(), objcopy, "{compiler}");
+        for name in ["liblto_plugin.so", "specs", "libgcc.a", "crt1.o"] {
+            let said = driver.path(&format!("-print-file-name={name}")).unwrap();
+            assert_eq!(driver.own_file(name).unwrap(), said, "{compiler} {name}");
+        }
+    }
 }
