@@ -48,9 +48,10 @@ fn fingerprint(path: &Path) -> Fingerprint {
     ))
 }
 
-/// Variables that decide which programs a driver runs.
-const TOOL_VARIABLES: [&str; 5] = [
+/// Variables that decide which programs a driver runs, and with which specs.
+const TOOL_VARIABLES: [&str; 6] = [
     "PATH",
+    "LIBRARY_PATH",
     "GCC_EXEC_PREFIX",
     "COMPILER_PATH",
     "LD_LIBRARY_PATH",

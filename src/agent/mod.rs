@@ -20,6 +20,7 @@ pub mod recall;
 pub mod remote;
 pub mod service;
 pub mod sources;
+mod specs_path;
 pub mod status;
 pub mod sweeps;
 pub mod table;

@@ -22,6 +22,7 @@ use super::outputs::{self, Located};
 use super::quotes::quoted_files;
 use super::reason::LocalReason;
 use super::sources::Sources;
+use super::specs_path;
 use super::sweeps::Looked;
 use super::table::{Object, State, Table, TableError};
 use super::telling::Told;
@@ -106,9 +107,16 @@ pub fn judge(
             tracing::info!(compiler = %compiler.display(), problem, "this compiler stays here");
             Some(LocalReason::because("unknown-compiler", &problem))
         })?;
+    let cwd = Path::new(OsStr::from_bytes(&request.cwd));
     let mut env = request.env.clone();
-    env.retain(|(name, value)| {
-        name != b"LD_LIBRARY_PATH" || !loader_path::is_harmless(tree, value, &toolchain.files)
+    let mut asked = false;
+    env.retain(|(name, value)| match name.as_slice() {
+        b"LD_LIBRARY_PATH" => !loader_path::is_harmless(tree, value, &toolchain.files),
+        b"LIBRARY_PATH" => {
+            asked |= specs_path::is_relative(value);
+            !specs_path::is_harmless(value, cwd, &toolchain.toolchain.paths)
+        }
+        _ => true,
     });
     let invocation = Invocation {
         argv: request.argv.clone(),
@@ -116,8 +124,8 @@ pub fn judge(
         env,
     };
     let mut files = ClientFiles {
-        cwd: Path::new(OsStr::from_bytes(&request.cwd)),
-        asked: false,
+        cwd,
+        asked,
         response_files: Vec::new(),
     };
     match compile::judge(&invocation, toolchain.toolchain.dialect, &mut files) {

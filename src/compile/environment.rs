@@ -71,6 +71,8 @@ enum When {
     NamesLibrary,
     /// Its value lists a directory whose name is not [`FAKEROOT_DIRECTORY`].
     NamesDirectory,
+    /// Its value lists a directory that depends on the working directory; nothing between colons is that itself.
+    NamesRelative,
 }
 
 /// Variables that keep a compile local; a name that ends in `*` covers all names that begin so.
@@ -96,6 +98,8 @@ const KEEPS_LOCAL: &[(&str, When, Cause)] = &[
     ("LD_LIBRARY_PATH", When::NamesDirectory, Cause::EnvironmentLoader),
     ("LD_PRELOAD", When::NamesLibrary, Cause::EnvironmentLoader),
     ("LD_PROFILE", When::NotEmpty, Cause::EnvironmentLoader),
+    // gcc reads specs along it.
+    ("LIBRARY_PATH", When::NamesRelative, Cause::EnvironmentPrograms),
     ("LOCALE_ARCHIVE*", When::WithLocale, Cause::EnvironmentFlags),
     ("QA_OVERRIDE_GCC3_OPTIONS", When::Set, Cause::EnvironmentFlags),
     ("RC_DEBUG_OPTIONS", When::Set, Cause::EnvironmentFlags),
@@ -142,6 +146,9 @@ fn applies(when: When, value: &[u8], env: &[(Vec<u8>, Vec<u8>)]) -> bool {
         When::NamesDirectory => value.split(|byte| matches!(byte, b':' | b';')).any(|directory| {
             !directory.is_empty() && path::file_name(directory) != FAKEROOT_DIRECTORY.as_bytes()
         }),
+        When::NamesRelative => value
+            .split(|&byte| byte == b':')
+            .any(|directory| !directory.starts_with(b"/")),
     }
 }
 
@@ -203,6 +210,10 @@ mod tests {
             Some((Cause::EnvironmentPrograms, "GCC_EXEC_PREFIX")),
         );
         check("LD_PRELOAD=|LD_LIBRARY_PATH=", None);
+        check("LIBRARY_PATH=/opt/lib:/usr/lib", None);
+        for list in ["LIBRARY_PATH=/opt/lib:", "LIBRARY_PATH=lib"] {
+            check(list, Some((Cause::EnvironmentPrograms, "LIBRARY_PATH")));
+        }
         check("LD_PRELOAD=libfakeroot-sysv.so", None);
         check("LD_PRELOAD=/usr/lib/libeatmydata.so:libfakeroot.so", None);
         check(

@@ -105,6 +105,25 @@ fn a_symlinked_tree_keeps_its_spelling() {
     assert_eq!(summary.remote(), 2, "{summary:?} {}", world.agent_log());
 }
 
+/// gcc reads specs along `LIBRARY_PATH`.
+#[test]
+fn specs_that_the_environment_leads_to_are_heeded() {
+    let world = world();
+    std::fs::create_dir_all(world.at("specs.d")).unwrap();
+    world.write("specs.d/specs", "*cc1:\n+ -fshort-enums\n\n");
+    world.write("beside/specs", "*cc1:\n+ -fshort-enums\n\n");
+    world.write("e.c", "enum e { A } e; int size = sizeof e;\n");
+    world.write("beside/e.c", "enum e { A } e; int size = sizeof e;\n");
+    // Known without the variable first.
+    let script = "gcc -c e.c -o 1.o; LIBRARY_PATH=$PWD/specs.d gcc -c e.c -o 2.o; LIBRARY_PATH=/opt: gcc -c e.c -o 3.o
+        cd beside; LIBRARY_PATH=/opt: gcc -c e.c -o 4.o; gcc -c e.c -o 5.o; LIBRARY_PATH=/opt: gcc -c e.c -o 4.o";
+    let summary = world.compare("rm -f *.o beside/*.o", script);
+    let objects =
+        ["1.o", "2.o", "3.o", "beside/4.o", "beside/5.o"].map(|name| std::fs::read(world.at(name)).unwrap());
+    assert!(objects[0] != objects[1] && objects[0] == objects[2] && objects[3] != objects[4]);
+    assert_eq!((summary.remote(), summary.local()), (4, 2), "{summary:?}");
+}
+
 #[test]
 fn a_harmless_library_path_changes_nothing() {
     let world = world();
