@@ -81,6 +81,8 @@ const KEEPS_LOCAL: &[(&str, When, Cause)] = &[
     ("CCC_*", When::Set, Cause::EnvironmentFlags),
     ("CC_LOG_DIAGNOSTICS*", When::Set, Cause::EnvironmentOutput),
     ("CC_PRINT_*", When::Set, Cause::EnvironmentOutput),
+    // From clang 16 on: no configuration file is read.
+    ("CLANG_NO_DEFAULT_CONFIG", When::NotEmpty, Cause::EnvironmentFlags),
     ("COLLECT_*", When::Set, Cause::InsideDriver),
     ("COMPILER_PATH", When::NotEmpty, Cause::EnvironmentPrograms),
     ("DEPENDENCIES_OUTPUT", When::Set, Cause::EnvironmentOutput),
@@ -91,6 +93,10 @@ const KEEPS_LOCAL: &[(&str, When, Cause)] = &[
     ),
     ("GCC_COMPARE_DEBUG", When::NotEmpty, Cause::EnvironmentFlags),
     ("GCC_EXEC_PREFIX", When::NotEmpty, Cause::EnvironmentPrograms),
+    // Gentoo's gcc reads the specs it names.
+    ("GCC_SPECS", When::NotEmpty, Cause::EnvironmentFlags),
+    // The format that objcopy takes for the usual one (binutils manual, "Target Selection").
+    ("GNUTARGET", When::NotEmpty, Cause::EnvironmentFlags),
     // Here and below: where Guix and Nix have the C library find locales, apart from the places that are shipped.
     ("GUIX_LOCPATH", When::WithLocale, Cause::EnvironmentFlags),
     ("LD_AUDIT", When::NotEmpty, Cause::EnvironmentLoader),
@@ -228,6 +234,9 @@ mod tests {
             "LD_LIBRARY_PATH=/opt/lib",
             Some((Cause::EnvironmentLoader, "LD_LIBRARY_PATH")),
         );
+        for name in ["CLANG_NO_DEFAULT_CONFIG", "GCC_SPECS", "GNUTARGET"] {
+            check(&format!("{name}=x"), Some((Cause::EnvironmentFlags, name)));
+        }
         check("LD_BIND_NOW=1", None);
         check("LOCALE_ARCHIVE=/nix/archive|LANG=C|LC_ALL=", None);
         check(
