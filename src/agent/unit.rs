@@ -39,7 +39,7 @@ const FRESH: Duration = Duration::from_millis(100);
 const SOURCE_ERROR: Exit = Exit::Code(1);
 /// The reason to compile a unit here whose files do not keep still; no fault of the farm's.
 const INPUTS_CHANGED: &str = "inputs-changed";
-/// The reason to compile a failed unit here once more.
+/// The reason to compile a failed unit here once more; no fault of the farm's either.
 const COMPILE_FAILED: &str = "compile-failed";
 /// The bodies of an outcome that are text: standard output and standard error.
 const STREAMS: usize = 2;
@@ -234,7 +234,7 @@ impl Units {
             }
             attempts += 1;
         }
-        if last == INPUTS_CHANGED {
+        if [INPUTS_CHANGED, COMPILE_FAILED].contains(&last) {
             Decision::local(last)
         } else {
             Decision::fallback(last)
