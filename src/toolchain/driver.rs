@@ -193,7 +193,7 @@ impl<'a> Driver<'a> {
     /// The program that gcc runs as `name`, which its configuration cannot have put elsewhere: among its own or along the
     /// client's `PATH`.
     pub(super) fn tool(&self, name: &str) -> Result<Option<PathBuf>, DiscoverError> {
-        match first_of(&self.searched()?.programs, name, may_run) {
+        match self.first_of(|searched| &searched.programs, name, may_run)? {
             Some(Some(own)) => Ok(Some(own)),
             Some(None) => self.along_path(OsStr::new(name)),
             None => self.program(name),
@@ -203,7 +203,7 @@ impl<'a> Driver<'a> {
     /// What gcc's `-print-prog-name` says of a program of gcc's own, if that is found: gcc prints all the places where it
     /// looks (gcc/gcc.cc, `find_a_file`), and one process less is started.
     pub(super) fn own_program(&self, name: &str) -> Result<Option<PathBuf>, RunError> {
-        match first_of(&self.searched()?.programs, name, may_run) {
+        match self.first_of(|searched| &searched.programs, name, may_run)? {
             Some(found) => Ok(found),
             None => Ok(self
                 .path(&format!("-print-prog-name={name}"))?
@@ -214,7 +214,7 @@ impl<'a> Driver<'a> {
     /// The same of a file and `-print-file-name`.
     pub(super) fn own_file(&self, name: &str) -> Result<Option<PathBuf>, RunError> {
         let may_read = |path: &Path| access(path, AccessFlags::R_OK).is_ok();
-        match first_of(&self.searched()?.libraries, name, may_read) {
+        match self.first_of(|searched| &searched.libraries, name, may_read)? {
             Some(found) => Ok(found),
             None => self.path(&format!("-print-file-name={name}")),
         }
@@ -222,15 +222,28 @@ impl<'a> Driver<'a> {
 
     fn searched(&self) -> Result<&Searched, RunError> {
         once(&self.searched, || {
-            let said = Searched::of(&self.ask(&["-print-search-dirs"])?.stdout);
-            let has_colon = |path: &Path| path.as_os_str().as_bytes().contains(&b':');
-            let real = self.compiler.canonicalize();
-            if has_colon(self.compiler) || real.is_ok_and(|real| has_colon(&real)) {
-                // Lists that begin at its place cannot be split.
-                return Ok(Searched::default());
-            }
-            Ok(said)
+            Ok(Searched::of(&self.ask(&["-print-search-dirs"])?.stdout))
         })
+    }
+
+    /// The first `name` in a list of `-print-search-dirs` that `fits`, if any does; `None` where only the compiler can
+    /// say: there is no list, it cannot be told apart, or a directory of it depends on a working directory.
+    fn first_of(
+        &self,
+        list: impl FnOnce(&Searched) -> &[PathBuf],
+        name: &str,
+        fits: impl Fn(&Path) -> bool,
+    ) -> Result<Option<Option<PathBuf>>, RunError> {
+        let directories = list(self.searched()?);
+        // The lists begin at the compiler's own place.
+        let has_colon = |path: &Path| path.as_os_str().as_bytes().contains(&b':');
+        let real = self.compiler.canonicalize();
+        let is_known = !directories.is_empty()
+            && directories.iter().all(|path| path.is_absolute())
+            && !has_colon(self.compiler)
+            && !real.is_ok_and(|real| has_colon(&real));
+        let candidates = || directories.iter().map(|directory| directory.join(name));
+        Ok(is_known.then(|| candidates().find(|path| fits(path))))
     }
 }
 
@@ -247,16 +260,6 @@ fn once<T>(cell: &OnceCell<T>, ask: impl FnOnce() -> Result<T, RunError>) -> Res
 
 fn may_run(path: &Path) -> bool {
     path.is_file() && access(path, AccessFlags::X_OK).is_ok()
-}
-
-/// The first `name` in `directories` that `fits`, if any does; `None` where only the compiler can say, because none is
-/// known or one of them depends on a working directory.
-fn first_of(directories: &[PathBuf], name: &str, fits: impl Fn(&Path) -> bool) -> Option<Option<PathBuf>> {
-    let are_known = !directories.is_empty() && directories.iter().all(|path| path.is_absolute());
-    are_known.then(|| {
-        let candidates = directories.iter().map(|directory| directory.join(name));
-        candidates.into_iter().find(|path| fits(path))
-    })
 }
 
 impl Searched {
@@ -390,6 +393,10 @@ mod tests {
         // A compile elsewhere may find another.
         driver.own_file("bin").unwrap();
         assert_eq!(*asked.borrow(), 2);
+        let apart = Driver::new(Path::new("/opt/a:/bin/cc"), &[], &run);
+        apart.own_program("env").unwrap();
+        assert_eq!(*asked.borrow(), 4);
+        assert_eq!(apart.search_directories().unwrap().len(), 4);
     }
 
     #[test]
