@@ -20,6 +20,7 @@ use quicc_protocol::{BlobDigest, close, limits};
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::meeting::{Standing, follow_control, settled};
 use super::sources::Sources;
 use super::sweeps::Looked;
 use super::table::{Table, TableError};
@@ -31,7 +32,7 @@ use crate::inputs::tree::Tree;
 use crate::transport::frame::{self, Frame};
 use crate::transport::liveness::Watched;
 use crate::transport::tuning::{self, TABLE_PRIORITY};
-use crate::transport::{FrameError, Opened, Pace, TransportError, until_closed};
+use crate::transport::{FrameError, Opened, Pace, until_closed};
 
 /// Blobs of an action not believed to be held are sent unasked up to this many bytes in all: one edited source
 /// and a header or two. More is announced first; a cold agent often meets a warm builder.
@@ -169,7 +170,8 @@ pub struct Link {
 pub struct Presentation(SendStream);
 
 impl Presentation {
-    /// Whether the builder at the other end of its link has it. Also true of a link that is lost by now.
+    /// Whether the builder at the other end of its link has it, as far as that was heard; known still when the link is
+    /// lost.
     pub fn has_arrived(&self) -> bool {
         let stopped = std::pin::pin!(self.0.stopped());
         let mut now = std::task::Context::from_waker(std::task::Waker::noop());
@@ -199,51 +201,6 @@ pub enum End {
     Restarted,
     /// It broke, or was closed by either side for another reason.
     Other,
-}
-
-/// What has become of the meeting with a builder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It has not answered yet.
-    Unmet,
-    /// It is the one that was meant.
-    Met,
-    /// It refused what was sent before its answer.
-    TooEarly,
-    /// The meeting failed otherwise; the connection is closed.
-    Failed,
-}
-
-/// How a meeting ended, once it has.
-pub(super) async fn settled(mut standing: watch::Receiver<Standing>) -> Standing {
-    let met = standing.wait_for(|standing| *standing != Standing::Unmet).await;
-    met.map_or(Standing::Failed, |standing| *standing)
-}
-
-/// Meets a builder and ends the connection with its control stream, on which builders say nothing.
-async fn follow_control(opened: Opened, standing: watch::Sender<Standing>) {
-    let connection = opened.connection.clone();
-    let ended = match opened.meet().await {
-        Ok(mut peer) => {
-            standing.send_replace(Standing::Met);
-            let _ = frame::receive(&mut peer.control.receive, limits::CONTROL_PAYLOAD).await;
-            &b""[..]
-        }
-        Err(error) => {
-            let is_too_early = matches!(error, TransportError::TooEarly { .. });
-            standing.send_replace(if is_too_early {
-                Standing::TooEarly
-            } else {
-                Standing::Failed
-            });
-            tracing::info!(error = crate::host::text::chain(&error), "no builder was met");
-            b"not met"
-        }
-    };
-    // It would forget how else it ended.
-    if connection.close_reason().is_none() {
-        connection.close(VarInt::from_u32(close::DONE), ended);
-    }
 }
 
 static NUMBERS: AtomicU64 = AtomicU64::new(1);

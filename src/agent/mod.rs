@@ -11,6 +11,7 @@ pub mod history;
 mod leases;
 pub mod link;
 pub mod loader_path;
+mod meeting;
 pub mod native;
 pub mod outputs;
 pub mod paths;

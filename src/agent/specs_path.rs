@@ -18,14 +18,14 @@ pub(super) fn is_relative(list: &[u8]) -> bool {
     relative(list).next().is_some()
 }
 
-/// Whether no relative element of `list` leads from `cwd` to specs, for a driver with these `programs`: each compiler
+/// Whether no relative element of `list` leads from `cwd` to specs, for a driver with these `files`: each compiler
 /// proper is in a directory `<target>/<version>`, and the driver looks into directories of these names first.
-pub(super) fn is_harmless(list: &[u8], cwd: &Path, programs: &[PathBuf]) -> bool {
-    let is_compiler = |program: &&PathBuf| {
-        let name = program.file_name().unwrap_or_default();
+pub(super) fn is_harmless(list: &[u8], cwd: &Path, files: &[PathBuf]) -> bool {
+    let is_compiler = |file: &&PathBuf| {
+        let name = file.file_name().unwrap_or_default();
         name.as_bytes().starts_with(b"cc1")
     };
-    let installs = programs
+    let installs = files
         .iter()
         .filter(is_compiler)
         .filter_map(|program| program.parent());
@@ -56,7 +56,7 @@ mod tests {
             std::fs::create_dir_all(&place).unwrap();
             std::fs::write(place.join("specs"), "").unwrap();
         }
-        let programs = ["/usr/bin/gcc", "/usr/lib/gcc/x86_64-linux-gnu/12/cc1"].map(PathBuf::from);
+        let files = ["/usr/bin/gcc", "/usr/lib/gcc/x86_64-linux-gnu/12/cc1"].map(PathBuf::from);
         for (list, relative, harmless) in [
             ("/opt/lib", false, true),
             ("/opt/lib:", true, true),
@@ -67,9 +67,9 @@ mod tests {
             ("missing", true, true),
         ] {
             assert_eq!(is_relative(list.as_bytes()), relative, "{list}");
-            let judged = is_harmless(list.as_bytes(), root.path(), &programs);
+            let judged = is_harmless(list.as_bytes(), root.path(), &files);
             assert_eq!(judged, harmless, "{list}");
         }
-        assert!(!is_harmless(b":", &root.path().join("plain"), &programs));
+        assert!(!is_harmless(b":", &root.path().join("plain"), &files));
     }
 }

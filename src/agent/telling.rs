@@ -12,7 +12,7 @@ use quicc_protocol::message::table::{EntryKind, TableOpen, TableRecord, TableRec
 use quinn::VarInt;
 use tokio::sync::{mpsc, watch};
 
-use super::link::{Standing, settled};
+use super::meeting::{Standing, settled};
 use super::table::{Table, TableError};
 use super::unconfirmed::{Resumption, Sent, Unconfirmed};
 use crate::host::task::{self, Task};
@@ -256,6 +256,7 @@ async fn carry(
     loop {
         let sent = tokio::select! {
             sent = queue.recv() => sent,
+            _ = connection.closed() => return None,
             _ = &mut stopped, if is_idle_watched => {
                 if is_awaited() {
                     return None;

@@ -162,9 +162,12 @@ impl<'a> Driver<'a> {
     /// What the compiler says with `-v` while it preprocesses nothing as `language` (`c`, `c++`): its
     /// directories and configuration files. Empty if it cannot compile the language.
     pub(super) fn verbose(&self, language: &str) -> Result<Vec<u8>, RunError> {
-        let said = |answer: &Answer| match answer.success {
-            true => answer.stderr.clone(),
-            false => Vec::new(),
+        let said = |answer: &Answer| {
+            if answer.success {
+                answer.stderr.clone()
+            } else {
+                Vec::new()
+            }
         };
         if language == "c" {
             return Ok(said(self.verbose_c()?));
