@@ -19,7 +19,7 @@ use criterion::{Criterion, Throughput};
 use quicc::host::process;
 use quicc::inputs::closure::{Closure, Object, Request, discover};
 use quicc::inputs::kept::Kept;
-use quicc::inputs::scan::scan;
+use quicc::inputs::scan::{mentions, scan};
 use quicc::inputs::search_list::{self, SearchList};
 use quicc::inputs::tree::Tree;
 use quicc::inputs::validate::{Revision, Validity, revise, validate};
@@ -118,6 +118,14 @@ fn scanning(criterion: &mut Criterion, closure: &Closure) {
                 .iter()
                 .map(|text| scan(black_box(text)).includes.len())
                 .sum()
+        });
+    });
+    group.bench_function("what they ask for through a macro", |bencher| {
+        bencher.iter(|| -> usize {
+            let asked = texts
+                .iter()
+                .map(|text| mentions(black_box(text), b"__glibc_has_include"));
+            asked.map(|mentions| mentions.includes.len()).sum()
         });
     });
     group.finish();

@@ -1,6 +1,8 @@
 //! What stands before a position on its line. Only used to keep words in prose from costing a tier: a
 //! literal name is believed wherever it stands.
 
+use std::ops::Range;
+
 use super::bounds::{LOOK_BACK, SPLICES};
 use super::text::{LineEnd, Text, is_blank, is_word_byte, line_end};
 
@@ -208,6 +210,28 @@ pub(super) fn may_be_in_directive(text: Text<'_>, position: usize) -> bool {
     !INERT.contains(&word.as_bytes()) && !is_in_comment(line.bytes, is_condition)
 }
 
+/// Whether [`may_be_in_directive`] may hold anywhere on the physical line `line`: a quick look, which is enough for most.
+pub(super) fn may_be_of_directive(text: Text<'_>, line: &Range<usize>) -> bool {
+    let goes_on = line
+        .start
+        .checked_sub(1)
+        .is_some_and(|feed| line_end(text.before(feed)) != LineEnd::Ends);
+    if goes_on || line.len() > LOOK_BACK {
+        return true;
+    }
+    let bytes = text.before(line.end).get(line.start..).unwrap_or_default();
+    let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+    let mut solid = bytes.iter().filter(|byte| !is_blank(**byte) && **byte < 0x80);
+    if matches!(solid.next(), Some(b'#' | b'%' | b'?' | b'\\')) {
+        return true;
+    }
+    // A comment or raw string may end here, a line for one compiler only.
+    memchr::memchr3_iter(b'*', b'"', b'\r', bytes).any(|at| match bytes.get(at) {
+        Some(b'*') => matches!(bytes.get(at + 1), Some(b'/' | b'\\' | b'?')),
+        _ => true,
+    })
+}
+
 /// Whether a comment or raw string that began on an earlier line may end on this one, which begins at `start`.
 fn may_leave_context(text: Text<'_>, start: usize, line: &[u8]) -> bool {
     let ends_comment = |star: usize| matches!(text.next(start + star + 1), Some((b'/', _)));
@@ -273,4 +297,45 @@ fn without_trailing(before: &[u8], is_left_out: impl Fn(u8) -> bool) -> &[u8] {
     let last = before.iter().rev().take(LOOK_BACK);
     let count = last.take_while(|byte| is_left_out(**byte)).count();
     before.get(..before.len() - count).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_line_is_passed_over_only_if_nothing_on_it_may_be_in_a_directive(
+            text in "([#%:?/=\\\\*\"'()<>a_. \\x00\u{a0}\\r]{0,6}[\\\\?/\\* ]{0,3}\\r?\\n){0,6}[#%*\")(\\\\ a]{0,12}",
+        ) {
+            let text = Text::new(text.as_bytes());
+            for line in text.lines().filter(|line| !may_be_of_directive(text, line)) {
+                for position in line.clone() {
+                    prop_assert!(!may_be_in_directive(text, position), "{position} on {line:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn code_and_prose_are_passed_over() {
+        for (line, expected) in [
+            ("int x = a * b / c;\r\n", false),
+            (" * what it is\n", false),
+            ("call(a);\n", false),
+            ("\n", false),
+            (" # define X\n", true),
+            (" */ #define X\n", true),
+            ("x)y\" #if\n", true),
+        ] {
+            let text = Text::new(line.as_bytes());
+            let first = text.lines().next().unwrap();
+            assert_eq!(may_be_of_directive(text, &first), expected, "{line:?}");
+        }
+        let long = "x".repeat(LOOK_BACK + 1);
+        assert!(may_be_of_directive(Text::new(long.as_bytes()), &(0..long.len())));
+        assert!(may_be_of_directive(Text::new(b"a \\\nb"), &(4..5)));
+    }
 }

@@ -103,29 +103,35 @@ pub fn mentions(content: &[u8], alias: &[u8]) -> Mentions {
     let mut computed = false;
     let mut pieces = BTreeMap::new();
     let beginnings = Beginnings::of(alias);
-    let mut at = 0;
-    while let Some(start) = beginnings.next(content, at) {
-        let length = text
-            .from(start)
-            .iter()
-            .take_while(|byte| is_word_byte(**byte))
-            .count();
-        at = start + length;
-        let word = text.from(start).get(..length).unwrap_or_default();
-        // Seldom is a word all in one piece, and seldom one like the macro's name.
-        let Some((word, end)) = spliced(text, word, at, alias) else {
-            continue;
-        };
-        if look_back::is_only_named(text, start) || !look_back::may_be_in_directive(text, start) {
-            continue;
-        }
-        if word == alias {
-            computed |= !asks_literally(&mut scanner, end);
-        } else {
-            let is_called = scanner
-                .skip_trivia(end)
-                .is_ok_and(|open| text.peek(open) == Some(b'('));
-            *pieces.entry(word).or_default() |= !is_called;
+    for line in text
+        .lines()
+        .filter(|line| look_back::may_be_of_directive(text, line))
+    {
+        let lines = text.before(line.end);
+        let mut at = line.start;
+        while let Some(start) = beginnings.next(lines, at) {
+            let length = text
+                .from(start)
+                .iter()
+                .take_while(|byte| is_word_byte(**byte))
+                .count();
+            at = start + length;
+            let word = text.from(start).get(..length).unwrap_or_default();
+            // Seldom is a word all in one piece, and seldom one like the macro's name.
+            let Some((word, end)) = spliced(text, word, at, alias) else {
+                continue;
+            };
+            if look_back::is_only_named(text, start) || !look_back::may_be_in_directive(text, start) {
+                continue;
+            }
+            if word == alias {
+                computed |= !asks_literally(&mut scanner, end);
+            } else {
+                let is_called = scanner
+                    .skip_trivia(end)
+                    .is_ok_and(|open| text.peek(open) == Some(b'('));
+                *pieces.entry(word).or_default() |= !is_called;
+            }
         }
     }
     Mentions {

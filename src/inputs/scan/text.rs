@@ -1,6 +1,8 @@
 //! Source text as a preprocessor reads it after line splicing: one logical byte at a time, from any
 //! position. Owns splices, blanks, comments and words; knows no directive.
 
+use std::ops::Range;
+
 use super::bounds::{BLANKS_AFTER_COMMENT, COMMENTS_IN_TRIVIA, SPLICE_BLANKS, WORD};
 
 /// A view of one file's bytes.
@@ -59,6 +61,13 @@ impl<'a> Text<'a> {
     /// The physical bytes from `position` on.
     pub(super) fn from(self, position: usize) -> &'a [u8] {
         self.bytes.get(position..).unwrap_or_default()
+    }
+
+    /// The physical lines, without the line feeds that close them.
+    pub(super) fn lines(self) -> impl Iterator<Item = Range<usize>> + use<'a> {
+        let mut start = 0;
+        let ends = memchr::memchr_iter(b'\n', self.bytes).chain([self.bytes.len()]);
+        ends.map(move |end| std::mem::replace(&mut start, end + 1)..end)
     }
 
     /// The logical byte at `position` and the position after it; splices are passed over.
