@@ -5,6 +5,7 @@
 
 mod known_toolchain;
 mod memory;
+mod search;
 mod standing;
 #[cfg(test)]
 mod tests;
@@ -17,13 +18,14 @@ use std::sync::Arc;
 
 pub use known_toolchain::KnownToolchain;
 use memory::Memory;
+use search::SearchKey;
 use standing::Standing;
 
-use crate::compile::{self, Language, Plan};
+use crate::compile::{self, Plan};
 use crate::host::files::write_then_rename;
 use crate::host::terminal::Terminal;
 use crate::inputs::dependencies;
-use crate::inputs::search_list::{self, SearchList};
+use crate::inputs::search_list::SearchList;
 use crate::inputs::tree::Tree;
 use crate::toolchain::locale::{LocaleRoots, LocaleSupport, locale_files_in};
 use crate::toolchain::question::{Question, ask, ask_as};
@@ -57,17 +59,6 @@ const TOOL_VARIABLES: [&str; 6] = [
     "LD_LIBRARY_PATH",
     "QEMU_LD_PREFIX",
 ];
-/// Variables that decide where it searches, beside those.
-const SEARCH_VARIABLES: [&str; 8] = [
-    "CPATH",
-    "C_INCLUDE_PATH",
-    "CPLUS_INCLUDE_PATH",
-    "OBJC_INCLUDE_PATH",
-    "OBJCPLUS_INCLUDE_PATH",
-    "SDKROOT",
-    "MACOSX_DEPLOYMENT_TARGET",
-    "SYSROOT",
-];
 /// Variables that decide what language it speaks.
 const LOCALE_VARIABLES: [&str; 6] = ["LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LOCPATH"];
 
@@ -83,20 +74,6 @@ struct ToolchainKey {
     compiler: PathBuf,
     stamps: Vec<Fingerprint>,
     env: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct SearchKey {
-    compiler: PathBuf,
-    stamp: Fingerprint,
-    configurations: Vec<Fingerprint>,
-    arguments: Vec<Vec<u8>>,
-    language: &'static str,
-    cwd: Vec<u8>,
-    env: Vec<(Vec<u8>, Vec<u8>)>,
-    directories: Vec<Fingerprint>,
-    /// Directories that exist now and did not when the same was asked first.
-    appeared: Vec<Vec<u8>>,
 }
 
 /// A unit that tells whether a compiler heeds [`EPOCH_VARIABLE`], and what one that does makes of its first second.
@@ -274,81 +251,6 @@ impl Compilers {
         self.toolchains.get(key.clone(), discover)
     }
 
-    /// Where the compiler of `toolchain` searches under the arguments of `plan`.
-    pub fn search_list(
-        &self,
-        toolchain: &KnownToolchain,
-        plan: &Plan,
-        cwd: &[u8],
-        env: &Environment,
-    ) -> Result<Arc<SearchList>, String> {
-        let found = self.ask_search_list(toolchain, plan, cwd, env, Vec::new())?;
-        // A directory that was left out because it did not exist is searched once it does.
-        let at = Path::new(OsStr::from_bytes(cwd));
-        let exists = |path: &&Vec<u8>| at.join(OsStr::from_bytes(path)).exists();
-        let appeared: Vec<_> = found.ignored.iter().filter(exists).cloned().collect();
-        if appeared.is_empty() {
-            Ok(found)
-        } else {
-            self.ask_search_list(toolchain, plan, cwd, env, appeared)
-        }
-    }
-
-    fn ask_search_list(
-        &self,
-        toolchain: &KnownToolchain,
-        plan: &Plan,
-        cwd: &[u8],
-        env: &Environment,
-        appeared: Vec<Vec<u8>>,
-    ) -> Result<Arc<SearchList>, String> {
-        let compiler = &toolchain.toolchain.compiler;
-        let mut variables = pick(env, &TOOL_VARIABLES);
-        variables.extend(pick(env, &SEARCH_VARIABLES));
-        // One answer for all directories of a build, and for the trial.
-        let is_placed = variables.iter().any(|(name, _)| name != b"PATH")
-            || !toolchain.configurations.is_empty()
-            || search_list::depends_on_directory(&plan.search_arguments);
-        let cwd = if is_placed { cwd } else { b"/" };
-        let at = Path::new(OsStr::from_bytes(cwd));
-        let named = plan
-            .include_directories
-            .iter()
-            .map(|directory| at.join(OsStr::from_bytes(directory)));
-        let key = SearchKey {
-            compiler: compiler.to_owned(),
-            stamp: fingerprint(compiler),
-            configurations: toolchain
-                .configurations
-                .iter()
-                .map(|path| fingerprint(path))
-                .collect(),
-            arguments: plan.search_arguments.clone(),
-            language: plan.language.name(),
-            cwd: cwd.to_owned(),
-            env: variables,
-            // Existence and identity decide the list; contents do not, so times are left out.
-            directories: named
-                .map(|path| fingerprint(&path).map(|(dev, ino, ..)| (dev, ino, 0, 0, 0, 0, 0)))
-                .collect(),
-            appeared,
-        };
-        self.searches.get(key, || {
-            let mut arguments = plan.search_arguments.clone();
-            let language = search_language(plan.language);
-            let asked = ["-v", "-E", "-dM", "-x", language, "/dev/null"];
-            arguments.extend(asked.map(|text| text.as_bytes().to_vec()));
-            let answer = question(compiler, arguments, cwd, env, true)
-                .and_then(|question| ask(&question).map_err(|error| crate::host::text::chain(&error)))?;
-            let list =
-                search_list::parse(&answer.stderr).map_err(|error| crate::host::text::chain(&error))?;
-            Ok(SearchList {
-                predefined: search_list::predefined(&answer.stdout).filter(|_| answer.success),
-                ..list
-            })
-        })
-    }
-
     /// What the compiler's own `-M` names. `None` when it fails: the source has an error the user should see
     /// from the compiler.
     pub fn dependencies(
@@ -406,16 +308,6 @@ fn is_epoch(value: &[u8]) -> bool {
         .ok()
         .and_then(|text| text.parse::<u64>().ok());
     is_number && number.is_some_and(|number| number <= LAST_EPOCH)
-}
-
-/// `-v` for assembler input without a preprocessor shows no search list; gas searches what `-I` names.
-const fn search_language(language: Language) -> &'static str {
-    match language {
-        Language::Assembler => "assembler-with-cpp",
-        Language::PreprocessedC => "c",
-        Language::PreprocessedCxx => "c++",
-        other => other.name(),
-    }
 }
 
 /// What a toolchain's files depend on: the driver, the loader's cache and which programs `PATH` leads to.

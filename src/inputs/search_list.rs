@@ -1,7 +1,7 @@
 //! The include search list, as the compiler itself prints it.
 //!
 //! Pure: parses what `LC_ALL=C cc <flags> -v -E -dM -x LANG /dev/null` prints. Never runs it, and
-//! never re-implements the order of `-I`, `-isystem`, `CPATH` or the removal of duplicates.
+//! never re-implements the order of `-isystem`, `CPATH` and the like or the removal of duplicates.
 
 /// Where a compiler looks for includes, in its order and its spelling (which lands in dep files,
 /// `__FILE__` and debug information). Relative directories are relative to the compiler's cwd.
@@ -19,6 +19,17 @@ pub struct SearchList {
     pub predefined: Option<Vec<u8>>,
     /// The list holds framework directories or header maps, which are not searched by name alone.
     pub frameworks: bool,
+}
+
+impl SearchList {
+    /// The same list with `directories` before all that is searched for both forms.
+    #[must_use]
+    pub fn behind(&self, directories: &[Vec<u8>]) -> Self {
+        Self {
+            angle: [directories, &self.angle].concat(),
+            ..self.clone()
+        }
+    }
 }
 
 /// The text is not the answer of a compiler in the C locale.
@@ -95,30 +106,86 @@ fn until<'a>(
     Err(SearchListError::MissingMarker { marker })
 }
 
+/// What an argument is to the list.
+enum Argument<'a> {
+    /// Names this directory.
+    Place(&'static [u8], &'a [u8]),
+    /// Names none.
+    Harmless,
+    /// Anything else.
+    Unknown,
+}
+
+/// What each of `arguments` is, with the words it is made of.
+fn classified(arguments: &[Vec<u8>]) -> impl Iterator<Item = (Argument<'_>, &[Vec<u8>])> {
+    const PLACES: [&[u8]; 4] = [FIRST, b"-isystem", b"-iquote", b"-idirafter"];
+    const NO_PLACES: [&[u8]; 4] = [b"-O", b"-m", b"-std=", b"-pthread"];
+    let mut rest = arguments;
+    std::iter::from_fn(move || {
+        let word = rest.first()?;
+        let separate = PLACES.iter().find(|place| word == *place);
+        let joined = || {
+            let place = PLACES.iter().find(|place| word.starts_with(place))?;
+            Some(Argument::Place(place, &word[place.len()..]))
+        };
+        let is_harmless = NO_PLACES.iter().any(|flag| word.starts_with(flag))
+            || word.starts_with(b"-f") && !word.contains(&b'=');
+        let (argument, length) = match (separate, rest.get(1)) {
+            (Some(place), Some(name)) => (Argument::Place(place, name), 2),
+            (Some(_), None) => (Argument::Unknown, 1),
+            (None, _) if is_harmless => (Argument::Harmless, 1),
+            (None, _) => (joined().unwrap_or(Argument::Unknown), 1),
+        };
+        let (words, behind) = rest.split_at(length);
+        rest = behind;
+        Some((argument, words))
+    })
+}
+
 /// Whether a compiler called with `arguments` may print another list elsewhere: unless each is known to name no place,
 /// or an absolute one.
 pub fn depends_on_directory(arguments: &[Vec<u8>]) -> bool {
-    const PLACES: [&[u8]; 4] = [b"-I", b"-isystem", b"-iquote", b"-idirafter"];
-    const NO_PLACES: [&[u8]; 4] = [b"-O", b"-m", b"-std=", b"-pthread"];
-    let mut words = arguments.iter();
-    while let Some(word) = words.next() {
-        let place = if PLACES.contains(&word.as_slice()) {
-            words.next().map(Vec::as_slice)
-        } else {
-            PLACES.iter().find_map(|place| word.strip_prefix(*place))
-        };
-        let is_harmless = match place {
-            Some(place) => place.starts_with(b"/"),
-            None => {
-                NO_PLACES.iter().any(|flag| word.starts_with(flag))
-                    || word.starts_with(b"-f") && !word.contains(&b'=')
-            }
-        };
-        if !is_harmless {
-            return true;
+    classified(arguments).any(|(argument, _)| match argument {
+        Argument::Place(_, place) => !place.starts_with(b"/"),
+        Argument::Harmless => false,
+        Argument::Unknown => true,
+    })
+}
+
+/// The flag whose directories are searched before all others for both forms.
+const FIRST: &[u8] = b"-I";
+
+/// Arguments, and apart from them the directories that `-I` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// The other arguments.
+    pub rest: Vec<Vec<u8>>,
+    /// The directories, in their order; at least one.
+    pub directories: Vec<Vec<u8>>,
+}
+
+/// Takes the directories that `-I` names out of `arguments`. `None` where there are none, where one is spelled so that a
+/// compiler may read or print it otherwise (`-I-`, `-I=x`, a slash at its end), or where an argument is not known to go
+/// without its neighbours.
+pub fn split_first_directories(arguments: &[Vec<u8>]) -> Option<Split> {
+    let is_plain = |name: &[u8]| {
+        let begins = name
+            .first()
+            .is_some_and(|byte| byte.is_ascii_alphanumeric() || b"/._".contains(byte));
+        begins && !name.ends_with(b"/") && !name.contains(&b'\n')
+    };
+    let mut split = Split {
+        rest: Vec::new(),
+        directories: Vec::new(),
+    };
+    for (argument, words) in classified(arguments) {
+        match argument {
+            Argument::Place(FIRST, name) if is_plain(name) => split.directories.push(name.to_vec()),
+            Argument::Place(FIRST, _) | Argument::Unknown => return None,
+            Argument::Place(..) | Argument::Harmless => split.rest.extend_from_slice(words),
         }
     }
-    false
+    (!split.directories.is_empty()).then_some(split)
 }
 
 #[cfg(test)]

@@ -22,12 +22,12 @@ fn only_plain_numbers_up_to_the_year_9999_are_epochs() {
 }
 
 /// Runs `script` in `directory`: a program written by another process is never open for writing here.
-fn shell(directory: &Path, script: &str) {
+pub(super) fn shell(directory: &Path, script: &str) {
     let mut command = crate::host::process::command(Path::new("/bin/sh"), directory);
     assert!(command.args(["-c", script]).status().unwrap().success());
 }
 
-fn toolchain(paths: Vec<PathBuf>, directories: Vec<PathBuf>) -> KnownToolchain {
+pub(super) fn toolchain(paths: Vec<PathBuf>, directories: Vec<PathBuf>) -> KnownToolchain {
     KnownToolchain::from(Toolchain {
         compiler: paths[0].clone(),
         dialect: Dialect::Gcc,
@@ -91,6 +91,28 @@ impl compile::Surroundings for Nothing {
     }
 }
 
+/// Of an ordinary compile with `words`.
+pub(super) fn plan(compiler: &str, words: &[String], cwd: &[u8], env: &Environment) -> Box<Plan> {
+    let dialect = if compiler.contains("clang") {
+        Dialect::Clang
+    } else {
+        Dialect::Gcc
+    };
+    let argv = [compiler]
+        .into_iter()
+        .chain(words.iter().map(String::as_str))
+        .chain(["-c", "a.c"]);
+    let invocation = compile::Invocation {
+        argv: argv.map(|word| word.as_bytes().to_vec()).collect(),
+        cwd: cwd.to_vec(),
+        env: env.to_vec(),
+    };
+    let compile::Verdict::Distribute(plan) = compile::judge(&invocation, dialect, &mut Nothing) else {
+        panic!("an ordinary compile")
+    };
+    plan
+}
+
 #[test]
 fn an_edited_specs_file_makes_another_search_list() {
     let scratch = tempfile::tempdir().unwrap();
@@ -106,14 +128,7 @@ fn an_edited_specs_file_makes_another_search_list() {
     let compilers = Compilers::new(scratch.path().to_owned());
     let cwd = scratch.path().as_os_str().as_bytes();
     let env = [(b"PATH".to_vec(), b"/usr/bin:/bin".to_vec())];
-    let invocation = compile::Invocation {
-        argv: ["gcc", "-c", "a.c"].map(|word| word.as_bytes().to_vec()).to_vec(),
-        cwd: cwd.to_vec(),
-        env: env.to_vec(),
-    };
-    let compile::Verdict::Distribute(plan) = compile::judge(&invocation, Dialect::Gcc, &mut Nothing) else {
-        panic!("an ordinary compile")
-    };
+    let plan = plan("gcc", &[], cwd, &env);
     let check = |expected: &str| {
         let list = compilers.search_list(&known, &plan, cwd, &env).unwrap();
         assert_eq!(list.angle, [expected.as_bytes()]);

@@ -1,0 +1,269 @@
+//! Where a compiler searches for includes: what it says itself, asked once for each set of flags. Flags that only put
+//! directories before those of another set are not asked for.
+//!
+//! Blocking, as all of [`super`].
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{
+    Compilers, Environment, Fingerprint, KnownToolchain, TOOL_VARIABLES, fingerprint, pick, question,
+};
+use crate::compile::{Language, Plan};
+use crate::inputs::search_list::{self, SearchList};
+use crate::toolchain::question::ask;
+
+/// Variables that decide where it searches, beside those.
+const SEARCH_VARIABLES: [&str; 8] = [
+    "CPATH",
+    "C_INCLUDE_PATH",
+    "CPLUS_INCLUDE_PATH",
+    "OBJC_INCLUDE_PATH",
+    "OBJCPLUS_INCLUDE_PATH",
+    "SDKROOT",
+    "MACOSX_DEPLOYMENT_TARGET",
+    "SYSROOT",
+];
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct SearchKey {
+    compiler: PathBuf,
+    stamp: Fingerprint,
+    configurations: Vec<Fingerprint>,
+    arguments: Vec<Vec<u8>>,
+    language: &'static str,
+    cwd: Vec<u8>,
+    env: Vec<(Vec<u8>, Vec<u8>)>,
+    directories: Vec<Fingerprint>,
+    /// Directories that exist now and did not when the same was asked first.
+    appeared: Vec<Vec<u8>>,
+}
+
+impl Compilers {
+    /// Where the compiler of `toolchain` searches under the arguments of `plan`.
+    pub fn search_list(
+        &self,
+        toolchain: &KnownToolchain,
+        plan: &Plan,
+        cwd: &[u8],
+        env: &Environment,
+    ) -> Result<Arc<SearchList>, String> {
+        let found = self.known_search_list(toolchain, plan, cwd, env, Vec::new())?;
+        // A directory that was left out because it did not exist is searched once it does.
+        let at = Path::new(OsStr::from_bytes(cwd));
+        let exists = |path: &&Vec<u8>| at.join(OsStr::from_bytes(path)).exists();
+        let appeared: Vec<_> = found.ignored.iter().filter(exists).cloned().collect();
+        if appeared.is_empty() {
+            Ok(found)
+        } else {
+            self.known_search_list(toolchain, plan, cwd, env, appeared)
+        }
+    }
+
+    fn known_search_list(
+        &self,
+        toolchain: &KnownToolchain,
+        plan: &Plan,
+        cwd: &[u8],
+        env: &Environment,
+        appeared: Vec<Vec<u8>>,
+    ) -> Result<Arc<SearchList>, String> {
+        let compiler = &toolchain.toolchain.compiler;
+        let mut variables = pick(env, &TOOL_VARIABLES);
+        variables.extend(pick(env, &SEARCH_VARIABLES));
+        // One answer for all directories of a build, and for the trial.
+        let is_plain =
+            variables.iter().all(|(name, _)| name == b"PATH") && toolchain.configurations.is_empty();
+        let is_placed = !is_plain || search_list::depends_on_directory(&plan.search_arguments);
+        let asked_in = if is_placed { cwd } else { b"/" };
+        let at = Path::new(OsStr::from_bytes(cwd));
+        let named = plan
+            .include_directories
+            .iter()
+            .map(|directory| at.join(OsStr::from_bytes(directory)));
+        let key = SearchKey {
+            compiler: compiler.to_owned(),
+            stamp: fingerprint(compiler),
+            configurations: toolchain
+                .configurations
+                .iter()
+                .map(|path| fingerprint(path))
+                .collect(),
+            arguments: plan.search_arguments.clone(),
+            language: plan.language.name(),
+            cwd: asked_in.to_owned(),
+            env: variables,
+            // Existence and identity decide the list; contents do not, so times are left out.
+            directories: named
+                .map(|path| fingerprint(&path).map(|(dev, ino, ..)| (dev, ino, 0, 0, 0, 0, 0)))
+                .collect(),
+            appeared,
+        };
+        self.searches.get(key, || {
+            let extended = is_plain.then(|| self.extended_search_list(toolchain, plan, cwd, env));
+            match extended.flatten() {
+                Some(list) => Ok(list),
+                None => ask_search_list(compiler, plan, asked_in, env),
+            }
+        })
+    }
+
+    /// The list of the same flags without `-I`, behind the directories that `-I` names: so it is where each of these is
+    /// a directory that is not on the list another time (GCC manual, "Options for Directory Search"). `None` where that
+    /// may not be so.
+    pub(super) fn extended_search_list(
+        &self,
+        toolchain: &KnownToolchain,
+        plan: &Plan,
+        cwd: &[u8],
+        env: &Environment,
+    ) -> Option<SearchList> {
+        let split = search_list::split_first_directories(&plan.search_arguments)?;
+        let mut shorter = plan.clone();
+        shorter.search_arguments = split.rest;
+        for name in &split.directories {
+            let at = shorter
+                .include_directories
+                .iter()
+                .position(|known| known == name)?;
+            shorter.include_directories.remove(at);
+        }
+        let list = self.search_list(toolchain, &shorter, cwd, env).ok()?;
+        let at = Path::new(OsStr::from_bytes(cwd));
+        let identity = |name: &Vec<u8>| {
+            let data = std::fs::metadata(at.join(OsStr::from_bytes(name))).ok()?;
+            data.is_dir().then(|| (data.dev(), data.ino()))
+        };
+        let mut known: Vec<_> = list
+            .quote
+            .iter()
+            .chain(&list.angle)
+            .filter_map(identity)
+            .collect();
+        for name in &split.directories {
+            let identity = identity(name).filter(|identity| !known.contains(identity))?;
+            known.push(identity);
+        }
+        Some(list.behind(&split.directories))
+    }
+}
+
+fn ask_search_list(
+    compiler: &Path,
+    plan: &Plan,
+    cwd: &[u8],
+    env: &Environment,
+) -> Result<SearchList, String> {
+    let mut arguments = plan.search_arguments.clone();
+    let language = search_language(plan.language);
+    let asked = ["-v", "-E", "-dM", "-x", language, "/dev/null"];
+    arguments.extend(asked.map(|text| text.as_bytes().to_vec()));
+    let answer = question(compiler, arguments, cwd, env, true)
+        .and_then(|question| ask(&question).map_err(|error| crate::host::text::chain(&error)))?;
+    let list = search_list::parse(&answer.stderr).map_err(|error| crate::host::text::chain(&error))?;
+    Ok(SearchList {
+        predefined: search_list::predefined(&answer.stdout).filter(|_| answer.success),
+        ..list
+    })
+}
+
+/// `-v` for assembler input without a preprocessor shows no search list; gas searches what `-I` names.
+const fn search_language(language: Language) -> &'static str {
+    match language {
+        Language::Assembler => "assembler-with-cpp",
+        Language::PreprocessedC => "c",
+        Language::PreprocessedCxx => "c++",
+        other => other.name(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::compilers::tests::{plan, shell, toolchain};
+
+    /// `%` stands for a scratch directory.
+    const CALLS: [(&str, bool); 19] = [
+        ("-I%/a -O2 -I %/b", true),
+        ("-I%/a -isystem %/b -iquote %/c -idirafter %/q", true),
+        ("-Ia -I b -I. -I..", true),
+        ("-I%/sub/../a -I%//c -I./q -Ilink", true),
+        ("-std=gnu11 -fPIC -I%/.hidden -I_x", true),
+        ("-I%/nowhere", false),
+        ("-I%/a -I%/file", false),
+        ("-I%/a -Ilink -I%/a", false),
+        ("-I%/a -Ilink_to_a", false),
+        ("-I/usr/include", false),
+        ("-I%/usr", false),
+        ("-I%/a -isystem %/a", false),
+        ("-I%/a -iquote %/link_to_a", false),
+        ("-I%/a/", false),
+        ("-I=/a", false),
+        ("-I%/a -nostdinc", false),
+        ("-I%/a -iprefix % -iwithprefix /b", false),
+        ("-Xpreprocessor -I%/a", false),
+        ("-isystem %/a", false),
+    ];
+
+    #[test]
+    fn directories_searched_first_stand_where_a_compiler_says_they_do() {
+        let scratch = tempfile::tempdir().unwrap();
+        let place = scratch.path().to_str().unwrap();
+        shell(
+            scratch.path(),
+            "mkdir a b c q sub .hidden _x; touch file; ln -s b link; ln -s a link_to_a; ln -s /usr/include usr",
+        );
+        let cwd = place.as_bytes();
+        let env = [(b"PATH".to_vec(), b"/usr/bin:/bin".to_vec())];
+        for (name, path) in [
+            ("gcc", "/usr/bin/gcc"),
+            ("g++", "/usr/bin/g++"),
+            ("clang", "/usr/bin/clang"),
+        ] {
+            let toolchain = toolchain(vec![PathBuf::from(path)], Vec::new());
+            for (words, is_extended) in CALLS {
+                let words: Vec<_> = words.replace('%', place).split(' ').map(str::to_owned).collect();
+                let plan = plan(name, &words, cwd, &env);
+                assert!(!plan.search_arguments.is_empty(), "{words:?}");
+                let compilers = Compilers::new(scratch.path().to_owned());
+                let said = ask_search_list(Path::new(path), &plan, cwd, &env).unwrap();
+                let extended = compilers.extended_search_list(&toolchain, &plan, cwd, &env);
+                assert_eq!(extended.is_some(), is_extended, "{name} {words:?}");
+                let found = compilers.search_list(&toolchain, &plan, cwd, &env).unwrap();
+                assert_eq!(*found, said, "{name} {words:?}");
+                assert_eq!(extended.unwrap_or_else(|| said.clone()), said, "{name} {words:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_directory_that_comes_or_becomes_another_is_noticed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let cwd = scratch.path().as_os_str().as_bytes();
+        let env = [(b"PATH".to_vec(), b"/usr/bin:/bin".to_vec())];
+        let toolchain = toolchain(vec![PathBuf::from("/usr/bin/gcc")], Vec::new());
+        let words = ["-Ia", "-Ib", "-isystem", "c"].map(str::to_owned);
+        let plan = plan("gcc", &words, cwd, &env);
+        let compilers = Compilers::new(scratch.path().to_owned());
+        for change in [
+            "mkdir a b",
+            "mkdir c",
+            "rmdir b; ln -s a b",
+            "rm b; mkdir b",
+            "rmdir c; ln -s b c",
+            "rmdir a",
+        ] {
+            shell(scratch.path(), change);
+            let said = ask_search_list(Path::new("/usr/bin/gcc"), &plan, cwd, &env).unwrap();
+            let found = compilers.search_list(&toolchain, &plan, cwd, &env).unwrap();
+            assert_eq!(
+                (&found.quote, &found.angle),
+                (&said.quote, &said.angle),
+                "{change}"
+            );
+        }
+    }
+}
