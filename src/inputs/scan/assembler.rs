@@ -92,7 +92,9 @@ impl Scanner<'_> {
                     Some((b'\\', after)) => Some(after),
                     _ => (!look_back::is_in_string(self.text, at)).then_some(after),
                 };
-                self.is_pieced |= argument.is_some_and(is_argument);
+                let is_macro = argument.is_some_and(is_argument);
+                self.is_pieced |= is_macro;
+                self.references.macro_incbin |= is_macro && letters >= TELLING && begins_statement;
             }
             Some((b'"', after)) if look_back::is_in_string(self.text, at) => {
                 let goes_on = self.goes_on_in_string(word, after)?;

@@ -186,6 +186,7 @@ fn assembler_names_that_are_made() {
         "asm(\".inc\\142in \\\"x\\\"\");",
         "asm(\".\\151ncbin \\\"x\\\"\");",
         "asm(\".\\x49nclude \\\"x\\\"\");",
+        "asm(\".mac\" \"ro go d\\n.inc\\\\d \\\"x\\\"\\n.endm\");",
         "CAT(.inc, bin) \"x\"",
         "CAT(., incbin) \"x\"",
         "CAT(. ,include) \"x\"",
