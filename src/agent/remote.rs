@@ -29,12 +29,15 @@ use super::telling::Told;
 use crate::compile::{self, Cause, Dialect, Invocation, Plan, Surroundings, TimeMacro, Verdict};
 use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::kept::Kept;
+use crate::inputs::scan::has_assembler_name;
 use crate::inputs::tree::{ContentDigest, Mark, StatTuple, Tree, join};
 use crate::inputs::validate::{Validity, prove, still_holds, validate};
 use crate::toolchain::terminal;
 
 /// No `-M` need be asked for: gcc's tells nothing of it.
 const COMPUTED_PROBE: &str = "computed-probe";
+/// The reason where an assembler may read a file whose name only a preprocessor knows.
+const COMPUTED_INCBIN: &str = "computed-incbin";
 /// Changed names that are compared with what was told on a thread that others wait for; more are left to another.
 const CHANGES_AT_ONCE: usize = 64;
 
@@ -246,6 +249,9 @@ pub fn prepare(
     if closure.computed_probe || plan.mentions_probe {
         return Err(COMPUTED_PROBE.into());
     }
+    if plan.definitions.iter().any(|given| has_assembler_name(given)) {
+        return Err(COMPUTED_INCBIN.into());
+    }
     let mut used = Tier::Scan;
     // clang examines every file a precompiled header was made of, and its `-M` names them.
     let examines = plan.loads_precompiled || closure.precompiled;
@@ -390,7 +396,7 @@ fn refuse_untravelled(closure: &Closure, reads_clock: bool) -> Result<(), LocalR
     } else if closure.computed_probe {
         COMPUTED_PROBE
     } else if closure.macro_incbin {
-        "computed-incbin"
+        COMPUTED_INCBIN
     } else if closure.odd_precompiled || closure.pch_pragma {
         "precompiled-header"
     } else {

@@ -151,6 +151,14 @@ impl References {
 pub use definition::{DefinedNames, Definition, definitions};
 pub use mention::{Mentions, mentions};
 
+/// Whether the value of a macro given on a command line has a name for an assembler, or may have part of one.
+pub fn has_assembler_name(given: &[u8]) -> bool {
+    let found = scan(given);
+    let is_for_assembler =
+        |name: &Reference| matches!(name.kind, ReferenceKind::Incbin | ReferenceKind::AssemblerInclude);
+    found.macro_incbin || found.includes.iter().any(is_for_assembler)
+}
+
 /// Collects what `content` refers to.
 pub fn scan(content: &[u8]) -> References {
     let mut scanner = Scanner::new(content);

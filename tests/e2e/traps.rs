@@ -413,6 +413,10 @@ fn what_an_assembler_would_pass_over_is_compiled_here() {
             ".macro go op, f\n\\op \"x\\f\"\n.endm\n.data\ngo .incbin .bin\n",
         ),
         ("escape", ".data\n.incbin \"\\170.bin\"\n"),
+        (
+            "paste",
+            "#define CAT(a,b) a##b\n.data\nCAT(.inc,bin) \"x.bin\"\nCAT(.,include) \"x.inc\"\n",
+        ),
     ] {
         world.write(&format!("{name}.S"), text);
     }
@@ -420,14 +424,23 @@ fn what_an_assembler_would_pass_over_is_compiled_here() {
         "string.c",
         "__asm__(\".data\\n.inc\" \"bin \\\"x.bin\\\"\\n.text\\n\");\n",
     );
-    let mut lines = "both -c tells.c\n".to_owned();
-    for source in ["name.S", "part.S", "word.S", "whole.S", "escape.S", "string.c"] {
+    world.write(
+        "octal.c",
+        "__asm__(\".data\\n\\056incbin \\\"x.bin\\\"\\n.text\\n\");\n",
+    );
+    world.write(
+        "given.c",
+        "__asm__(\".data\\n\" OP \" \\\"x.bin\\\"\\n.text\\n\");\n",
+    );
+    let mut lines = "both -c tells.c; both -Id1 -Id2 '-DOP=\".incbin\"' -c given.c\n".to_owned();
+    let sources = "name.S part.S word.S whole.S escape.S string.c paste.S octal.c";
+    for source in sources.split(' ') {
         lines += &format!("both -Id1 -Id2 -c {source}\n");
     }
-    let summary = check(&world, &lines, 12);
+    let summary = check(&world, &lines, 18);
     assert_eq!(
         (summary.remote(), summary.reason("computed-incbin")),
-        (2, 12),
+        (2, 18),
         "{summary:?}"
     );
 }
@@ -479,7 +492,8 @@ fn messages_quote_the_lines_that_line_directives_name() {
     world.write(
         "made.c",
         "#line 3 \"gram.y\"\nint f(void) { int x; return x; }\n# 2 \"gram.y\"\nint g(void) { int unused; return 0; }\n\
-         #line 1 \"none.y\"\nint h(void) { int y; return y; }\n",
+         #line 1 \"none.y\"\nint h(void) { int y; return y; }\n\
+         #line 2 \"\\x67r\\141m.y\"\nint i(void) { int escaped; return 0; }\n",
     );
     // Preprocessed text names the file its lines came from.
     assert!(world.local("gcc -E made.c -o made.i").status.success());

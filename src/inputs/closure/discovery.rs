@@ -356,8 +356,10 @@ impl Discovery<'_> {
             ReferenceKind::Include | ReferenceKind::Import | ReferenceKind::HasInclude => {
                 self.include(directory, name, reference.form, Extent::First)
             }
+            // The search goes on behind the includer's directory, whatever the delimiters: among those for quoted names
+            // too if that was one of them.
             ReferenceKind::Next | ReferenceKind::HasIncludeNext => {
-                self.include(directory, name, reference.form, Extent::All)
+                self.include(directory, name, Form::Quote, Extent::All)
             }
             ReferenceKind::Line => self.named(name).map(drop),
             ReferenceKind::Incbin => self.assemble(directory, name, Reading::Opaque),

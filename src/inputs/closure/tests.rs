@@ -68,6 +68,25 @@ fn include_next_takes_every_match() {
 }
 
 #[test]
+fn include_next_goes_on_among_the_directories_for_quoted_names() {
+    for (file, text) in [
+        ("q/y.h", "#include_next <y.h>"),
+        ("y.h", "#include_next <y.h>"),
+        ("q/y.h", "#if __has_include_next(<y.h>)\n#endif"),
+    ] {
+        let mut fixture = Fixture::new(&["i"]);
+        fixture.search.quote = vec![b"q".to_vec(), b"r".to_vec()];
+        fixture.write("a.c", "#include \"y.h\"\n");
+        for name in ["r/y.h", "i/y.h"] {
+            fixture.write(name, "");
+        }
+        fixture.write(file, text);
+        let names = fixture.discover().names(&fixture);
+        assert!(names.contains(&"r/y.h".to_owned()), "{file} {text}: {names:?}");
+    }
+}
+
+#[test]
 fn every_spelling_is_followed() {
     for text in [
         "%:include <y.h>",

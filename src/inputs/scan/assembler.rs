@@ -12,6 +12,8 @@ const MACROS: [&[u8]; 2] = [b".macro", b".irp"];
 const ALTERNATE: &[u8] = b".altmacro";
 /// Line ends passed over between two strings of C that are one.
 const LINES_BETWEEN: usize = 8;
+/// Letters of a directive that are next to never the beginning of anything else.
+const TELLING: usize = 3;
 
 impl Scanner<'_> {
     /// Reads the pseudo-operation whose dot is at `at`. gas takes either case.
@@ -71,49 +73,86 @@ impl Scanner<'_> {
         }
     }
 
-    /// Reads what a directive may begin with, at `at`, if more text is put behind it: a macro's argument, or another
-    /// string of C.
+    /// Reads what a directive may begin with, at `at`, if more text is put behind it: a macro's argument, another
+    /// string of C, an escape, or whatever the preprocessor or an operand of inline assembler puts there.
     fn piece(&mut self, at: usize, word: &Word) -> Result<(), TooMuchTrivia> {
-        let is_empty = word.as_bytes().is_empty();
+        let letters = word.as_bytes().len();
         let is_argument = |position: usize| {
             let begins = |byte: u8| is_word_byte(byte) || matches!(byte, b'(' | b'@');
             self.text.peek(position).is_some_and(begins)
         };
+        let begins_statement = look_back::may_begin_statement(self.text, at);
         match self.text.next(word.end) {
             Some((b'\\', after)) => {
+                let escaped = name::numeric_escape(self.text, after).map(|byte| byte.to_ascii_lowercase());
+                self.references.macro_incbin |=
+                    escaped.is_some_and(|byte| begins_directive(&[&lower(word), &[byte][..]].concat()));
                 // In a string of C a backslash is two.
                 let argument = match self.text.next(after) {
                     Some((b'\\', after)) => Some(after),
                     _ => (!look_back::is_in_string(self.text, at)).then_some(after),
                 };
-                self.is_pieced |= argument.is_some_and(is_argument);
+                let is_macro = argument.is_some_and(is_argument);
+                self.is_pieced |= is_macro;
+                self.references.macro_incbin |= is_macro && letters >= TELLING && begins_statement;
             }
             Some((b'"', after)) if look_back::is_in_string(self.text, at) => {
-                let same_line = self.skip_trivia(after)?;
-                let mut next = same_line;
-                for _ in 0..LINES_BETWEEN {
-                    match self.text.next(next) {
-                        Some((b'\n' | b'\r', after)) => next = self.skip_trivia(after)?,
-                        _ => break,
-                    }
-                }
-                self.references.macro_incbin |= match self.text.next(next) {
-                    Some((b'"', inside)) => {
-                        let more = self.text.word(inside);
-                        let whole = [word.as_bytes(), more.as_bytes()].concat().to_ascii_lowercase();
-                        let is_directive = matches!(whole.as_slice(), b"incbin" | b"include");
-                        (is_directive || begins_directive(&whole))
-                            && !(is_empty && more.as_bytes().is_empty())
-                    }
-                    // A macro, if not the line behind an `#include`.
-                    Some((byte, _)) => !is_empty && next == same_line && starts_identifier(byte),
-                    None => false,
-                };
+                let goes_on = self.goes_on_in_string(word, after)?;
+                let is_telling = letters >= TELLING && begins_statement;
+                self.references.macro_incbin |= goes_on || (is_telling && self.may_go_on(at, after)?);
             }
             Some((b'&', _)) => self.is_pieced = true,
-            _ => self.is_pieced |= !is_empty && !look_back::is_behind_operand(self.text, at),
+            Some((b'%' | b'{', _)) if letters > 0 && begins_statement => self.references.macro_incbin = true,
+            Some((b',' | b')' | b'#', _)) if letters >= TELLING && begins_statement => {
+                self.references.macro_incbin = true;
+            }
+            _ => self.is_pieced |= letters > 0 && !look_back::is_behind_operand(self.text, at),
         }
         Ok(())
+    }
+
+    /// Whether the string that ends before `after` with the piece `word` goes on in another with the rest of a directive,
+    /// or in a macro on its line.
+    fn goes_on_in_string(&mut self, word: &Word, after: usize) -> Result<bool, TooMuchTrivia> {
+        let is_empty = word.as_bytes().is_empty();
+        let same_line = self.skip_trivia(after)?;
+        let next = self.skip_lines(same_line)?;
+        Ok(match self.text.next(next) {
+            Some((b'"', inside)) => {
+                let more = self.text.word(inside);
+                let whole = [lower(word), lower(&more)].concat();
+                let is_directive = matches!(whole.as_slice(), b"incbin" | b"include");
+                (is_directive || begins_directive(&whole)) && !(is_empty && more.as_bytes().is_empty())
+            }
+            // A macro, if not the line behind an `#include`.
+            Some((byte, _)) => !is_empty && next == same_line && starts_identifier(byte),
+            None => false,
+        })
+    }
+
+    /// Whether anything may be put behind the string that ends before `after`, whose piece is at `at`: the next string, a
+    /// macro, or, where it is a macro's value itself, whatever follows that.
+    fn may_go_on(&mut self, at: usize, after: usize) -> Result<bool, TooMuchTrivia> {
+        if let Some(directive) = look_back::directive_before(self.text, at) {
+            return Ok(directive.starts_with(b"define"));
+        }
+        let same_line = self.skip_trivia(after)?;
+        let next = self.skip_lines(same_line)?;
+        let goes_on =
+            |byte: u8| starts_identifier(byte) || matches!(byte, b'"' | b'#' | b'/' | b'\n' | b'\r');
+        Ok(self.text.peek(next).is_some_and(goes_on))
+    }
+
+    /// Passes over some line ends and what is blank between.
+    fn skip_lines(&mut self, position: usize) -> Result<usize, TooMuchTrivia> {
+        let mut next = position;
+        for _ in 0..LINES_BETWEEN {
+            match self.text.next(next) {
+                Some((b'\n' | b'\r', after)) => next = self.skip_trivia(after)?,
+                _ => break,
+            }
+        }
+        Ok(next)
     }
 
     /// Whether statements of this text may name files that no rule has found.
@@ -123,8 +162,43 @@ impl Scanner<'_> {
             text.windows(word.len())
                 .any(|part| part.eq_ignore_ascii_case(word))
         };
-        self.is_pieced && MACROS.into_iter().any(has) || self.names_assembler && has(ALTERNATE)
+        self.is_pieced && MACROS.into_iter().any(has)
+            || self.names_assembler && has(ALTERNATE)
+            || self.has_word_without_dot()
     }
+
+    /// Whether the word of a directive stands where its dot may come from elsewhere: from an escape, another string or a
+    /// macro. `include` is a word of prose and paths as well.
+    fn has_word_without_dot(&self) -> bool {
+        let text = self.text.from(0);
+        let places =
+            |word: &'static [u8]| memchr::memmem::find_iter(text, word).map(move |at| (at, at + word.len()));
+        let stands_alone = |at: usize, end: usize| {
+            let before = text.get(..at).unwrap_or_default();
+            let is_file = |after: &u8| is_word_byte(*after) || matches!(after, b'.' | b'/' | b'-');
+            !before.ends_with(b".")
+                && (!before.last().is_some_and(|byte| is_word_byte(*byte))
+                    || look_back::is_behind_escape(self.text, at))
+                && !text.get(end).is_some_and(is_file)
+        };
+        let mut incbins = places(b"incbin").chain(places(b"INCBIN"));
+        let mut includes = places(b"include").chain(places(b"INCLUDE"));
+        incbins.any(|(at, end)| stands_alone(at, end))
+            || includes.any(|(at, end)| {
+                look_back::may_follow_dot(self.text, at)
+                    || look_back::is_behind_escape_or_quote(self.text, at)
+                        && text
+                            .get(end..)
+                            .unwrap_or_default()
+                            .trim_ascii_start()
+                            .starts_with(b"\\\"")
+            })
+    }
+}
+
+/// The letters of `word` in lower case.
+fn lower(word: &Word) -> Vec<u8> {
+    word.as_bytes().to_ascii_lowercase()
 }
 
 /// Whether `piece`, in lower case, is less than the name of a directive, and its beginning.

@@ -87,7 +87,7 @@ impl Scanner<'_> {
     fn line_marker(&mut self, hash: usize, number: usize, position: usize) -> Result<(), TooMuchTrivia> {
         let at = self.skip_trivia(position)?;
         if let Some((b'"', start)) = self.text.next(at) {
-            if let Some((spelling, _)) = name::string(self.text, start, NAME) {
+            if let Some((spelling, _)) = name::interpreted_string(self.text, start, NAME) {
                 self.add(ReferenceKind::Line, Form::Quote, spelling);
             }
             return Ok(());

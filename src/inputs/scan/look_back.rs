@@ -96,6 +96,41 @@ pub(super) fn is_behind_word(text: Text<'_>, position: usize) -> bool {
     }
 }
 
+/// Whether a numeric or simple escape of a string, `\\x2e` or `\\n` say, may end before `position`.
+pub(super) fn is_behind_escape(text: Text<'_>, position: usize) -> bool {
+    let before = text.before(position);
+    let rest = without_trailing(before, is_word_byte);
+    rest.len() < before.len() && rest.ends_with(b"\\")
+}
+
+/// The same, or a string may begin or end there.
+pub(super) fn is_behind_escape_or_quote(text: Text<'_>, position: usize) -> bool {
+    is_behind_escape(text, position) || text.before(position).ends_with(b"\"")
+}
+
+/// Whether the preprocessor may put a dot before the word at `position`: `CAT(., word)` or `. ## word`.
+pub(super) fn may_follow_dot(text: Text<'_>, position: usize) -> bool {
+    let before = without_blanks(text.before(position));
+    let rest = before.strip_suffix(b",").or_else(|| before.strip_suffix(b"##"));
+    rest.is_some_and(|rest| without_blanks(rest).ends_with(b"."))
+}
+
+/// Whether a statement of an assembler may begin at `position`, unlike the suffix of a file's name or a member.
+pub(super) fn may_begin_statement(text: Text<'_>, position: usize) -> bool {
+    let last = text.before(position).last();
+    let is_inside =
+        |byte: &u8| is_word_byte(*byte) || matches!(byte, b')' | b']' | b'.' | b'/' | b'*' | b'-' | b'>');
+    !last.is_some_and(is_inside) || is_behind_escape(text, position)
+}
+
+/// What follows the `#` that begins the physical line of `position`.
+pub(super) fn directive_before(text: Text<'_>, position: usize) -> Option<&[u8]> {
+    let before = text.before(position);
+    let start = memchr::memrchr(b'\n', before).map_or(0, |end| end + 1);
+    let line = before.get(start..).unwrap_or_default().trim_ascii_start();
+    line.strip_prefix(b"#").map(<[u8]>::trim_ascii_start)
+}
+
 /// Whether what stands directly before `position` may have a member, the end of a name, call or subscript, or is a dot.
 pub(super) fn is_behind_operand(text: Text<'_>, position: usize) -> bool {
     let last = text.before(position).last();

@@ -20,8 +20,48 @@ pub(super) fn until(text: Text<'_>, position: usize, close: u8) -> Option<(Vec<u
     None
 }
 
+/// The byte of the numeric escape whose backslash is before `position`, `x41` or `101`.
+pub(super) fn numeric_escape(text: Text<'_>, position: usize) -> Option<u8> {
+    escape(text, position).map(|(byte, _)| byte)
+}
+
+/// The same and the position after it.
+fn escape(text: Text<'_>, position: usize) -> Option<(u8, usize)> {
+    let (radix, limit, mut at) = match text.next(position)? {
+        (b'x', after) => (16, usize::MAX, after),
+        (b'0'..=b'7', _) => (8, 3, position),
+        _ => return None,
+    };
+    let mut value: u32 = 0;
+    let mut digits = 0;
+    while digits < limit
+        && let Some((byte, after)) = text.next(at)
+        && let Some(digit) = char::from(byte).to_digit(radix)
+    {
+        value = value.checked_mul(radix)?.checked_add(digit)?;
+        digits += 1;
+        at = after;
+    }
+    let byte = u8::try_from(value).ok().filter(|_| digits > 0)?;
+    Some((byte, at))
+}
+
 /// The content of a string literal whose opening quote is before `position`, with `\"` and `\\` undone.
 pub(super) fn string(text: Text<'_>, position: usize, limit: usize) -> Option<(Vec<u8>, usize)> {
+    unescaped(text, position, limit, |_, _| None)
+}
+
+/// The same with numbers undone too, as in the name that a `#line` gives.
+pub(super) fn interpreted_string(text: Text<'_>, position: usize, limit: usize) -> Option<(Vec<u8>, usize)> {
+    unescaped(text, position, limit, escape)
+}
+
+fn unescaped(
+    text: Text<'_>,
+    position: usize,
+    limit: usize,
+    other: impl Fn(Text<'_>, usize) -> Option<(u8, usize)>,
+) -> Option<(Vec<u8>, usize)> {
     let mut content = Vec::new();
     let mut at = position;
     while content.len() <= limit {
@@ -30,13 +70,15 @@ pub(super) fn string(text: Text<'_>, position: usize, limit: usize) -> Option<(V
         match byte {
             b'\n' | b'\r' => return None,
             b'"' => return Some((content, at)),
-            b'\\' => match text.next(at) {
-                Some((escaped @ (b'"' | b'\\'), after)) => {
-                    content.push(escaped);
-                    at = after;
-                }
-                _ => content.push(byte),
-            },
+            b'\\' => {
+                let escaped = match text.next(at) {
+                    Some((escaped @ (b'"' | b'\\'), after)) => Some((escaped, after)),
+                    _ => other(text, at),
+                };
+                let (meant, after) = escaped.unwrap_or((byte, at));
+                content.push(meant);
+                at = after;
+            }
             byte => content.push(byte),
         }
     }

@@ -66,6 +66,7 @@ fn every_kind_of_reference() {
     check("#if __has_embed(\"x\" limit(1))", &["HasEmbed \"x\""]);
     check("#line 3 \"gram.y\"", &["Line \"gram.y\""]);
     check("# 3 \"dir\\\\gr\\\"am.y\" 1 3", &["Line \"dir\\gr\"am.y\""]);
+    check("#line 3 \"\\x67r\\141m\\0561.y\"", &["Line \"gram.1.y\""]);
     check("_Pragma(\"GCC dependency \\\"x.h\\\"\")", &["Include \"x.h\""]);
     check(
         "#include \"a.h\"\n#include \"a.h\"\n#include <a.h>",
@@ -176,6 +177,44 @@ fn assembler_names_that_are_made() {
     assert!(is_made("asm(\".inc\" BIN);"));
     assert!(is_made(".altmacro\n.macro go f\n.incbin \"x\"\n"));
     for text in [
+        "asm(\".inc%c0 \\\"x\\\"\" :: \"i\"(bin));",
+        "extern char incbin[]; asm(\".%c0 \\\"x\\\"\" :: \"i\"(incbin));",
+        "asm(\".inc{bin|lude} \\\"x\\\"\" :);",
+        "asm(\"\\x2eincbin \\\"x\\\"\");",
+        "asm(\"\\056incbin \\\"x\\\"\");",
+        "asm(\"\\x2einclude \\\"x\\\"\");",
+        "asm(\".inc\\142in \\\"x\\\"\");",
+        "asm(\".\\151ncbin \\\"x\\\"\");",
+        "asm(\".\\x49nclude \\\"x\\\"\");",
+        "asm(\".mac\" \"ro go d\\n.inc\\\\d \\\"x\\\"\\n.endm\");",
+        "CAT(.inc, bin) \"x\"",
+        "CAT(., incbin) \"x\"",
+        "CAT(. ,include) \"x\"",
+        "#define P(x) .inc##x\nP(bin) \"x\"",
+        "#define P .##include\nP \"x\"",
+        "go .inc, bin, x.bin\n",
+        "asm(STR(.inc) \"bin \\\"x\\\"\");",
+        "asm(R\"(\n.inc)\" R\"(bin \"x\")\");",
+        "asm(R\"(.)\" \"incbin \\\"x\\\"\\n\");",
+        "asm(\".\" \"\" \"incbin \\\"x\\\"\");",
+        "asm(\".inc\" \"\" \"bin \\\"x\\\"\");",
+        "asm(\"\\n.inc\" // rest\n \"bin \\\"x\\\"\");",
+        "asm(\".inc\"\n\n\n\n\n\n\n\n\n\n\n \"bin \\\"x\\\"\");",
+        "asm(\".inc\"\n#if 1\n\"bin \\\"x\\\"\"\n#endif\n);",
+        "#define B \"bin\"\nasm(\".inc\"\n B \" \\\"x\\\"\");",
+        "#define B \".inc\"\nasm(B \"bin \\\"x\\\"\");",
+        "#define D \".\"\nasm(D \"incbin \\\"x\\\"\");",
+        "#define D \".\"\nasm(D \"include \\\"x\\\"\");",
+    ] {
+        assert!(is_made(text), "{text}");
+    }
+    for text in [
+        "puts(\"a.\\033[0m\"); puts(\"%d.%d\"); puts(\"x.i%d\");",
+        "#include \"x.inc\"\n#include \"y.inc\"\n\"z\";",
+        "#include <incbin.h>\nint my_incbin(int); // #include \"x\"\n",
+        "const char *suffixes[] = { \".h\", \".inc\", \".i\" }; f(\"include\", \"a.inc\");",
+        "/* *.inc, (x.inc) and e.g. .h, .i, include \"x\" */",
+        "s = (struct s){ .inc = 1, .i = 2 };",
         ".macro go f\n.incbin \"x.bin\"\nl: .include \"y\"; .include \"z\"\n",
         "asm(\".macro go\\n\\t.incbin \\\"x\\\"\\n\");",
         ".macro go op\n\\op %eax\n.if 1\n.int 3\n.irp r, a\n",
@@ -185,6 +224,23 @@ fn assembler_names_that_are_made() {
         "a.include;\nb().include, c[1].include\n{ .include = 1 }",
     ] {
         assert!(!is_made(text), "{text}");
+    }
+}
+
+#[test]
+fn assembler_names_on_command_lines() {
+    for (given, has_name) in [
+        ("OP=.incbin", true),
+        ("OP=\".incbin\"", true),
+        ("OP=incbin", true),
+        ("DATA=\".incbin \\\"x\\\"\"", true),
+        ("DATA=\".include \\\"x\\\"\"", true),
+        ("HEADER=<x/include.h>", false),
+        ("PREFIX=\"/usr/include\"", false),
+        ("VERSION=\"1.2.incomplete\"", false),
+        ("NDEBUG", false),
+    ] {
+        assert_eq!(has_assembler_name(given.as_bytes()), has_name, "{given}");
     }
 }
 
