@@ -18,7 +18,7 @@ use super::farm::Slot;
 use super::link::{Action, Link, Returned, RunError, Traffic};
 use super::loader_path;
 use super::native::Resolved;
-use super::outputs::{self, Located};
+use super::outputs::{self, Located, OddOutput};
 use super::quotes::quoted_files;
 use super::reason::LocalReason;
 use super::sources::Sources;
@@ -274,6 +274,7 @@ pub fn prepare(
         return Err("precompiled-header".into());
     }
     require_read_alike(&closure, &candidate.response_files)?;
+    refuse_overwritten(&closure, &outputs)?;
     let caveats = Caveats {
         may_quote_unseen: closure.precompiled && !is_clang,
         is_resolved: resolved.is_some(),
@@ -293,6 +294,17 @@ pub fn prepare(
         tier: used,
         toolchain,
     })
+}
+
+/// Refuses a compile that writes over what it reads: on a builder the place of an output is not the input's.
+fn refuse_overwritten(closure: &Closure, outputs: &[Located]) -> Result<(), LocalReason> {
+    if outputs
+        .iter()
+        .any(|output| closure.objects.contains_key(&output.place()))
+    {
+        return Err(OddOutput::NotRegular.code().into());
+    }
+    Ok(())
 }
 
 /// Refuses a closure whose response files are not those the command line was read from.
