@@ -201,6 +201,9 @@ fn read_regular(path: &Path) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// How the names of C++ and its headers begin.
+const CXX: &str = "c++";
+
 /// Finds all a candidate may read. Blocking.
 pub fn prepare(
     compilers: &Compilers,
@@ -218,6 +221,15 @@ pub fn prepare(
         .map_err(|problem| said("search-list", &problem))?;
     if search.frameworks {
         return Err("frameworks".into());
+    }
+    // Elsewhere it would not be found, nor the C++ headers beside it, and others of the same names might.
+    let is_known = |installation: &Vec<u8>| {
+        let start_file = [&installation[..], b"/crtbegin.o"].concat();
+        toolchain.files.contains(&start_file)
+    };
+    let is_cxx = plan.language.name().starts_with(CXX);
+    if is_cxx && !search.installation.as_ref().is_none_or(is_known) {
+        return Err("gcc-installation".into());
     }
     let locale_files = compilers.locale_files(&toolchain.toolchain, &request.env);
     let terminal_files = terminal_files(request)?;

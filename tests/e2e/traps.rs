@@ -610,3 +610,21 @@ fn a_question_that_no_scanner_sees_is_never_answered_wrongly() {
     assert_eq!(summary.fallbacks(), 0, "{summary:?}\n{}", world.agent_log());
     assert!(summary.remote() > 0, "{summary:?}");
 }
+
+/// clang finds libstdc++ by a gcc installation, which a system root brings along; a header of C's name in front of C's
+/// own would be passed over where the installation is not seen.
+#[test]
+fn the_gcc_of_a_system_root_is_found() {
+    let world = World::new();
+    world.write("root/usr/lib/gcc/x86_64-linux-gnu/12/crtbegin.o", "");
+    world.write("root/usr/include/math.h", "#define FROM 1\n");
+    world.write(
+        "root/usr/include/c++/12/math.h",
+        "#include_next <math.h>\n#undef FROM\n#define FROM 2\n",
+    );
+    world.write("a.cc", "#include <math.h>\nint from = FROM;\n");
+    world.write("b.c", "#include <math.h>\nint from = FROM;\n");
+    let lines = "clang --sysroot=$PWD/root -c b.c -o b.o; clang++ --sysroot=$PWD/root -c a.cc -o a.o";
+    let summary = check(&world, lines, 1);
+    assert_eq!(summary.reason("gcc-installation"), 1, "{summary:?}");
+}
