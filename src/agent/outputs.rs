@@ -5,6 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
+use quicc_protocol::limits::ENTRY_NAME;
 use quicc_protocol::message::run::{Before, DeclaredOutput};
 
 use crate::compile::{Output, Role};
@@ -22,10 +23,17 @@ pub struct Located {
     pub role: Role,
 }
 
+impl Located {
+    /// Its physical path.
+    pub fn place(&self) -> Vec<u8> {
+        [&self.directory, &b"/"[..], &self.declared.name].concat()
+    }
+}
+
 /// Why an output keeps the compile here: the local compiler's behaviour or message is the one wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OddOutput {
-    /// A symlink, device, FIFO or directory stands at the path.
+    /// A symlink, device, FIFO or directory stands at the path, or no file may have its name.
     NotRegular,
     /// The directory is missing or may not be written.
     Directory,
@@ -50,7 +58,7 @@ fn locate_one(cwd: &[u8], output: &Output) -> Result<Located, OddOutput> {
     let path = Path::new(OsStr::from_bytes(cwd)).join(OsStr::from_bytes(&output.path));
     let name = path
         .file_name()
-        .filter(|_| !output.path.ends_with(b"/"))
+        .filter(|name| !output.path.ends_with(b"/") && name.len() <= ENTRY_NAME)
         .ok_or(OddOutput::NotRegular)?;
     let parent = path.parent().ok_or(OddOutput::NotRegular)?;
     let directory = parent.canonicalize().map_err(|_| OddOutput::Directory)?;
@@ -110,5 +118,11 @@ mod tests {
         assert_eq!(at("/dev/null"), Err(OddOutput::NotRegular));
         assert_eq!(at("build"), Err(OddOutput::NotRegular));
         assert_eq!(at("missing/a.o"), Err(OddOutput::Directory));
+        let longest = "a".repeat(ENTRY_NAME);
+        assert_eq!(
+            at(&longest).unwrap().place(),
+            real.join(&longest).as_os_str().as_bytes()
+        );
+        assert_eq!(at(&format!("{longest}a")), Err(OddOutput::NotRegular));
     }
 }

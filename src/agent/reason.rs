@@ -94,6 +94,10 @@ const SENTENCES: &[(&str, &str)] = &[
     ("farm-lost", "the farm was lost"),
     ("farm-unreachable", "the farm cannot be reached"),
     ("frameworks", "searches frameworks"),
+    (
+        "gcc-installation",
+        "uses another gcc's headers than its compiler does without flags",
+    ),
     ("inputs", "reads files that cannot be carried"),
     (
         "inputs-changed",

@@ -18,7 +18,7 @@ use super::farm::Slot;
 use super::link::{Action, Link, Returned, RunError, Traffic};
 use super::loader_path;
 use super::native::Resolved;
-use super::outputs::{self, Located};
+use super::outputs::{self, Located, OddOutput};
 use super::quotes::quoted_files;
 use super::reason::LocalReason;
 use super::sources::Sources;
@@ -204,6 +204,9 @@ fn read_regular(path: &Path) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// How the names of C++ and its headers begin.
+const CXX: &str = "c++";
+
 /// Finds all a candidate may read. Blocking.
 pub fn prepare(
     compilers: &Compilers,
@@ -221,6 +224,15 @@ pub fn prepare(
         .map_err(|problem| said("search-list", &problem))?;
     if search.frameworks {
         return Err("frameworks".into());
+    }
+    // Elsewhere it would not be found, nor the C++ headers beside it, and others of the same names might.
+    let is_known = |installation: &Vec<u8>| {
+        let start_file = [&installation[..], b"/crtbegin.o"].concat();
+        toolchain.files.contains(&start_file)
+    };
+    let is_cxx = plan.language.name().starts_with(CXX);
+    if is_cxx && !search.installation.as_ref().is_none_or(is_known) {
+        return Err("gcc-installation".into());
     }
     let locale_files = compilers.locale_files(&toolchain.toolchain, &request.env);
     let terminal_files = terminal_files(request)?;
@@ -280,6 +292,7 @@ pub fn prepare(
         return Err("precompiled-header".into());
     }
     require_read_alike(&closure, &candidate.response_files)?;
+    refuse_overwritten(&closure, &outputs)?;
     let caveats = Caveats {
         may_quote_unseen: closure.precompiled && !is_clang,
         is_resolved: resolved.is_some(),
@@ -299,6 +312,17 @@ pub fn prepare(
         tier: used,
         toolchain,
     })
+}
+
+/// Refuses a compile that writes over what it reads: on a builder the place of an output is not the input's.
+fn refuse_overwritten(closure: &Closure, outputs: &[Located]) -> Result<(), LocalReason> {
+    if outputs
+        .iter()
+        .any(|output| closure.objects.contains_key(&output.place()))
+    {
+        return Err(OddOutput::NotRegular.code().into());
+    }
+    Ok(())
 }
 
 /// Refuses a closure whose response files are not those the command line was read from.

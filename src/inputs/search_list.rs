@@ -19,6 +19,8 @@ pub struct SearchList {
     pub predefined: Option<Vec<u8>>,
     /// The list holds framework directories or header maps, which are not searched by name alone.
     pub frameworks: bool,
+    /// The gcc installation that clang selected, by which it finds libstdc++, as spelled.
+    pub installation: Option<Vec<u8>>,
 }
 
 impl SearchList {
@@ -46,6 +48,7 @@ pub enum SearchListError {
 const QUOTE: &str = "#include \"...\" search starts here:";
 const ANGLE: &str = "#include <...> search starts here:";
 const END: &str = "End of search list.";
+const INSTALLATION: &[u8] = b"Selected GCC installation: ";
 const NONEXISTENT: &[u8] = b"ignoring nonexistent directory \"";
 
 /// The predefined macros among what `-dM` prints on standard output, in the form of [`SearchList::predefined`].
@@ -75,6 +78,9 @@ pub fn parse(stderr: &[u8]) -> Result<SearchList, SearchListError> {
             .strip_prefix(NONEXISTENT)
             .and_then(|rest| rest.strip_suffix(b"\""));
         list.ignored.extend(name.map(<[u8]>::to_vec));
+        if let Some(installation) = line.strip_prefix(INSTALLATION) {
+            list.installation = Some(installation.to_vec());
+        }
     })?;
     let mut frameworks = false;
     let mut directory = |line: &[u8]| {

@@ -34,6 +34,21 @@ const PLACES: &[Place] = &[
         "-MD -c b.c -o a.o",
         "",
     ),
+    // Written over what the compile reads.
+    (
+        "echo 'int k;' >k.h",
+        "022",
+        "-include k.h -c a.c -o k.h",
+        "odd-output",
+    ),
+    (
+        "echo 'int k;' >k.h",
+        "022",
+        "-include k.h -MD -MF k.h -c a.c -o a.o",
+        "odd-output",
+    ),
+    // The dep file's name is too long for one.
+    ("true", "022", "-MD -c a.c -o $(printf %0254d 0)", "odd-output"),
     ("touch a.s; ln a.s linked.s", "022", "-S a.c -o a.s", ""),
     ("touch a.s; chmod 640 a.s", "022", "-S a.c -o a.s", ""),
     (

@@ -624,3 +624,22 @@ fn a_question_that_no_scanner_sees_is_never_answered_wrongly() {
     assert_eq!(summary.fallbacks(), 0, "{summary:?}\n{}", world.agent_log());
     assert!(summary.remote() > 0, "{summary:?}");
 }
+
+/// clang finds libstdc++ by a gcc installation, which a system root may bring along.
+#[test]
+fn the_gcc_of_a_system_root_is_found() {
+    let world = World::new();
+    world.write("root/usr/include/which.h", "#define WHICH 1\n");
+    world.write("a.cc", "#include <which.h>\nint which = WHICH;\n");
+    let script = "clang++ --sysroot=$PWD/root -c a.cc -o 1.o
+        mkdir -p root/usr/lib/gcc/x86_64-linux-gnu/12 root/usr/include/c++/12
+        touch root/usr/lib/gcc/x86_64-linux-gnu/12/crtbegin.o
+        echo '#define WHICH 2' >root/usr/include/c++/12/which.h
+        clang++ -O1 --sysroot=$PWD/root -c a.cc -o 2.o";
+    let summary = world.compare("rm -r *.o root/usr/lib root/usr/include/c++", script);
+    assert_eq!(
+        (summary.remote(), summary.reason("gcc-installation")),
+        (1, 1),
+        "{summary:?}"
+    );
+}
