@@ -19,6 +19,7 @@ use std::sync::Arc;
 pub use known_toolchain::KnownToolchain;
 use memory::Memory;
 use search::SearchKey;
+pub use search::installation_places;
 use standing::Standing;
 
 use crate::compile::{self, Plan};
@@ -139,7 +140,14 @@ impl DriverQuestion<'_> {
         }
         add(format!("{:?}", self.terminals).as_bytes());
         // Every file of it may change the steps, and so may a further installation in a directory it searches.
-        for path in self.toolchain.files.iter().chain(&self.toolchain.directories) {
+        let places = installation_places(self.toolchain, self.arguments, self.cwd);
+        for path in self
+            .toolchain
+            .files
+            .iter()
+            .chain(&self.toolchain.directories)
+            .chain(&places)
+        {
             add(path);
             let stamp = fingerprint(Path::new(OsStr::from_bytes(path)));
             add(format!("{stamp:?}").as_bytes());

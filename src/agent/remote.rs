@@ -13,7 +13,7 @@ use quicc_protocol::message::run::{DeclaredOutput, StandardStreams};
 use quicc_protocol::message::table::PoisonKind;
 use quicc_protocol::message::wrapper::CompileRequest;
 
-use super::compilers::{Compilers, KnownToolchain};
+use super::compilers::{Compilers, KnownToolchain, installation_places};
 use super::farm::Slot;
 use super::link::{Action, Link, Returned, RunError, Traffic};
 use super::loader_path;
@@ -239,6 +239,11 @@ pub fn prepare(
     let mut directories = toolchain.directories.clone();
     directories.extend(outputs.iter().map(|output| output.directory.clone()));
     directories.extend(logical_cwd(request)?);
+    directories.extend(installation_places(
+        toolchain,
+        &plan.search_arguments,
+        &request.cwd,
+    ));
     let mut inputs = Request {
         cwd: &request.cwd,
         source: &plan.source,

@@ -35,6 +35,8 @@ const GENTOO_DIRECTORY: &str = "/etc/env.d/gcc";
 
 /// Where under each prefix clang looks for `gcc/<target>` (Driver/ToolChains/Gnu.cpp, `LibDirs`).
 const LIBRARY_DIRECTORIES: [&str; 4] = ["lib", "lib32", "lib64", "libx32"];
+/// What directories of installations are called there.
+const INSTALLATIONS: [&str; 2] = ["gcc", "gcc-cross"];
 /// The prefix clang looks under besides the one it is installed in.
 const SYSTEM_PREFIX: &str = "/usr";
 
@@ -90,6 +92,26 @@ fn means_something(entry: &Path) -> bool {
     ENUMERATED_NAMES
         .iter()
         .any(|beginning| name.starts_with(beginning))
+}
+
+/// Where below the system root `root` clang looks for gcc installations (Driver/ToolChains/Gnu.cpp,
+/// `ScanLibDirForGCCTriple`): directories that are there, by one of which it finds libstdc++, and those that are not yet.
+pub fn installation_places(root: &Path) -> Vec<PathBuf> {
+    let directories_in = |place: &PathBuf| entries(place).filter(|entry| entry.is_dir()).collect::<Vec<_>>();
+    let mut places = Vec::new();
+    for prefix in [root.to_owned(), root.join("usr")] {
+        for library in LIBRARY_DIRECTORIES.map(|name| prefix.join(name)) {
+            let named = INSTALLATIONS.map(|name| library.join(name));
+            let targets: Vec<_> = named.iter().flat_map(directories_in).collect();
+            places.extend(targets.iter().flat_map(directories_in));
+            places.extend(targets);
+            places.extend(named);
+            places.push(library);
+        }
+    }
+    // A directory of files lists in any order.
+    places.sort();
+    places
 }
 
 /// Adds what makes clang take `install` for a gcc installation: `crtbegin.o` there and in its multilib

@@ -20,6 +20,7 @@ mod tests;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+pub use clang::installation_places;
 pub use elf::ElfError;
 pub use locale::{LocaleSupport, locale_files};
 pub use question::{Answer, Question, Run, RunError, ask};

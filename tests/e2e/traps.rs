@@ -635,11 +635,12 @@ fn the_gcc_of_a_system_root_is_found() {
         mkdir -p root/usr/lib/gcc/x86_64-linux-gnu/12 root/usr/include/c++/12
         touch root/usr/lib/gcc/x86_64-linux-gnu/12/crtbegin.o
         echo '#define WHICH 2' >root/usr/include/c++/12/which.h
-        clang++ -O1 --sysroot=$PWD/root -c a.cc -o 2.o";
+        clang++ -O1 --sysroot=$PWD/root -c a.cc -o 2.o
+        clang++ --sysroot=$PWD/root -c a.cc -o 3.o";
     let summary = world.compare("rm -r *.o root/usr/lib root/usr/include/c++", script);
     assert_eq!(
         (summary.remote(), summary.reason("gcc-installation")),
-        (1, 1),
+        (1, 2),
         "{summary:?}"
     );
 }

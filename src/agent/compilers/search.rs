@@ -4,7 +4,7 @@
 //! Blocking, as all of [`super`].
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,8 +12,9 @@ use std::sync::Arc;
 use super::{
     Compilers, Environment, Fingerprint, KnownToolchain, TOOL_VARIABLES, fingerprint, pick, question,
 };
-use crate::compile::{Language, Plan};
+use crate::compile::{Dialect, Language, Plan};
 use crate::inputs::search_list::{self, SearchList};
+use crate::toolchain;
 use crate::toolchain::question::ask;
 
 /// Variables that decide where it searches, beside those.
@@ -38,8 +39,31 @@ pub(super) struct SearchKey {
     cwd: Vec<u8>,
     env: Vec<(Vec<u8>, Vec<u8>)>,
     directories: Vec<Fingerprint>,
+    /// Of the [`installation_places`].
+    installations: Vec<Fingerprint>,
     /// Directories that exist now and did not when the same was asked first.
     appeared: Vec<Vec<u8>>,
+}
+
+/// Where a gcc installation that appears makes the compiler of `toolchain` called with `arguments` search elsewhere,
+/// besides the directories that are its own.
+pub fn installation_places(toolchain: &KnownToolchain, arguments: &[Vec<u8>], cwd: &[u8]) -> Vec<Vec<u8>> {
+    const JOINED: &[u8] = b"--sysroot=";
+    const SEPARATE: &[u8] = b"--sysroot";
+    if toolchain.toolchain.dialect != Dialect::Clang {
+        return Vec::new();
+    }
+    let joined = arguments.iter().filter_map(|word| word.strip_prefix(JOINED));
+    let behind = arguments.iter().zip(arguments.iter().skip(1));
+    let separate = behind
+        .filter(|(word, _)| *word == SEPARATE)
+        .map(|(_, root)| root.as_slice());
+    let at = Path::new(OsStr::from_bytes(cwd));
+    let roots = joined
+        .chain(separate)
+        .map(|root| at.join(OsStr::from_bytes(root)));
+    let places = roots.flat_map(|root| toolchain::installation_places(&root));
+    places.map(|place| place.into_os_string().into_vec()).collect()
 }
 
 impl Compilers {
@@ -80,6 +104,7 @@ impl Compilers {
         let is_placed = !is_plain || search_list::depends_on_directory(&plan.search_arguments);
         let asked_in = if is_placed { cwd } else { b"/" };
         let at = Path::new(OsStr::from_bytes(cwd));
+        let places = installation_places(toolchain, &plan.search_arguments, cwd);
         let named = plan
             .include_directories
             .iter()
@@ -99,6 +124,10 @@ impl Compilers {
             // Existence and identity decide the list; contents do not, so times are left out.
             directories: named
                 .map(|path| fingerprint(&path).map(|(dev, ino, ..)| (dev, ino, 0, 0, 0, 0, 0)))
+                .collect(),
+            installations: places
+                .iter()
+                .map(|place| fingerprint(Path::new(OsStr::from_bytes(place))))
                 .collect(),
             appeared,
         };
