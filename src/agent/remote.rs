@@ -30,6 +30,7 @@ use crate::compile::{self, Cause, Dialect, Invocation, Plan, Surroundings, TimeM
 use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::kept::Kept;
 use crate::inputs::scan::has_assembler_name;
+use crate::inputs::search_list::SearchList;
 use crate::inputs::tree::{ContentDigest, Mark, StatTuple, Tree, join};
 use crate::inputs::validate::{Validity, prove, still_holds, validate};
 use crate::toolchain::terminal;
@@ -225,15 +226,7 @@ pub fn prepare(
     if search.frameworks {
         return Err("frameworks".into());
     }
-    // Elsewhere it would not be found, nor the C++ headers beside it, and others of the same names might.
-    let is_known = |installation: &Vec<u8>| {
-        let start_file = [&installation[..], b"/crtbegin.o"].concat();
-        toolchain.files.contains(&start_file)
-    };
-    let is_cxx = plan.language.name().starts_with(CXX);
-    if is_cxx && !search.installation.as_ref().is_none_or(is_known) {
-        return Err("gcc-installation".into());
-    }
+    refuse_foreign_installation(plan, toolchain, &search)?;
     let locale_files = compilers.locale_files(&toolchain.toolchain, &request.env);
     let terminal_files = terminal_files(request)?;
     let mut directories = toolchain.directories.clone();
@@ -317,6 +310,24 @@ pub fn prepare(
         tier: used,
         toolchain,
     })
+}
+
+/// Refuses C++ of another gcc installation than the toolchain's own: elsewhere it would not be found, nor the headers
+/// beside it, and others of the same names might.
+fn refuse_foreign_installation(
+    plan: &Plan,
+    toolchain: &KnownToolchain,
+    search: &SearchList,
+) -> Result<(), LocalReason> {
+    let is_known = |installation: &Vec<u8>| {
+        let start_file = [&installation[..], b"/crtbegin.o"].concat();
+        toolchain.files.contains(&start_file)
+    };
+    let is_cxx = plan.language.name().starts_with(CXX);
+    if is_cxx && !search.installation.as_ref().is_none_or(is_known) {
+        return Err("gcc-installation".into());
+    }
+    Ok(())
 }
 
 /// Refuses a compile that writes over what it reads: on a builder the place of an output is not the input's.
