@@ -1,6 +1,5 @@
 //! One compile made ready to travel: its files, its action, and one attempt on a builder.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +9,6 @@ use std::time::Instant;
 
 use quicc_protocol::BlobDigest;
 use quicc_protocol::message::run::{DeclaredOutput, StandardStreams};
-use quicc_protocol::message::table::PoisonKind;
 use quicc_protocol::message::wrapper::CompileRequest;
 
 use super::compilers::{Compilers, KnownToolchain, installation_places};
@@ -18,29 +16,21 @@ use super::farm::Slot;
 use super::link::{Action, Link, Returned, RunError, Traffic};
 use super::loader_path;
 use super::native::Resolved;
-use super::outputs::{self, Located, OddOutput};
+use super::outputs::{self, Located};
 use super::quotes::quoted_files;
 use super::reason::LocalReason;
+use super::refusal::{self, COMPUTED_INCBIN, COMPUTED_PROBE};
 use super::sources::Sources;
 use super::specs_path;
-use super::sweeps::Looked;
 use super::table::{Object, State, Table, TableError};
 use super::telling::Told;
 use crate::compile::{self, Cause, Dialect, Invocation, Plan, Surroundings, TimeMacro, Verdict};
 use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::kept::Kept;
 use crate::inputs::scan::has_assembler_name;
-use crate::inputs::search_list::SearchList;
-use crate::inputs::tree::{ContentDigest, Mark, StatTuple, Tree, join};
+use crate::inputs::tree::{ContentDigest, Mark, StatTuple, Tree};
 use crate::inputs::validate::{Validity, prove, still_holds, validate};
 use crate::toolchain::terminal;
-
-/// No `-M` need be asked for: gcc's tells nothing of it.
-const COMPUTED_PROBE: &str = "computed-probe";
-/// The reason where an assembler may read a file whose name only a preprocessor knows.
-const COMPUTED_INCBIN: &str = "computed-incbin";
-/// Changed names that are compared with what was told on a thread that others wait for; more are left to another.
-const CHANGES_AT_ONCE: usize = 64;
 
 /// How inputs are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,9 +195,6 @@ fn read_regular(path: &Path) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// How the names of C++ and its headers begin.
-const CXX: &str = "c++";
-
 /// Finds all a candidate may read. Blocking.
 pub fn prepare(
     compilers: &Compilers,
@@ -226,7 +213,7 @@ pub fn prepare(
     if search.frameworks {
         return Err("frameworks".into());
     }
-    refuse_foreign_installation(plan, toolchain, &search)?;
+    refusal::refuse_foreign_installation(plan, toolchain, &search)?;
     let locale_files = compilers.locale_files(&toolchain.toolchain, &request.env);
     let terminal_files = terminal_files(request)?;
     let mut directories = toolchain.directories.clone();
@@ -284,13 +271,13 @@ pub fn prepare(
     found.timestamp = is_used(found.timestamp, plan.file_time_macro);
     // Asked only where it matters: it runs the compiler once.
     let reads_clock = closure.time_macros.date_or_time && !compilers.heeds_epoch(compiler, &request.env);
-    refuse_untravelled(&closure, reads_clock)?;
+    refusal::refuse_untravelled(&closure, reads_clock)?;
     // One that is made of another records more of it than its bytes.
     if plan.language.is_header() && closure.precompiled {
         return Err("precompiled-header".into());
     }
-    require_read_alike(&closure, &candidate.response_files)?;
-    refuse_overwritten(&closure, &outputs)?;
+    refusal::require_read_alike(&closure, &candidate.response_files)?;
+    refusal::refuse_overwritten(&closure, &outputs)?;
     let caveats = Caveats {
         may_quote_unseen: closure.precompiled && !is_clang,
         is_resolved: resolved.is_some(),
@@ -310,51 +297,6 @@ pub fn prepare(
         tier: used,
         toolchain,
     })
-}
-
-/// Refuses C++ of another gcc installation than the toolchain's own: elsewhere it would not be found, nor the headers
-/// beside it, and others of the same names might.
-fn refuse_foreign_installation(
-    plan: &Plan,
-    toolchain: &KnownToolchain,
-    search: &SearchList,
-) -> Result<(), LocalReason> {
-    let is_known = |installation: &Vec<u8>| {
-        let start_file = [&installation[..], b"/crtbegin.o"].concat();
-        toolchain.files.contains(&start_file)
-    };
-    let is_cxx = plan.language.name().starts_with(CXX);
-    if is_cxx && !search.installation.as_ref().is_none_or(is_known) {
-        return Err("gcc-installation".into());
-    }
-    Ok(())
-}
-
-/// Refuses a compile that writes over what it reads: on a builder the place of an output is not the input's.
-fn refuse_overwritten(closure: &Closure, outputs: &[Located]) -> Result<(), LocalReason> {
-    if outputs
-        .iter()
-        .any(|output| closure.objects.contains_key(&output.place()))
-    {
-        return Err(OddOutput::NotRegular.code().into());
-    }
-    Ok(())
-}
-
-/// Refuses a closure whose response files are not those the command line was read from.
-fn require_read_alike(closure: &Closure, read: &[(PathBuf, ContentDigest)]) -> Result<(), LocalReason> {
-    let is_alike = |(path, digest): &(PathBuf, ContentDigest)| {
-        let real = path.canonicalize().ok()?;
-        match closure.objects.get(real.as_os_str().as_bytes())? {
-            closure::Object::File { digest: now, .. } => Some(now == digest),
-            closure::Object::Directory { .. } | closure::Object::Symlink { .. } => None,
-        }
-    };
-    if read.iter().all(|file| is_alike(file) == Some(true)) {
-        Ok(())
-    } else {
-        Err("response-file-changed".into())
-    }
 }
 
 /// The programs that the driver here would run, where the arguments name this machine's own processor.
@@ -423,35 +365,6 @@ fn logical_cwd(request: &CompileRequest) -> Result<Option<Vec<u8>>, LocalReason>
         return Err("bind-mounted-directory".into());
     }
     Ok(Some(pwd.clone()))
-}
-
-/// What a closure may hold that only this machine can answer.
-fn refuse_untravelled(closure: &Closure, reads_clock: bool) -> Result<(), LocalReason> {
-    if let Some(path) = closure.objects.keys().find(|path| is_machine_made(path)) {
-        let path = String::from_utf8_lossy(path);
-        return Err(LocalReason::because("special-directory", &path));
-    }
-    let reason = if reads_clock || closure.time_macros.timestamp {
-        "time-macros"
-    } else if closure.computed_probe {
-        COMPUTED_PROBE
-    } else if closure.macro_incbin {
-        COMPUTED_INCBIN
-    } else if closure.odd_precompiled || closure.pch_pragma {
-        "precompiled-header"
-    } else {
-        return Ok(());
-    };
-    Err(reason.into())
-}
-
-/// Whether a path lies where every machine has files of its own making: sandboxes mount theirs there, and the
-/// client's would be hidden.
-fn is_machine_made(path: &[u8]) -> bool {
-    [&b"/dev"[..], b"/proc", b"/sys"].iter().any(|top| {
-        path.strip_prefix(*top)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-    })
 }
 
 /// What a builder is to run: the driver, or what it `resolved` to.
@@ -611,178 +524,4 @@ pub fn quotes_only_inputs(prepared: &Prepared, cwd: &[u8], diagnostics: &[u8]) -
         real.is_ok_and(|real| prepared.kept.get(real.as_os_str().as_bytes()).is_some())
     };
     quoted_files(diagnostics).is_some_and(|names| names.into_iter().all(is_input))
-}
-
-/// Takes back every path a builder was told that is no longer what it was: a stale file must fail loudly,
-/// also for a compile that reaches it unforeseen. Blocking.
-pub fn sweep(link: &Link, tree: &Tree) {
-    tree.refresh();
-    let told = link.tell(|table| Ok(all_told(table, |_, _| true)));
-    if let Ok(Told { value: told, .. }) = told {
-        take_back(link, tree, &told);
-    }
-}
-
-/// The same, but believes watches, and looks at no more than what was told or taken back by them since the last such
-/// look: cheap enough for every unit. Blocking.
-pub fn sweep_unwatched(link: &Link, tree: &Tree) {
-    // Held to the end: whoever comes meanwhile must not take the work for done.
-    let mut looked = link.looked();
-    let Looked { mark, unproven } = std::mem::take(&mut *looked);
-    let changes = mark.and_then(|mark| tree.changes_since(mark));
-    let mark = changes
-        .as_ref()
-        .map_or_else(|| tree.refresh(), |changes| Some(changes.mark));
-    let is_doubtful = |path: &[u8], told: &StatTuple| {
-        let proven = tree.proven(path).flatten();
-        !proven.is_some_and(|now| is_unchanged(told, &now))
-    };
-    let doubtful = link.tell(|table| {
-        let fresh = table.take_fresh();
-        let Some(changes) = &changes else {
-            return Ok(all_told(table, is_doubtful));
-        };
-        let lost = changes
-            .names
-            .iter()
-            .map(|changed| join(&changed.directory, &changed.name));
-        let paths: BTreeSet<_> = unproven.iter().cloned().chain(fresh).chain(lost).collect();
-        let told = paths.into_iter().filter_map(|path| {
-            let told = *table.stat(&path)?;
-            is_doubtful(&path, &told).then_some((path, told))
-        });
-        Ok(told.collect())
-    });
-    let Ok(Told { value: doubtful, .. }) = doubtful else {
-        return;
-    };
-    take_back(link, tree, &doubtful);
-    let unproven = doubtful
-        .into_iter()
-        .filter(|(path, told)| is_doubtful(path, told));
-    *looked = Looked {
-        mark,
-        unproven: unproven.map(|(path, _)| path).collect(),
-    };
-}
-
-/// Whether such a look has nothing to look at: nothing told since the last, nothing changed that was told, and nothing
-/// without a watch. Then it counts as one. Waits for no file and for no other look.
-pub fn is_swept(link: &Link, tree: &Tree) -> bool {
-    let Some(mut looked) = link.looked_if_idle() else {
-        return false;
-    };
-    let changes = looked.mark.and_then(|mark| tree.changes_since_at_once(mark));
-    let Some(changes) = changes.filter(|changes| changes.names.len() <= CHANGES_AT_ONCE) else {
-        return false;
-    };
-    let has_none = link.ask(|table| {
-        let mut paths = changes.names.iter().map(|name| join(&name.directory, &name.name));
-        !table.has_fresh() && !paths.any(|path| table.stat(&path).is_some())
-    });
-    let is_swept = looked.unproven.is_empty() && has_none.is_some_and(|told| told.value);
-    if is_swept {
-        looked.mark = Some(changes.mark);
-    }
-    is_swept
-}
-
-/// What was told, as far as it `is_wanted`.
-fn all_told(table: &Table, is_wanted: impl Fn(&[u8], &StatTuple) -> bool) -> Vec<(Vec<u8>, StatTuple)> {
-    let wanted = table.told().filter(|(path, told)| is_wanted(path, told));
-    wanted.map(|(path, told)| (path.to_vec(), *told)).collect()
-}
-
-/// Takes back those of the `told` paths that are no longer what they were.
-fn take_back(link: &Link, tree: &Tree, told: &[(Vec<u8>, StatTuple)]) {
-    // Not under the table's lock: a file system may answer slowly, and every other unit has something to tell.
-    let stale: Vec<_> = told
-        .iter()
-        .filter_map(|(path, told)| {
-            let instead = what_instead(told, tree.stat(path))?;
-            Some((path, told, instead))
-        })
-        .collect();
-    if stale.is_empty() {
-        return;
-    }
-    let _ = link.tell(|table| {
-        for &(path, told, exists) in &stale {
-            if table.stat(path) == Some(told) {
-                table.forget(path, exists);
-            }
-        }
-        Ok(())
-    });
-}
-
-/// What stands at a told path now, if it is not what was told: poison or, as the inner `None`, nothing.
-fn what_instead<E>(told: &StatTuple, now: Result<Option<StatTuple>, E>) -> Option<Option<PoisonKind>> {
-    match now {
-        Ok(Some(now)) if is_unchanged(told, &now) => None,
-        Ok(Some(now)) => Some(Some(poison_kind(&now))),
-        Ok(None) => Some(None),
-        // It cannot be looked at: a compile that reaches it must fail loudly too, never find nothing.
-        Err(_) => Some(Some(poison_kind(told))),
-    }
-}
-
-fn is_unchanged(told: &StatTuple, now: &StatTuple) -> bool {
-    // A directory's own times change with every file beside it.
-    told == now || (told.is_directory() && now.is_directory())
-}
-
-fn poison_kind(stat: &StatTuple) -> PoisonKind {
-    if stat.is_directory() {
-        PoisonKind::Directory
-    } else {
-        PoisonKind::Link
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_line_belongs_to_the_response_files_it_was_read_from() {
-        let scratch = tempfile::tempdir().unwrap();
-        let file = scratch.path().canonicalize().unwrap().join("flags.rsp");
-        std::fs::write(&file, "-DX=1").unwrap();
-        let tree = Tree::new();
-        let bytes = file.as_os_str().as_bytes();
-        let content = tree.content(bytes, &tree.stat(bytes).unwrap().unwrap()).unwrap();
-        let mut closure = Closure::default();
-        let object = closure::Object::File {
-            stat: content.stat,
-            digest: content.digest,
-            executable: false,
-            settled: true,
-            scanned: false,
-        };
-        closure.objects.insert(bytes.to_vec(), object);
-        let read = |text: &str| vec![(file.clone(), *blake3::hash(text.as_bytes()).as_bytes())];
-        assert_eq!(require_read_alike(&closure, &read("-DX=1")), Ok(()));
-        assert!(require_read_alike(&closure, &read("-DX=2")).is_err());
-        assert!(require_read_alike(&Closure::default(), &read("-DX=1")).is_err());
-    }
-
-    #[test]
-    fn what_cannot_be_looked_at_is_poison_and_not_absent() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let told = StatTuple::from(&file.path().metadata().unwrap());
-        assert_eq!(what_instead(&told, Ok::<_, ()>(Some(told))), None);
-        assert_eq!(what_instead(&told, Ok::<_, ()>(None)), Some(None));
-        assert_eq!(what_instead(&told, Err(())), Some(Some(PoisonKind::Link)));
-    }
-
-    #[test]
-    fn what_a_machine_makes_for_itself_does_not_travel() {
-        for path in ["/dev", "/dev/shm/x/a.h", "/proc/self", "/sys/a"] {
-            assert!(is_machine_made(path.as_bytes()), "{path}");
-        }
-        for path in ["/device/a.h", "/home/dev/a.h", "/"] {
-            assert!(!is_machine_made(path.as_bytes()), "{path}");
-        }
-    }
 }

@@ -1,5 +1,5 @@
 //! When the files that builders were told of are looked at again, and who waits for such a look. What is looked at, and
-//! what follows, is [`super::remote::sweep`]'s.
+//! what follows, is [`super::staleness::sweep`]'s.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -20,6 +20,7 @@ use super::link::{Link, Returned, RunError, Traffic};
 use super::reason::LocalReason;
 use super::recall::{self, Key, Recall};
 use super::remote::{self, Candidate, Prepared, Tier, ToldAction};
+use super::staleness;
 use super::sweeps::{self, Sweeps};
 use super::table::TableError;
 use super::trial::Beside;
@@ -454,18 +455,18 @@ impl Units {
         // Not among the other blocking work: a queue of inputs to be found is no sign of files that do not answer.
         let swept = self
             .sweeps
-            .wait(slot.link.number, move || remote::sweep(&link, &tree));
+            .wait(slot.link.number, move || staleness::sweep(&link, &tree));
         let unanswered = |sweeps::Unanswered| {
             let problem = "files that its builder was told of do not answer";
             Failed::Finally(Decision::local(LocalReason::because("inputs", problem)))
         };
         swept.await.map_err(unanswered)?;
         // That may be a while ago, and a file that no scanner found has nothing else to tell that it changed.
-        if remote::is_swept(&slot.link, &self.tree) {
+        if staleness::is_swept(&slot.link, &self.tree) {
             return Ok(());
         }
         let (link, tree) = (Arc::clone(&slot.link), Arc::clone(&self.tree));
-        let swept = sweeps::now(move || remote::sweep_unwatched(&link, &tree));
+        let swept = sweeps::now(move || staleness::sweep_unwatched(&link, &tree));
         swept.await.map_err(unanswered)
     }
 

@@ -19,6 +19,7 @@ use super::net::{Link, Net, Site};
 use crate::agent::farm::{Farm, FarmAccess, Slot};
 use crate::agent::link::{Action, Traffic};
 use crate::agent::remote::{self, Caveats, Prepared, Tier, ToldAction};
+use crate::agent::staleness;
 use crate::agent::table::TableError;
 use crate::builder::service::simulation::{Script, ScriptedBuilder};
 use crate::host::clock;
@@ -225,12 +226,12 @@ impl World {
 
     /// Whether nothing that the builder was told is to be looked at.
     pub(super) async fn is_swept(&self) -> bool {
-        remote::is_swept(&self.farm.acquire().await.unwrap().link, &self.tree)
+        staleness::is_swept(&self.farm.acquire().await.unwrap().link, &self.tree)
     }
 
     /// Looks at what the builder was told and no watch proves.
     pub(super) async fn sweep(&self) {
-        remote::sweep_unwatched(&self.farm.acquire().await.unwrap().link, &self.tree);
+        staleness::sweep_unwatched(&self.farm.acquire().await.unwrap().link, &self.tree);
     }
 
     /// Has the builder told of a unit's files.
