@@ -17,10 +17,11 @@ mod probe;
 #[cfg(test)]
 mod tests;
 mod text;
+mod time;
 
 use std::collections::BTreeSet;
 
-use text::{CommentEnds, Text, TooMuchTrivia};
+use text::{CommentEnds, Text, TooMuchTrivia, is_word_byte};
 
 /// How a name was delimited, which decides where it is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,23 +78,6 @@ pub struct Operand {
     pub name: Box<[u8]>,
 }
 
-/// Which macros that read a clock or a file time occur in the text.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TimeMacros {
-    /// `__DATE__` or `__TIME__`.
-    pub date_or_time: bool,
-    /// `__TIMESTAMP__`, the source file's modification time.
-    pub timestamp: bool,
-}
-
-impl TimeMacros {
-    /// Adds what another file contains.
-    pub fn unite(&mut self, other: Self) {
-        self.date_or_time |= other.date_or_time;
-        self.timestamp |= other.timestamp;
-    }
-}
-
 /// Everything in one file's text that can make a compiler read another file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct References {
@@ -116,6 +100,8 @@ pub struct References {
     pub computed_line: bool,
     /// Macros that make the output depend on time.
     pub time_macros: TimeMacros,
+    /// Pieces that other texts may make such macros of.
+    pub time_pieces: TimePieces,
     /// The text imports or declares a module. In C, `import` and `module` are ordinary names.
     pub modules: bool,
     /// `#pragma GCC pch_preprocess`, which loads a precompiled header.
@@ -135,13 +121,14 @@ impl References {
             macro_incbin,
             computed_line,
             time_macros,
+            time_pieces,
             modules,
             pch_pragma,
         } = self;
         *includes == other.includes
             && *operands == other.operands
             && *probe_aliases == other.probe_aliases
-            && *time_macros == other.time_macros
+            && (*time_macros, *time_pieces) == (other.time_macros, other.time_pieces)
             && (*computed, *computed_probe, *computed_line)
                 == (other.computed, other.computed_probe, other.computed_line)
             && (*macro_incbin, *modules, *pch_pragma) == (other.macro_incbin, other.modules, other.pch_pragma)
@@ -150,6 +137,7 @@ impl References {
 
 pub use definition::{DefinedNames, Definition, definitions};
 pub use mention::{Mentions, mentions};
+pub use time::{TimeMacros, TimePieces};
 
 /// Whether the value of a macro given on a command line has a name for an assembler, or may have part of one.
 pub fn has_assembler_name(given: &[u8]) -> bool {
@@ -263,8 +251,8 @@ impl<'a> Scanner<'a> {
                 Some((b':', after)) => self.directive(at, after),
                 _ => Ok(()),
             },
-            // Most words in system headers begin like this and none of them matters.
-            [b'_', b'_', third, ..] if !matches!(third, b'h' | b'D' | b'T' | b'p' | b'\\' | b'?') => Ok(()),
+            // Most words in system headers begin or end like this and few of them matter.
+            [b'_', b'_', third, ..] if !self.may_matter(at, *third) => Ok(()),
             [b'_', ..] => self.probe(at),
             [b'.', ..] => self.assembler(at),
             [b'i', ..] => self.import(at),
@@ -274,6 +262,12 @@ impl<'a> Scanner<'a> {
         if outcome.is_err() {
             self.not_understood();
         }
+    }
+
+    /// Whether a rule may know the word whose two underscores at `at` are followed by `third`.
+    fn may_matter(&self, at: usize, third: u8) -> bool {
+        matches!(third, b'h' | b'D' | b'T' | b'p' | b'\\' | b'?')
+            || !is_word_byte(third) && look_back::begins_word(self.text, at)
     }
 
     /// Any name may be meant.
@@ -303,6 +297,7 @@ impl<'a> Scanner<'a> {
 
     fn finish(mut self) -> References {
         self.references.macro_incbin |= self.hides_assembler_names();
+        self.time_words();
         References {
             includes: self.names.into_iter().collect(),
             operands: self.operands.into_iter().collect(),

@@ -83,6 +83,7 @@ const UNITS: &[(&str, &str)] = &[
     ("gcc --frobnicate -c a.c -o a.o", "unknown-flag"),
     ("clang -c a.c -o", "missing-operand"),
     ("gcc -c date.c -o a.o", "time-macros"),
+    ("clang -c paste.c -o a.o", "time-macros"),
 ];
 
 /// A call that compiles nothing.
@@ -104,6 +105,11 @@ fn world() -> World {
         ("which.c", "#include <which.h>\n"),
         ("p/which.h", "int which;\n"),
         ("date.c", "const char *date = __DATE__;\n"),
+        ("paste.h", "#define PASTE(name) __##name##__\n"),
+        (
+            "paste.c",
+            "#include \"paste.h\"\nconst char *date = PASTE(DATE);\n",
+        ),
         ("m.cc", "export module m;\nexport int f() { return 1; }\n"),
         (
             "a.m",

@@ -8,7 +8,9 @@ use foldhash::{HashMap, HashSet};
 use super::expansion::Expansion;
 use super::walk::{DirectoryId, FileId, Found, Lookups, PRECOMPILED, ROOT, Walker};
 use super::{Closure, DiscoverError, Request};
-use crate::inputs::scan::{Form, Mentions, Reference, ReferenceKind, References, TimeMacros, mentions};
+use crate::inputs::scan::{
+    Form, Mentions, Reference, ReferenceKind, References, TimeMacros, TimePieces, mentions, scan,
+};
 use crate::inputs::tree::{Tree, as_path};
 
 /// Included by gcc before the first line of every hosted compile, named nowhere (GCC manual, "Standard
@@ -55,6 +57,7 @@ pub fn discover(tree: &Tree, request: &Request<'_>) -> Result<Closure, DiscoverE
     let source = discovery.start(request)?;
     discovery.visit_all()?;
     discovery.unite_expansion();
+    discovery.unite_time_pieces();
     discovery.list_for_computed()?;
     discovery.walker.list_passages();
     discovery.finish(source)
@@ -102,6 +105,7 @@ struct Summary {
     modules: bool,
     pch_pragma: bool,
     time_macros: TimeMacros,
+    time_pieces: TimePieces,
 }
 
 struct Discovery<'t> {
@@ -136,6 +140,7 @@ impl Summary {
         self.modules |= references.modules;
         self.pch_pragma |= references.pch_pragma;
         self.time_macros.unite(references.time_macros);
+        self.time_pieces.unite(references.time_pieces);
     }
 }
 
@@ -218,6 +223,14 @@ impl Discovery<'_> {
             self.summary.computed = true;
             self.summary.computed_probe |= self.expansion.has_probe();
         }
+    }
+
+    /// Macros that read a clock, made of pieces, wherever those are.
+    fn unite_time_pieces(&mut self) {
+        if let Some(given) = self.expansion.given() {
+            self.summary.time_pieces.unite(scan(given).time_pieces);
+        }
+        self.summary.time_macros.unite(self.summary.time_pieces.pasted());
     }
 
     /// Lists every directory a name only a preprocessor knows may be looked up in.

@@ -68,6 +68,27 @@ fn include_next_takes_every_match() {
 }
 
 #[test]
+fn a_time_macro_is_pasted_of_what_several_files_and_flags_have() {
+    for (definition, flag, expected) in [
+        ("#define P(x) __##x##__\n", "", true),
+        ("", "P(x)=__##x##__", true),
+        ("#define P(x) x##__\n", "", false),
+    ] {
+        let mut fixture = Fixture::new(&["i"]);
+        fixture.write("a.c", "#include <p.h>\nconst char *time = P(TIME);\n");
+        fixture.write("i/p.h", definition);
+        fixture.search.predefined = Some(Vec::new());
+        let given: Vec<_> = [flag]
+            .into_iter()
+            .filter(|flag| !flag.is_empty())
+            .map(|flag| flag.as_bytes().to_vec())
+            .collect();
+        let closure = fixture.discover_with(|request| request.definitions = Some(&given));
+        assert_eq!(closure.time_macros.date_or_time, expected, "{definition} {flag}");
+    }
+}
+
+#[test]
 fn include_next_goes_on_among_the_directories_for_quoted_names() {
     for (file, text) in [
         ("q/y.h", "#include_next <y.h>"),

@@ -21,5 +21,7 @@ pub(super) const DEFINITIONS: usize = 64;
 pub(super) const PRAGMA_STRING: usize = 4096;
 /// Bytes looked back on a line.
 pub(super) const LOOK_BACK: usize = 512;
+/// Bytes looked back for the beginning of a comment.
+pub(super) const COMMENT_LOOK_BACK: usize = 8192;
 /// Words that `##` is taken to make a macro's name of, at most.
 pub(super) const PASTED: usize = 4;

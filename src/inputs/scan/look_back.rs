@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::bounds::{LOOK_BACK, SPLICES};
+use super::bounds::{COMMENT_LOOK_BACK, LOOK_BACK, SPLICES};
 use super::text::{LineEnd, Text, is_blank, is_word_byte, line_end};
 
 /// Whether nothing but blanks, of Unicode as well, or the end of a comment stands before `position` on its physical line. Only
@@ -294,6 +294,28 @@ fn is_in_comment(line: &[u8], is_condition: bool) -> bool {
     let opens = |pair: &[u8]| pair == b"/*" || (is_condition && pair == b"//");
     let is_odd = |pair: &[u8]| matches!(pair.first(), Some(b'"' | b'\'' | b'<'));
     pairs.find(|pair| opens(pair) || is_odd(pair)).is_some_and(opens)
+}
+
+/// Whether `position` is on a line of prose in a block comment: behind a star that begins its line, and behind a `/*`
+/// that begins a line before it and is not closed. Only a raw string that holds such text looks the same.
+pub(super) fn is_in_block_of_prose(text: Text<'_>, position: usize) -> bool {
+    let before = text.before(position);
+    let window = before
+        .get(before.len().saturating_sub(COMMENT_LOOK_BACK)..)
+        .unwrap_or(before);
+    let begins_line = |end: usize| {
+        let head = without_blanks(window.get(..end).unwrap_or_default());
+        head.is_empty() && window.len() == before.len() || head.ends_with(b"\n")
+    };
+    let line = memchr::memrchr(b'\n', window).map_or(0, |feed| feed + 1);
+    let is_starred = window
+        .get(line..)
+        .unwrap_or_default()
+        .trim_ascii_start()
+        .starts_with(b"*");
+    let opened = memchr::memmem::rfind(window, b"/*").filter(|opened| begins_line(*opened));
+    let is_open = opened.is_some_and(|opened| memchr::memmem::find(&window[opened + 2..], b"*/").is_none());
+    is_starred && is_open
 }
 
 /// Whether an odd number of unescaped quotes stands before `position` on its physical line, as inside a

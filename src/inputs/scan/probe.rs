@@ -30,7 +30,7 @@ impl Scanner<'_> {
             b"__has_embed" => ReferenceKind::HasEmbed,
             part => {
                 self.pasted_probe(at, part);
-                return Ok(());
+                return self.time_piece(at, part, word.end);
             }
         };
         self.probe_operand(kind, at, word.end)

@@ -519,6 +519,54 @@ fn time_macros() {
 }
 
 #[test]
+fn pasted_time_macros() {
+    let check = |texts: &[&str], date_or_time, timestamp| {
+        let mut pieces = TimePieces::default();
+        let mut macros = TimeMacros::default();
+        for text in texts {
+            let found = scan(text.as_bytes());
+            pieces.unite(found.time_pieces);
+            macros.unite(found.time_macros);
+        }
+        macros.unite(pieces.pasted());
+        let expected = TimeMacros {
+            date_or_time,
+            timestamp,
+        };
+        assert_eq!(macros, expected, "{texts:?}");
+    };
+    check(&["#define P(x) __##x##__\n", "P(TIME)"], true, false);
+    check(
+        &["#define P(x) __ ## x /* */ ## \\\n __", "a P( DATE )"],
+        true,
+        false,
+    );
+    check(&["#define P(x) __%:%:x%:%:__\n", "P(TIMESTAMP)"], false, true);
+    check(&["#define P(x) __##x\nP(TIMESTAMP__)"], false, true);
+    check(&["x = CAT(__, DATE__);"], true, false);
+    check(&["x = CAT(CAT(__, DATE), __);"], true, false);
+    check(&["#define U __\nx = CAT3(U, TIME, U)"], true, false);
+    check(&["#define U __", "CAT3(U, TIME, U)"], true, false);
+    check(&["x = CAT(__DA, TE__);"], true, false);
+    check(&["x = CAT(__TIMES, TAMP__);"], false, true);
+    check(&["#define B __TI\nx = CAT(B, ME__)"], true, true);
+    check(&["#define P(x) __TIME##x\nP(__)"], true, true);
+    check(&["__CONCAT(__,function)", "TIME DATE"], false, false);
+    check(&["a__ b__, c##__\n", "TIME DATE"], false, false);
+    check(
+        &["P(__##x##__)", "TIMES MTIME TIME_ _TIME xDATE __DATE x"],
+        false,
+        false,
+    );
+    check(&["/* __TIME*_T_TYPE */ __time__, __DATAx, __DATA"], false, false);
+    check(&["f(__T, __D, __x)"], false, false);
+    check(&["P(__##x##__)", " /*\n * (ID, TIME, X)\n */\n"], false, false);
+    check(&["P(__##x##__)", " /*\n */\n * (ID, TIME, X)\n"], true, false);
+    check(&["P(__##x##__)", "x /*\n * (ID, TIME, X)\n"], true, false);
+    check(&["P(__##x##__)", "/*\n * TIME\n*/ x(TIME)\n"], true, false);
+}
+
+#[test]
 fn modules_and_precompiled_headers() {
     let check = |text: &str, modules| assert_eq!(scan(text.as_bytes()).modules, modules, "{text:?}");
     check("import <vector>;", true);
@@ -647,6 +695,8 @@ fn hostile_text_is_linear() {
         "\\\n__has_include ",
         "\\\n",
         "_Pragma(\"",
+        "*TIME\n",
+        "/*TIME\n",
     ] {
         let text = pattern.repeat(200_000 / pattern.len());
         let references = scan(text.as_bytes());
