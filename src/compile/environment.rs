@@ -104,6 +104,9 @@ const KEEPS_LOCAL: &[(&str, When, Cause)] = &[
     ("LD_LIBRARY_PATH", When::NamesDirectory, Cause::EnvironmentLoader),
     ("LD_PRELOAD", When::NamesLibrary, Cause::EnvironmentLoader),
     ("LD_PROFILE", When::NotEmpty, Cause::EnvironmentLoader),
+    // Each program prints what it is loaded of.
+    ("LD_SHOW_AUXV", When::Set, Cause::EnvironmentLoader),
+    ("LD_TRACE_LOADED_OBJECTS", When::Set, Cause::EnvironmentLoader),
     // gcc reads specs along it.
     ("LIBRARY_PATH", When::NamesRelative, Cause::EnvironmentPrograms),
     ("LOCALE_ARCHIVE*", When::WithLocale, Cause::EnvironmentFlags),
@@ -238,6 +241,11 @@ mod tests {
             check(&format!("{name}=x"), Some((Cause::EnvironmentFlags, name)));
         }
         check("LD_BIND_NOW=1", None);
+        check("LD_SHOW_AUXV=", Some((Cause::EnvironmentLoader, "LD_SHOW_AUXV")));
+        check(
+            "LD_TRACE_LOADED_OBJECTS=1",
+            Some((Cause::EnvironmentLoader, "LD_TRACE_LOADED_OBJECTS")),
+        );
         check("LOCALE_ARCHIVE=/nix/archive|LANG=C|LC_ALL=", None);
         check(
             "LOCALE_ARCHIVE_2_27=/nix/archive|LC_CTYPE=C.UTF-8",
