@@ -215,12 +215,13 @@ mod tests {
     use crate::agent::compilers::tests::{plan, shell, toolchain};
 
     /// `%` stands for a scratch directory.
-    const CALLS: [(&str, bool); 19] = [
+    const CALLS: [(&str, bool); 20] = [
         ("-I%/a -O2 -I %/b", true),
         ("-I%/a -isystem %/b -iquote %/c -idirafter %/q", true),
         ("-Ia -I b -I. -I..", true),
         ("-I%/sub/../a -I%//c -I./q -Ilink", true),
         ("-std=gnu11 -fPIC -I%/.hidden -I_x", true),
+        ("-I%/a/. -I%/b/..", true),
         ("-I%/nowhere", false),
         ("-I%/a -I%/file", false),
         ("-I%/a -Ilink -I%/a", false),
