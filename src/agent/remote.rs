@@ -28,7 +28,7 @@ use crate::compile::{self, Cause, Dialect, Invocation, Plan, Surroundings, TimeM
 use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::kept::Kept;
 use crate::inputs::scan::has_assembler_name;
-use crate::inputs::tree::{ContentDigest, Mark, StatTuple, Tree};
+use crate::inputs::tree::{ContentDigest, Mark, StatTuple, Tree, join};
 use crate::inputs::validate::{Validity, prove, still_holds, validate};
 use crate::toolchain::terminal;
 
@@ -498,9 +498,15 @@ fn state_of(object: &closure::Object) -> (State, StatTuple) {
 /// Takes back files that a lookup of the closure missed since they were told: also a lookup by absolute path, in a
 /// directory that is not listed, must miss them.
 fn forget_absent(table: &mut Table, tree: &Tree, kept: &Kept) {
-    for path in kept.absent_paths() {
-        if table.id(&path).is_some() && matches!(tree.stat(&path), Ok(None)) {
-            table.forget(&path, None);
+    for (directory, names) in &kept.absent {
+        let mut path = join(directory, b"");
+        let length = path.len();
+        for name in names.iter() {
+            path.truncate(length);
+            path.extend_from_slice(name);
+            if table.id(&path).is_some() && matches!(tree.stat(&path), Ok(None)) {
+                table.forget(&path, None);
+            }
         }
     }
 }

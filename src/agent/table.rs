@@ -2,7 +2,7 @@
 //!
 //! Paths are physical: real parent directory and name. Never looks at a file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -96,7 +96,9 @@ struct DirectoryNames {
 /// - whatever goes, or is replaced.
 #[derive(Debug)]
 pub struct Table {
-    told: BTreeMap<Vec<u8>, Told>,
+    told: HashMap<Arc<[u8]>, Told>,
+    /// Its paths in order, so that those below a directory stand together.
+    paths: BTreeSet<Arc<[u8]>>,
     /// Paths told since they were last taken.
     fresh: Vec<Vec<u8>>,
     directories: HashMap<Vec<u8>, DirectoryNames>,
@@ -129,7 +131,8 @@ impl Table {
     /// A table of nothing but the root.
     pub fn new() -> Self {
         Self {
-            told: BTreeMap::new(),
+            told: HashMap::default(),
+            paths: BTreeSet::new(),
             fresh: Vec::new(),
             directories: HashMap::default(),
             inodes: HashMap::default(),
@@ -264,7 +267,7 @@ impl Table {
 
     /// Everything told, with what the kernel said when it was.
     pub fn told(&self) -> impl Iterator<Item = (&[u8], &StatTuple)> {
-        self.told.iter().map(|(path, told)| (path.as_slice(), &told.stat))
+        self.told.iter().map(|(path, told)| (&**path, &told.stat))
     }
 
     /// Takes back a path that is no longer what was told; `exists` says whether the name is still there and must
@@ -332,7 +335,9 @@ impl Table {
             state: object.state.clone(),
             stat: *object.stat,
         };
-        self.told.insert(object.path.to_vec(), told);
+        let path: Arc<[u8]> = object.path.into();
+        self.paths.insert(Arc::clone(&path));
+        self.told.insert(path, told);
         self.fresh.push(object.path.to_vec());
         Ok(id)
     }
@@ -392,34 +397,38 @@ impl Table {
         let paths = self.inodes.get(&inode_of(object.stat))?;
         paths
             .iter()
-            .filter_map(|path| self.told.get(path))
+            .filter_map(|path| self.told.get(path.as_slice()))
             .find(|other| &other.state == object.state && other.stat.mtime_ns == object.stat.mtime_ns)
             .map(|other| other.id)
     }
 
     /// Forgets a path and all below it, as the builder does when a record supersedes it.
     fn drop_told(&mut self, path: &[u8]) -> Option<Told> {
-        let told = self.told.remove(path)?;
-        self.drop_inode(path, &told.stat);
+        let told = self.drop_one(path)?;
         if told.state == State::Directory {
-            let mut prefix = path.to_vec();
-            prefix.push(b'/');
-            let below: Vec<_> = self
-                .told
-                .range::<Vec<u8>, _>((Bound::Excluded(&prefix), Bound::Unbounded))
-                .map(|(below, _)| below)
-                .take_while(|below| below.starts_with(&prefix))
-                .cloned()
-                .collect();
+            let prefix = join(path, b"");
+            let below: Vec<_> = self.told_below(&prefix).map(Arc::clone).collect();
             for path in below {
-                if let Some(told) = self.told.remove(&path) {
-                    self.drop_inode(&path, &told.stat);
-                }
+                self.drop_one(&path);
             }
             self.directories
                 .retain(|directory, _| directory != path && !directory.starts_with(&prefix));
         }
         Some(told)
+    }
+
+    fn drop_one(&mut self, path: &[u8]) -> Option<Told> {
+        let told = self.told.remove(path)?;
+        self.paths.remove(path);
+        self.drop_inode(path, &told.stat);
+        Some(told)
+    }
+
+    /// The told paths that begin with `prefix`, the path of a directory and a slash.
+    fn told_below<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = &'a Arc<[u8]>> {
+        self.paths
+            .range::<[u8], _>((Bound::Excluded(prefix), Bound::Unbounded))
+            .take_while(move |path| path.starts_with(prefix))
     }
 
     /// The listing a directory was last judged by, if it is of the same inode at a later time than `listed`.
@@ -512,7 +521,7 @@ impl Table {
     fn take_back_vanished(&mut self, directory: &[u8], paths: Vec<Vec<u8>>, listed: &Listed) -> bool {
         let mut is_outgrown = false;
         for path in paths {
-            let Some(told) = self.told.get(&path) else {
+            let Some(told) = self.told.get(path.as_slice()) else {
                 continue;
             };
             if listed.listing.names.contains_key(split(&path).1) {
@@ -530,11 +539,9 @@ impl Table {
     /// The told names in a directory.
     fn told_in(&self, directory: &[u8]) -> Vec<Vec<u8>> {
         let prefix = join(directory, b"");
-        self.told
-            .range::<Vec<u8>, _>((Bound::Excluded(&prefix), Bound::Unbounded))
-            .take_while(|(path, _)| path.starts_with(&prefix))
-            .filter(|(path, _)| !path[prefix.len()..].contains(&b'/'))
-            .map(|(path, _)| path.clone())
+        self.told_below(&prefix)
+            .filter(|path| !path[prefix.len()..].contains(&b'/'))
+            .map(|path| path.to_vec())
             .collect()
     }
 }

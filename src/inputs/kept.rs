@@ -44,9 +44,8 @@ impl NameSet {
     }
 }
 
-impl FromIterator<Vec<u8>> for NameSet {
-    fn from_iter<T: IntoIterator<Item = Vec<u8>>>(names: T) -> Self {
-        let names: BTreeSet<Vec<u8>> = names.into_iter().collect();
+impl From<BTreeSet<Vec<u8>>> for NameSet {
+    fn from(names: BTreeSet<Vec<u8>>) -> Self {
         let mut bytes = Vec::with_capacity(names.iter().map(|name| name.len() + 1).sum());
         for name in names {
             bytes.extend(name);
@@ -122,7 +121,7 @@ impl Kept {
         let absent = closure
             .absent
             .into_iter()
-            .map(|(path, names)| (tree.share_directory(&path), names.into_iter().collect()));
+            .map(|(path, names)| (tree.share_directory(&path), names.into()));
         let listed = closure
             .listed
             .into_iter()
@@ -134,7 +133,7 @@ impl Kept {
             items,
             absent,
             listed: listed.collect(),
-            expanded: closure.expanded.into_iter().collect(),
+            expanded: closure.expanded.into(),
             computed: closure.computed,
             aliased_probe: closure.aliased_probe,
             computed_line: closure.computed_line,
@@ -201,12 +200,12 @@ mod tests {
     #[test]
     fn a_set_holds_the_names_it_was_made_of() {
         let names = [&b"b"[..], b"a", b"", b"a b", b"b"].map(<[u8]>::to_vec);
-        let set: NameSet = names.iter().cloned().collect();
+        let set = NameSet::from(names.iter().cloned().collect::<BTreeSet<_>>());
         assert_eq!(set.iter().collect::<Vec<_>>(), [&b""[..], b"a", b"a b", b"b"]);
         assert!(names.iter().all(|name| set.contains(name)));
         for name in [&b"ab"[..], b" b", b"a ", b"a\0b", b"\0"] {
             assert!(!set.contains(name), "{name:?}");
         }
-        assert_eq!(NameSet::from_iter([]).iter().count(), 0);
+        assert_eq!(NameSet::from(BTreeSet::new()).iter().count(), 0);
     }
 }
