@@ -115,6 +115,18 @@ pub(super) fn may_follow_dot(text: Text<'_>, position: usize) -> bool {
     rest.is_some_and(|rest| without_blanks(rest).ends_with(b"."))
 }
 
+/// Whether the word at `position` may be an operand of `##` by what stands before it. Inside a string, a member, behind an
+/// operator or a statement's beginning it is none.
+pub(super) fn may_be_operand(text: Text<'_>, position: usize) -> bool {
+    match without_blanks(text.before(position)) {
+        [.., b'?', b'?', b'='] | [.., b'%', b':'] | [.., b'*', b'/'] => true,
+        [.., last] => {
+            is_word_byte(*last) || matches!(last, b'(' | b')' | b',' | b'#' | b'\n' | b'\r') || *last >= 0x80
+        }
+        [] => true,
+    }
+}
+
 /// Whether a statement of an assembler may begin at `position`, unlike the suffix of a file's name or a member.
 pub(super) fn may_begin_statement(text: Text<'_>, position: usize) -> bool {
     let last = text.before(position).last();
