@@ -260,6 +260,18 @@ mod tests {
     }
 
     #[test]
+    fn more_macros_for_the_operator_than_texts_are_read_for_are_computed() {
+        for (count, computed) in [(bounds::ALIASES, false), (bounds::ALIASES + 1, true)] {
+            let text: String = (0..count)
+                .map(|index| format!("#define HAS_{index} __has_include\n"))
+                .collect();
+            let found = scan(text.repeat(2).as_bytes());
+            assert_eq!(found.probe_aliases.len(), bounds::ALIASES);
+            assert_eq!(found.computed_probe, computed, "{count}");
+        }
+    }
+
+    #[test]
     fn what_is_asked_through_a_macro_is_found() {
         let check = |text: &str, names: &[&str], computed: bool| {
             let found = mentions(text.as_bytes(), b"HAS");
