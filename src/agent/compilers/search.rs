@@ -29,6 +29,15 @@ const SEARCH_VARIABLES: [&str; 8] = [
     "SYSROOT",
 ];
 
+/// Device and inode of what a name leads to, and whether it is a directory: a file system may give a directory the number
+/// that a file had.
+type Identity = Option<(u64, u64, bool)>;
+
+fn identity(path: &Path) -> Identity {
+    let data = std::fs::metadata(path).ok()?;
+    Some((data.dev(), data.ino(), data.is_dir()))
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct SearchKey {
     compiler: PathBuf,
@@ -38,7 +47,7 @@ pub(super) struct SearchKey {
     language: &'static str,
     cwd: Vec<u8>,
     env: Vec<(Vec<u8>, Vec<u8>)>,
-    directories: Vec<Fingerprint>,
+    directories: Vec<Identity>,
     /// Of the [`installation_places`].
     installations: Vec<Fingerprint>,
     /// Directories that exist now and did not when the same was asked first.
@@ -122,9 +131,7 @@ impl Compilers {
             cwd: asked_in.to_owned(),
             env: variables,
             // Existence and identity decide the list; contents do not, so times are left out.
-            directories: named
-                .map(|path| fingerprint(&path).map(|(dev, ino, ..)| (dev, ino, 0, 0, 0, 0, 0)))
-                .collect(),
+            directories: named.map(|path| identity(&path)).collect(),
             installations: places
                 .iter()
                 .map(|place| fingerprint(Path::new(OsStr::from_bytes(place))))
@@ -162,19 +169,18 @@ impl Compilers {
         }
         let list = self.search_list(toolchain, &shorter, cwd, env).ok()?;
         let at = Path::new(OsStr::from_bytes(cwd));
-        let identity = |name: &Vec<u8>| {
-            let data = std::fs::metadata(at.join(OsStr::from_bytes(name))).ok()?;
-            data.is_dir().then(|| (data.dev(), data.ino()))
+        let directory = |name: &Vec<u8>| {
+            identity(&at.join(OsStr::from_bytes(name))).filter(|(.., is_directory)| *is_directory)
         };
         let mut known: Vec<_> = list
             .quote
             .iter()
             .chain(&list.angle)
-            .filter_map(identity)
+            .filter_map(directory)
             .collect();
         for name in &split.directories {
-            let identity = identity(name).filter(|identity| !known.contains(identity))?;
-            known.push(identity);
+            let found = directory(name).filter(|found| !known.contains(found))?;
+            known.push(found);
         }
         Some(list.behind(&split.directories))
     }
@@ -267,6 +273,17 @@ mod tests {
                 assert_eq!(extended.unwrap_or_else(|| said.clone()), said, "{name} {words:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_file_is_told_from_a_directory_that_got_its_number() {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::write(scratch.path().join("file"), "").unwrap();
+        let kind = |name| identity(&scratch.path().join(name)).map(|(.., is_directory)| is_directory);
+        assert_eq!(
+            (kind("."), kind("file"), kind("none")),
+            (Some(true), Some(false), None)
+        );
     }
 
     #[test]

@@ -73,6 +73,8 @@ fn a_time_macro_is_pasted_of_what_several_files_and_flags_have() {
         ("#define P(x) __##x##__\n", "", true),
         ("", "P(x)=__##x##__", true),
         ("#define P(x) x##__\n", "", false),
+        ("#define P(x) CAT(Q, ME__)\n", "Q=__TI", true),
+        ("", "__TIME__=0", false),
     ] {
         let mut fixture = Fixture::new(&["i"]);
         fixture.write("a.c", "#include <p.h>\nconst char *time = P(TIME);\n");

@@ -133,8 +133,11 @@ impl Scanner<'_> {
     /// Whether anything may be put behind the string that ends before `after`, whose piece is at `at`: the next string, a
     /// macro, or, where it is a macro's value itself, whatever follows that.
     fn may_go_on(&mut self, at: usize, after: usize) -> Result<bool, TooMuchTrivia> {
-        if let Some(directive) = look_back::directive_before(self.text, at) {
-            return Ok(directive.starts_with(b"define"));
+        let Some(line) = look_back::physical_line_before(self.text, at) else {
+            return Ok(true);
+        };
+        if let Some(directive) = line.trim_ascii_start().strip_prefix(b"#") {
+            return Ok(directive.trim_ascii_start().starts_with(b"define"));
         }
         let same_line = self.skip_trivia(after)?;
         let next = self.skip_lines(same_line)?;

@@ -15,6 +15,8 @@ pub(super) const BLANKS_AFTER_COMMENT: usize = 256;
 pub(super) const NAME: usize = 4096;
 /// Bytes of a macro's name that stands for a header's.
 pub(super) const MACRO: usize = 256;
+/// Macros of one text that stand for `__has_include`: each has every text read once more.
+pub(super) const ALIASES: usize = 32;
 /// Different definitions of one macro in one text.
 pub(super) const DEFINITIONS: usize = 64;
 /// Bytes of a `_Pragma` string.

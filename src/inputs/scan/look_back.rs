@@ -115,6 +115,18 @@ pub(super) fn may_follow_dot(text: Text<'_>, position: usize) -> bool {
     rest.is_some_and(|rest| without_blanks(rest).ends_with(b"."))
 }
 
+/// Whether the word at `position` may be an operand of `##` by what stands before it. Inside a string, a member, behind an
+/// operator or a statement's beginning it is none.
+pub(super) fn may_be_operand(text: Text<'_>, position: usize) -> bool {
+    match without_blanks(text.before(position)) {
+        [.., b'?', b'?', b'='] | [.., b'%', b':'] | [.., b'*', b'/'] => true,
+        [.., last] => {
+            is_word_byte(*last) || matches!(last, b'(' | b')' | b',' | b'#' | b'\n' | b'\r') || *last >= 0x80
+        }
+        [] => true,
+    }
+}
+
 /// Whether a statement of an assembler may begin at `position`, unlike the suffix of a file's name or a member.
 pub(super) fn may_begin_statement(text: Text<'_>, position: usize) -> bool {
     let last = text.before(position).last();
@@ -123,12 +135,15 @@ pub(super) fn may_begin_statement(text: Text<'_>, position: usize) -> bool {
     !last.is_some_and(is_inside) || is_behind_escape(text, position)
 }
 
-/// What follows the `#` that begins the physical line of `position`.
-pub(super) fn directive_before(text: Text<'_>, position: usize) -> Option<&[u8]> {
+/// The physical line up to `position`; none where that is more than [`LOOK_BACK`] bytes.
+pub(super) fn physical_line_before(text: Text<'_>, position: usize) -> Option<&[u8]> {
     let before = text.before(position);
-    let start = memchr::memrchr(b'\n', before).map_or(0, |end| end + 1);
-    let line = before.get(start..).unwrap_or_default().trim_ascii_start();
-    line.strip_prefix(b"#").map(<[u8]>::trim_ascii_start)
+    let first = before.len().saturating_sub(LOOK_BACK + 1);
+    let window = before.get(first..).unwrap_or_default();
+    match memchr::memrchr(b'\n', window) {
+        Some(feed) => window.get(feed + 1..),
+        None => (window.len() <= LOOK_BACK).then_some(window),
+    }
 }
 
 /// Whether what stands directly before `position` may have a member, the end of a name, call or subscript, or is a dot.

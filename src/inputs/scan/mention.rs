@@ -57,7 +57,7 @@ impl Mentions {
 /// `#define NAME(x) __has_include(x)`, on one line. `end` is behind the operator.
 pub(super) fn alias_of(text: Text<'_>, at: usize, end: usize) -> Option<Vec<u8>> {
     let before = text.before(at);
-    let line = line_before(before);
+    let line = look_back::physical_line_before(text, at)?;
     let earlier = before.get(..before.len() - line.len()).unwrap_or_default();
     if earlier
         .strip_suffix(b"\n")
@@ -217,14 +217,6 @@ fn asks_literally(scanner: &mut Scanner<'_>, end: usize) -> bool {
     KINDS.iter().all(|kind| scanner.literal(*kind, operand))
 }
 
-fn line_before(before: &[u8]) -> &[u8] {
-    let start = before
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |end| end + 1);
-    before.get(start..).unwrap_or_default()
-}
-
 fn strip<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
     text.strip_prefix(prefix)
 }
@@ -236,7 +228,7 @@ fn split_word(text: &[u8]) -> (&[u8], &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inputs::scan::scan;
+    use crate::inputs::scan::{bounds, scan};
 
     #[test]
     fn a_macro_for_the_operator_is_known_by_its_definition() {
@@ -261,8 +253,22 @@ mod tests {
         check("#define HAS(x) __has_include(x) || B\n", &[], true);
         check("#define HAS \\\n __has_include\n", &[], true);
         check("#define HAVE __has_include(<x.h>)\n", &[], false);
+        let far = " ".repeat(bounds::LOOK_BACK);
+        check(&format!("#define {far}HAS __has_include\n"), &[], true);
         check("#if __has_include(MACRO)\n", &[], false);
         check("#if __has_include(MACRO())\n", &[], true);
+    }
+
+    #[test]
+    fn more_macros_for_the_operator_than_texts_are_read_for_are_computed() {
+        for (count, computed) in [(bounds::ALIASES, false), (bounds::ALIASES + 1, true)] {
+            let text: String = (0..count)
+                .map(|index| format!("#define HAS_{index} __has_include\n"))
+                .collect();
+            let found = scan(text.repeat(2).as_bytes());
+            assert_eq!(found.probe_aliases.len(), bounds::ALIASES);
+            assert_eq!(found.computed_probe, computed, "{count}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Words that begin with an underscore: `__has_include` and its kin, the time macros, `_Pragma`.
 
+use super::bounds::ALIASES;
 use super::text::{TooMuchTrivia, starts_identifier};
 use super::{Operand, ReferenceKind, Scanner, definition, look_back, mention};
 
@@ -87,17 +88,19 @@ impl Scanner<'_> {
             }
         }
         let is_include = matches!(kind, ReferenceKind::HasInclude | ReferenceKind::HasIncludeNext);
-        match mention::alias_of(self.text, at, end).filter(|_| is_include) {
-            Some(alias) => {
-                if let Err(place) = self.references.probe_aliases.binary_search(&alias) {
-                    self.references.probe_aliases.insert(place, alias);
+        let aliases = &mut self.references.probe_aliases;
+        if let Some(alias) = mention::alias_of(self.text, at, end).filter(|_| is_include) {
+            match aliases.binary_search(&alias) {
+                Ok(_) => return Ok(()),
+                Err(place) if aliases.len() < ALIASES => {
+                    aliases.insert(place, alias);
+                    return Ok(());
                 }
-            }
-            None => {
-                self.references.computed = true;
-                self.references.computed_probe = true;
+                Err(_) => {}
             }
         }
+        self.references.computed = true;
+        self.references.computed_probe = true;
         Ok(())
     }
 }

@@ -564,6 +564,18 @@ fn pasted_time_macros() {
     check(&["P(__##x##__)", " /*\n */\n * (ID, TIME, X)\n"], true, false);
     check(&["P(__##x##__)", "x /*\n * (ID, TIME, X)\n"], true, false);
     check(&["P(__##x##__)", "/*\n * TIME\n*/ x(TIME)\n"], true, false);
+    check(&["#define U __ // a\nx = CAT3(U, TIME, U)"], true, false);
+    check(&["P(__##x##__)", "#define W TIME // a\n"], true, false);
+    check(&["P(__##x##__)", "#define W(x) /* */ TIME \\\n"], true, false);
+    check(&["P(__##x##__)", "CAT3(U, TIME%:%:x, U)"], true, false);
+    check(
+        &[
+            "P(__##x##__)",
+            "/* TIME */ \"DATE\", 'x-date:TIMESTAMP, // the TIME of\n{DATE, TIME}; x.DATE, y = DATE)",
+        ],
+        false,
+        false,
+    );
 }
 
 #[test]
@@ -685,10 +697,12 @@ fn hostile_text_is_linear() {
         "#include <",
         "#include \"",
         ".incbin \"",
+        ".inc\" ",
         "#define HEADER",
         "#define HEADER \"",
         "#define /* ",
         "__has_include",
+        "__has_include x ",
         "#if __has_include(A",
         "#if CAT(__has_,",
         "#if * HAS HA",

@@ -30,6 +30,8 @@ impl TimeMacros {
 pub struct TimePieces {
     leads: bool,
     ends: bool,
+    /// Beginnings of the names that are more than the `__`: `__DA` and the like. Any macro may put the rest behind one.
+    begun: TimeMacros,
     /// `DATE` and the like.
     bare: TimeMacros,
     /// `DATE__` and the like.
@@ -41,13 +43,14 @@ impl TimePieces {
     pub fn unite(&mut self, other: Self) {
         self.leads |= other.leads;
         self.ends |= other.ends;
+        self.begun.unite(other.begun);
         self.bare.unite(other.bare);
         self.ended.unite(other.ended);
     }
 
     /// What they may become together.
     pub fn pasted(self) -> TimeMacros {
-        let mut pasted = TimeMacros::default();
+        let mut pasted = self.begun;
         if self.leads {
             pasted.unite(self.ended);
         }
@@ -91,9 +94,17 @@ impl Scanner<'_> {
             self.references.time_pieces.leads |= place.is_before;
             self.references.time_pieces.ends |= place.is_behind;
         } else if place.is_before {
-            self.references.time_macros.unite(begun);
+            self.references.time_pieces.begun.unite(begun);
         }
         Ok(())
+    }
+
+    /// Whether a word that ends before `end` may be the last of a `##`'s operand.
+    fn ends_operand(&mut self, end: usize) -> bool {
+        match self.skip_trivia(end) {
+            Ok(behind) => ends_value(self.text, behind) || may_paste(self.text, behind),
+            Err(TooMuchTrivia) => true,
+        }
     }
 
     /// Looks for the words that are to be put between underscores: they begin with no byte of a rule's.
@@ -121,19 +132,44 @@ impl Scanner<'_> {
                 {
                     continue;
                 }
-                let known = if ended.is_some() {
-                    &mut self.references.time_pieces.ended
+                let pieces = self.references.time_pieces;
+                let mut united = if ended.is_some() {
+                    pieces.ended
                 } else {
-                    &mut self.references.time_pieces.bare
+                    pieces.bare
                 };
-                let mut united = *known;
+                let known = united;
                 united.unite(macros);
-                if united != *known && !look_back::is_in_block_of_prose(self.text, at) {
-                    *known = united;
+                let end = text.len() - ended.unwrap_or(rest).len();
+                if united == known
+                    || !look_back::may_be_operand(self.text, at)
+                    || !self.ends_operand(end)
+                    || look_back::is_in_block_of_prose(self.text, at)
+                {
+                    continue;
+                }
+                if ended.is_some() {
+                    self.references.time_pieces.ended = united;
+                } else {
+                    self.references.time_pieces.bare = united;
                 }
             }
         }
     }
+}
+
+/// Whether what the token at `behind` follows may be all there is of an argument or of a macro's value.
+fn ends_value(text: Text<'_>, behind: usize) -> bool {
+    match text.next(behind) {
+        None | Some((b',' | b')' | b'\n' | b'\r', _)) => true,
+        Some((b'/', after)) => text.peek(after) == Some(b'/'),
+        Some(_) => false,
+    }
+}
+
+/// Whether the token at `behind` may be a `##`.
+fn may_paste(text: Text<'_>, behind: usize) -> bool {
+    matches!(text.peek(behind), Some(b'#' | b'%' | b'?'))
 }
 
 /// The names that `letters`, behind two underscores, are the beginning of and not all.
@@ -162,9 +198,8 @@ impl Place {
             .iter()
             .any(|hash| before.ends_with(hash));
         let next = text.peek(behind);
-        let joins_behind = matches!(next, Some(b'#' | b'%' | b'?'));
-        let is_alone =
-            !joins_before && !joins_behind && matches!(next, None | Some(b',' | b')' | b'\n' | b'\r'));
+        let joins_behind = may_paste(text, behind);
+        let is_alone = !joins_before && ends_value(text, behind);
         let is_first = before.ends_with(b"(") && next == Some(b',');
         let is_last = before.ends_with(b",") && next == Some(b')');
         Self {
