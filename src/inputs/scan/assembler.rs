@@ -187,6 +187,7 @@ impl Scanner<'_> {
         let mut incbins = places(b"incbin").chain(places(b"INCBIN"));
         let mut includes = places(b"include").chain(places(b"INCLUDE"));
         incbins.any(|(at, end)| stands_alone(at, end))
+            || self.has_escaped_dot()
             || includes.any(|(at, end)| {
                 look_back::may_follow_dot(self.text, at)
                     || look_back::is_behind_escape_or_quote(self.text, at)
@@ -196,6 +197,15 @@ impl Scanner<'_> {
                             .trim_ascii_start()
                             .starts_with(b"\\\"")
             })
+    }
+
+    /// Whether a dot that is spelled as an escape stands before the word of a directive, in any case.
+    fn has_escaped_dot(&self) -> bool {
+        memchr::memchr_iter(b'\\', self.text.from(0)).any(|backslash| {
+            let escape = name::escape(self.text, backslash + 1).filter(|(byte, _)| *byte == b'.');
+            let word = escape.map(|(_, end)| lower(&self.text.word(end)));
+            matches!(word.as_deref(), Some(b"incbin" | b"include"))
+        })
     }
 }
 

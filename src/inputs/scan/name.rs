@@ -26,7 +26,7 @@ pub(super) fn numeric_escape(text: Text<'_>, position: usize) -> Option<u8> {
 }
 
 /// The same and the position after it.
-fn escape(text: Text<'_>, position: usize) -> Option<(u8, usize)> {
+pub(super) fn escape(text: Text<'_>, position: usize) -> Option<(u8, usize)> {
     let (radix, limit, mut at) = match text.next(position)? {
         (b'x', after) => (16, usize::MAX, after),
         (b'0'..=b'7', _) => (8, 3, position),

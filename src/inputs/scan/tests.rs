@@ -182,6 +182,8 @@ fn assembler_names_that_are_made() {
         "asm(\".inc{bin|lude} \\\"x\\\"\" :);",
         "asm(\"\\x2eincbin \\\"x\\\"\");",
         "asm(\"\\056incbin \\\"x\\\"\");",
+        "asm(\"\\x2eIncBin \\\"x\\\"\");",
+        "asm(\"\\56INclude \\\"x\\\"\");",
         "asm(\"\\x2einclude \\\"x\\\"\");",
         "asm(\".inc\\142in \\\"x\\\"\");",
         "asm(\".\\151ncbin \\\"x\\\"\");",
@@ -560,6 +562,7 @@ fn pasted_time_macros() {
     );
     check(&["/* __TIME*_T_TYPE */ __time__, __DATAx, __DATA"], false, false);
     check(&["f(__T, __D, __x)"], false, false);
+    check(&["#define P(x) __T ## x\nP(IME__)"], true, true);
     check(&["P(__##x##__)", " /*\n * (ID, TIME, X)\n */\n"], false, false);
     check(&["P(__##x##__)", " /*\n */\n * (ID, TIME, X)\n"], true, false);
     check(&["P(__##x##__)", "x /*\n * (ID, TIME, X)\n"], true, false);

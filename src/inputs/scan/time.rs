@@ -66,7 +66,8 @@ const DATE: &[u8] = b"DATE";
 const TIME: &[u8] = b"TIME";
 const STAMP: &[u8] = b"STAMP";
 const UNDERSCORES: &[u8] = b"__";
-/// Letters behind the underscores by which the beginning of a name is told from other words.
+/// Letters behind the underscores by which the beginning of a name is told from other words; fewer are one only before a
+/// `##`.
 const TELLING: usize = 2;
 
 const DATE_OR_TIME: TimeMacros = TimeMacros {
@@ -93,7 +94,7 @@ impl Scanner<'_> {
         if letters.is_empty() {
             self.references.time_pieces.leads |= place.is_before;
             self.references.time_pieces.ends |= place.is_behind;
-        } else if place.is_before {
+        } else if place.is_before && (letters.len() >= TELLING || may_paste(self.text, behind)) {
             self.references.time_pieces.begun.unite(begun);
         }
         Ok(())
@@ -174,8 +175,7 @@ fn may_paste(text: Text<'_>, behind: usize) -> bool {
 
 /// The names that `letters`, behind two underscores, are the beginning of and not all.
 fn begun_by(letters: &[u8]) -> TimeMacros {
-    let begins =
-        |name: &[u8]| letters.len() >= TELLING && letters.len() < name.len() && name.starts_with(letters);
+    let begins = |name: &[u8]| (1..name.len()).contains(&letters.len()) && name.starts_with(letters);
     TimeMacros {
         date_or_time: begins(b"DATE__") || begins(b"TIME__"),
         timestamp: begins(b"TIMESTAMP__"),
