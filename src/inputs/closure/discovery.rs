@@ -20,6 +20,9 @@ const IMPLICIT_INCLUDE: &[u8] = b"stdc-predef.h";
 /// Empty to whoever reads it, on every machine: no input.
 pub(super) const NULL_DEVICE: &[u8] = b"/dev/null";
 
+/// Macros for `__has_include` that all files of a closure are read for; C libraries have one each.
+const ALIASES: usize = 64;
+
 /// Everything on the way to absolute `paths`, and the names in those that are directories.
 pub fn places<'a>(tree: &Tree, paths: impl Iterator<Item = &'a [u8]>) -> Result<Closure, DiscoverError> {
     let mut walker = Walker::new(tree)?;
@@ -273,6 +276,10 @@ impl Discovery<'_> {
         asked: &mut HashSet<(DirectoryId, FileId, Vec<u8>)>,
         mentioned: &mut BTreeMap<Vec<u8>, Mentions>,
     ) -> Result<(), DiscoverError> {
+        if self.summary.probe_aliases.len() > ALIASES {
+            self.summary.computed_probe = true;
+            return Ok(());
+        }
         let visited: Vec<_> = self.visited.iter().copied().collect();
         for alias in self.summary.probe_aliases.clone() {
             let known = mentioned.entry(alias.clone()).or_insert_with(|| {

@@ -210,3 +210,20 @@ fn a_macro_for_the_operator_is_followed_everywhere() {
     let unknown = fixture.discover_with(|request| request.definitions = None);
     assert!(unknown.computed_probe, "arguments that were not read");
 }
+
+#[test]
+fn files_are_read_for_so_many_macros_for_the_operator_and_no_more() {
+    for (count, computed) in [(64, false), (65, true)] {
+        let mut fixture = Fixture::new(&["i"]);
+        fixture.search.predefined = Some(Vec::new());
+        fixture.write("a.c", "#include <x.h>\n#include <y.h>\n#include <z.h>\n");
+        for (turn, name) in ["i/x.h", "i/y.h", "i/z.h"].into_iter().enumerate() {
+            let aliases = (0..count).filter(|index| index % 3 == turn);
+            let text: String = aliases
+                .map(|index| format!("#define HAS_{index} __has_include\n"))
+                .collect();
+            fixture.write(name, &text);
+        }
+        assert_eq!(fixture.discover().computed_probe, computed, "{count}");
+    }
+}
