@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::closure::Object;
 use super::kept::{Item, Kept};
 use super::tree::{
-    ChangedName, Changes, Listed, Listing, Mark, Tree, TreeError, join, precompiled_header_of,
+    ChangedName, Changes, Listed, Listing, Mark, StatTuple, Tree, TreeError, join, precompiled_header_of,
 };
 
 /// What [`validate`] found.
@@ -48,11 +48,7 @@ pub fn validate(tree: &Tree, kept: &Kept) -> Validity {
 /// what watches say. `None` where they cannot, or say otherwise.
 pub fn prove(tree: &Tree, kept: &Kept, mark: Mark) -> Option<Mark> {
     let is_as_found = |item: &Arc<Item>| match &item.object {
-        Object::Directory { stat } => {
-            // Its times change with every name in it, and are then to be asked for anew.
-            matches!(tree.stat(&item.path), Ok(Some(now)) if now.is_same_inode(stat))
-                && tree.is_proven(&item.path)
-        }
+        Object::Directory { stat } => is_watched_directory(tree, &item.path, stat),
         Object::File { stat, settled, .. } => *settled && tree.proven(&item.path) == Some(Some(*stat)),
         Object::Symlink { stat, .. } => tree.proven(&item.path) == Some(Some(*stat)),
     };
@@ -63,6 +59,12 @@ pub fn prove(tree: &Tree, kept: &Kept, mark: Mark) -> Option<Mark> {
             .all(|(path, _)| tree.is_listing_proven(path, mark))
         && unlisted_absences(kept).all(|path| tree.proven(&path) == Some(None));
     is_proven.then_some(mark)
+}
+
+/// Whether the directory that had `stat` stands and is watched. Its times change with every name in it, and are then to be
+/// asked for anew.
+fn is_watched_directory(tree: &Tree, path: &[u8], stat: &StatTuple) -> bool {
+    matches!(tree.stat(path), Ok(Some(now)) if now.is_same_inode(stat)) && tree.is_proven(path)
 }
 
 /// A closure that holds now, made of one that held before.
@@ -306,7 +308,12 @@ fn mapped_files_hold(tree: &Tree, kept: &Kept) -> bool {
 
 /// Whether every word of the kernel that `kept` rests on is watched, and was as of `mark`.
 fn is_proven(tree: &Tree, kept: &Kept, mark: Mark) -> bool {
-    kept.items.iter().all(|item| tree.is_proven(&item.path))
+    let is_again = |item: &Item| match &item.object {
+        Object::Directory { stat } => is_watched_directory(tree, &item.path, stat),
+        Object::File { .. } | Object::Symlink { .. } => false,
+    };
+    let items = &mut kept.items.iter();
+    items.all(|item| tree.is_proven(&item.path) || is_again(item))
         && kept
             .listed
             .iter()

@@ -269,6 +269,34 @@ fn timeless(kept: &Kept) -> Vec<(&[u8], Object)> {
 }
 
 #[test]
+fn a_name_that_comes_meanwhile_takes_no_proof_away() {
+    let mut fixture = fixture();
+    fixture.tree = Tree::watching();
+    fixture.settle();
+    let closure = Closure {
+        computed: true,
+        ..fixture.discover()
+    };
+    let kept = Arc::new(Kept::new(&fixture.tree, closure));
+    assert!(proof_of(&fixture.tree, &kept).is_some());
+    fixture.write("a.o", "");
+    let asked = std::cell::Cell::new(0);
+    let is_ours = |_: &[u8], name: &[u8]| {
+        asked.set(asked.get() + 1);
+        // As another unit does that is published and one that begins.
+        fixture.write("meanwhile.o", "");
+        fixture.tree.refresh();
+        name == b"a.o"
+    };
+    let revision = revise(&fixture.tree, &kept, None, &is_ours);
+    assert!(
+        matches!(revision, Revision::Holds { proof: Some(_), .. }),
+        "{revision:?}"
+    );
+    assert_ne!(asked.get(), 0);
+}
+
+#[test]
 fn what_takes_no_discovery_is_brought_up_to_date() {
     let check_with = |what: &str, computed, proven, change: &dyn Fn(&Fixture), expected: bool| {
         let (fixture, revision) = revised(computed, proven, change);
