@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use quicc_protocol::message::run::{After, Exit, StandardStreams, WindowSize};
 use quicc_protocol::message::wrapper::{
     AgentDrains, CompileDone, CompileRequest, Published, RunLocally, StillWorking, VERSION,
@@ -185,7 +186,7 @@ impl Session<'_> {
     }
 
     /// Writes outputs and text; an output that cannot be written is left to the compiler, whose message the user
-    /// knows.
+    /// knows, and so is text for a pipe without a reader, of which some compilers die and take the output along.
     fn finish(&self, stream: &mut UnixStream, done: &CompileDone, bodies: &[Vec<u8>]) -> u8 {
         let [stdout, stderr, contents @ ..] = bodies else {
             record(
@@ -194,17 +195,18 @@ impl Session<'_> {
             );
             return self.become_compiler(None);
         };
-        let complete = publish::publish(&self.cwd, &done.outputs, contents).is_ok();
+        let unread = is_unread(stdout, &std::io::stdout()) || is_unread(stderr, &std::io::stderr());
+        let complete = !unread && publish::publish(&self.cwd, &done.outputs, contents).is_ok();
         let _ = channel::send(stream, &Published { complete });
         if !complete {
             record(
-                Fate::Fallback(CANNOT_WRITE.to_owned()),
+                Fate::Local(CANNOT_WRITE.to_owned()),
                 (done.bytes_up, done.bytes_down),
             );
             return self.become_compiler(Some(stream));
         }
         record(Fate::Remote, (done.bytes_up, done.bytes_down));
-        // A closed or full descriptor is the reader's affair, as it is for the compiler.
+        // A full disk, or a reader that left just now, is the reader's affair.
         let _ = std::io::stdout()
             .write_all(stdout)
             .and_then(|()| std::io::stdout().flush());
@@ -268,6 +270,16 @@ fn record(fate: Fate, (bytes_up, bytes_down): (u64, u64)) {
             },
         );
     }
+}
+
+/// Whether there is text for a pipe that nobody can read from any more; pipe(7), "I/O on pipes and FIFOs".
+fn is_unread(text: &[u8], stream: &impl AsFd) -> bool {
+    let mut ready = PollFd::new(stream.as_fd(), PollFlags::POLLOUT);
+    !text.is_empty()
+        && nix::poll::poll(std::slice::from_mut(&mut ready), PollTimeout::ZERO).is_ok()
+        && ready
+            .revents()
+            .is_some_and(|events| events.contains(PollFlags::POLLERR))
 }
 
 /// The size of the terminal a descriptor is, if it is one.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 
-use crate::support::{Summary, World, without_summary};
+use crate::support::{QUICC, Summary, World, without_summary};
 
 /// Some user without rights.
 const ORDINARY: u32 = 61_234;
@@ -213,4 +213,52 @@ fn an_ordinary_users_outputs_are_what_the_compiler_makes_them() {
     check(&world, &["gcc", "clang"], SHUT_PLACES);
     check(&world, &["gcc"], GCC_READ_ONLY);
     check(&world, &["clang"], CLANG_READ_ONLY);
+}
+
+/// A script whose compile has a pipe without a reader as `stream`.
+fn unread(stream: u8, compile: &str) -> String {
+    format!("mkfifo pipe; exec 3<>pipe 4>pipe 3<&-; rm pipe; {compile} {stream}>&4 4>&-")
+}
+
+#[test]
+fn a_compiler_whose_messages_nobody_reads_ends_as_it_would_here() {
+    let world = World::new();
+    world.write("a.c", "#warning unread\nint f(int x) { return x + 1; }\n");
+    world.write("b.c", "int f(int x) { return undeclared; }\n");
+    for compiler in ["gcc", "clang"] {
+        for unit in ["a", "b"] {
+            let summary = both_ways(
+                &world,
+                "true",
+                &unread(2, &format!("{compiler} -c {unit}.c -o {unit}.o")),
+            );
+            assert_eq!(
+                (summary.remote(), summary.fallbacks()),
+                (0, 0),
+                "{compiler} {unit}"
+            );
+        }
+        let summary = both_ways(&world, "true", &unread(1, &format!("{compiler} -c a.c -o a.o")));
+        assert_eq!(summary.remote(), 1, "{compiler} says nothing there");
+    }
+}
+
+#[test]
+fn an_output_without_room_is_no_failure_of_the_farm() {
+    let world = fill(World::new());
+    // The root of this file system is its one inode.
+    let script = format!(
+        "mkdir small && mount -t tmpfs -o nr_inodes=1 none small && {QUICC} run -- gcc -c a.c -o small/a.o; \
+         {QUICC} agent stop >&2; ls -A small"
+    );
+    let output = world
+        .command("unshare")
+        .args(["--mount", "sh", "-c", &script])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let counts = "0 units remote, 1 local (cannot-write-output 1), 0 of them because the farm failed";
+    assert!(said.contains(counts), "{}", world.explain(&output));
+    assert!(!said.contains("no usable slot"), "{said}");
+    assert!(output.stdout.is_empty(), "nothing is left: {output:?}");
 }
