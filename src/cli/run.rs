@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Instant;
 
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,7 +41,7 @@ pub(crate) fn run(command: &[OsString], summary: Option<&Path>) -> Result<u8, Fa
     let status = run_build(
         command,
         &with_links(&path, &paths.links()),
-        variables(&paths, &ledger.0),
+        variables(&paths, &ledger.path),
     )?;
     if let Err(failure) = report(&paths, &ledger, started.elapsed().as_secs_f64(), summary) {
         tell(&format!("quicc: {failure}"));
@@ -85,27 +87,69 @@ fn report(paths: &Paths, ledger: &Ledger, seconds: f64, summary: Option<&Path>) 
 }
 
 /// The file in which wrappers count; removed when the build is over.
-struct Ledger(PathBuf);
+struct Ledger {
+    path: PathBuf,
+    /// Held as long as its build: what nobody holds was left by one that was killed. `None` where files have no locks.
+    _lock: Option<Flock<File>>,
+}
+
+/// How often a ledger is made that another build takes for one left behind before it is locked.
+const LEDGER_ATTEMPTS: usize = 8;
+/// Ledgers looked at for such as were left behind.
+const LEDGERS_SWEPT: usize = 1024;
 
 impl Ledger {
     fn create(paths: &Paths) -> Result<Self, Failure> {
         let directory = paths.state.join("runs");
         std::fs::create_dir_all(&directory).context("create", &directory)?;
-        let path = crate::host::files::temporary_beside(&directory.join("ledger"));
-        File::create_new(&path).context("create", &path)?;
-        Ok(Self(path))
+        sweep(&directory);
+        for _ in 0..LEDGER_ATTEMPTS {
+            let path = crate::host::files::temporary_beside(&directory.join("ledger"));
+            let file = File::create_new(&path).context("create", &path)?;
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Err((_, Errno::EWOULDBLOCK)) => {}
+                locked => {
+                    let ledger = Self {
+                        path,
+                        _lock: locked.ok(),
+                    };
+                    // It may be gone between its creation and the lock.
+                    if ledger.path.exists() {
+                        return Ok(ledger);
+                    }
+                }
+            }
+        }
+        Err(Failure::new(
+            "other builds take away the file in which this one counts",
+        ))
     }
 
     fn sum(&self) -> Result<Summary, Failure> {
         Ok(Summary::of(
-            &std::fs::read_to_string(&self.0).context("read", &self.0)?,
+            &std::fs::read_to_string(&self.path).context("read", &self.path)?,
         ))
     }
 }
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Removes ledgers of builds that were killed.
+fn sweep(directory: &Path) {
+    let entries = std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .take(LEDGERS_SWEPT);
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let held = File::open(&path).map(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock));
+        // Held until it is gone: whoever made it just now finds it so.
+        if let Ok(Ok(_held)) = held {
+            let _ = std::fs::remove_file(&path);
+        }
     }
 }
 
@@ -237,6 +281,20 @@ fn why_nothing(paths: &Paths, summary: &Summary) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ledgers_of_killed_builds_are_removed_and_those_of_others_stay() {
+        let home = tempfile::tempdir().unwrap();
+        let variable = |name: &str| (name == "QUICC_HOME").then(|| home.path().into());
+        let paths = Paths::derive(variable, 0).unwrap();
+        let first = Ledger::create(&paths).unwrap();
+        let left = paths.state.join("runs/.quicc-1-0-ledger.tmp");
+        std::fs::write(&left, "remote - 1 1\n").unwrap();
+        let second = Ledger::create(&paths).unwrap();
+        assert!(!left.exists() && first.path.exists() && second.path.exists());
+        drop((first, second));
+        assert_eq!(std::fs::read_dir(paths.state.join("runs")).unwrap().count(), 0);
+    }
 
     #[test]
     fn the_line_counts_reasons() {
