@@ -9,6 +9,7 @@ use quicc_protocol::limits::ENTRY_NAME;
 use quicc_protocol::message::run::{Before, DeclaredOutput};
 
 use crate::compile::{Output, Role};
+use crate::inputs::tree::join;
 
 /// An output, located.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub struct Located {
 impl Located {
     /// Its physical path.
     pub fn place(&self) -> Vec<u8> {
-        [&self.directory, &b"/"[..], &self.declared.name].concat()
+        join(&self.directory, &self.declared.name)
     }
 }
 
@@ -124,5 +125,8 @@ mod tests {
             real.join(&longest).as_os_str().as_bytes()
         );
         assert_eq!(at(&format!("{longest}a")), Err(OddOutput::NotRegular));
+        let mut top = at(&longest).unwrap();
+        top.directory = b"/".to_vec();
+        assert_eq!(top.place(), format!("/{longest}").as_bytes());
     }
 }

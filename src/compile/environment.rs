@@ -104,7 +104,7 @@ const KEEPS_LOCAL: &[(&str, When, Cause)] = &[
     ("LD_LIBRARY_PATH", When::NamesDirectory, Cause::EnvironmentLoader),
     ("LD_PRELOAD", When::NamesLibrary, Cause::EnvironmentLoader),
     ("LD_PROFILE", When::NotEmpty, Cause::EnvironmentLoader),
-    // Each program prints what it is loaded of.
+    // Every program that is loaded prints of itself.
     ("LD_SHOW_AUXV", When::Set, Cause::EnvironmentLoader),
     ("LD_TRACE_LOADED_OBJECTS", When::Set, Cause::EnvironmentLoader),
     // gcc reads specs along it.

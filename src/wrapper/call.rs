@@ -33,6 +33,8 @@ const CANNOT_RUN: u8 = 126;
 /// Reason codes only a wrapper knows.
 const AGENT_LOST: &str = NoAgent::Lost.code();
 const CANNOT_WRITE: &str = "cannot-write-output";
+/// Nobody can read the compiler's messages.
+const UNREAD: &str = "unread-messages";
 
 /// A compiler call as it was made.
 #[derive(Debug)]
@@ -196,13 +198,16 @@ impl Session<'_> {
             return self.become_compiler(None);
         };
         let unread = is_unread(stdout, &std::io::stdout()) || is_unread(stderr, &std::io::stderr());
-        let complete = !unread && publish::publish(&self.cwd, &done.outputs, contents).is_ok();
+        let obstacle = if unread {
+            Some(UNREAD)
+        } else {
+            let published = publish::publish(&self.cwd, &done.outputs, contents);
+            published.is_err().then_some(CANNOT_WRITE)
+        };
+        let complete = obstacle.is_none();
         let _ = channel::send(stream, &Published { complete });
-        if !complete {
-            record(
-                Fate::Local(CANNOT_WRITE.to_owned()),
-                (done.bytes_up, done.bytes_down),
-            );
+        if let Some(obstacle) = obstacle {
+            record(Fate::Local(obstacle.to_owned()), (done.bytes_up, done.bytes_down));
             return self.become_compiler(Some(stream));
         }
         record(Fate::Remote, (done.bytes_up, done.bytes_down));

@@ -233,8 +233,12 @@ fn a_compiler_whose_messages_nobody_reads_ends_as_it_would_here() {
                 &unread(2, &format!("{compiler} -c {unit}.c -o {unit}.o")),
             );
             assert_eq!(
-                (summary.remote(), summary.fallbacks()),
-                (0, 0),
+                (
+                    summary.remote(),
+                    summary.reason("unread-messages"),
+                    summary.fallbacks()
+                ),
+                (0, 1, 0),
                 "{compiler} {unit}"
             );
         }
