@@ -560,7 +560,7 @@ impl Farm {
         let expected = self.identity(Role::Builder, name);
         let opened = self
             .endpoint
-            .open(address, &expected, &hello(), Pace::Prompt, When::AtOnce)
+            .open(address, &expected, &hello(), Pace::OnDemand, When::AtOnce)
             .await?;
         let mut state = self.lock();
         // Another grant for the same builder may have been quicker.

@@ -224,7 +224,7 @@ impl Link {
         let name = opened.expected().name.to_string();
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let former = former.filter(|_| opened.is_early());
-        let liveness = Watched::new(connection.clone(), Pace::Prompt);
+        let liveness = Watched::new(connection.clone(), Pace::OnDemand);
         let (standing, stands) = watch::channel(Standing::Unmet);
         let control_watch = task::spawn("builder-control", follow_control(opened, standing));
         let carrier = Carrier {
@@ -372,6 +372,7 @@ impl Link {
         sources: &Sources,
         traffic: &Arc<Traffic>,
     ) -> Result<Returned, RunError> {
+        let _waiting = self.liveness.wait();
         // The opening too: a builder that grants no stream, or reads none, must not hold a unit for ever.
         let answer = self.run_at_leisure(lease, action, told, sources, traffic);
         let answer = tokio::time::timeout(ANSWER, until_closed(&self.connection, answer)).await;

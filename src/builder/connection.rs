@@ -60,6 +60,7 @@ pub(super) struct Client {
     leases: Mutex<Vec<LeaseId>>,
     /// Tables that were not opened on this connection: no action need wait for them.
     refused: Mutex<VecDeque<(ViewId, u64)>>,
+    liveness: Watched,
 }
 
 impl Client {
@@ -204,8 +205,8 @@ pub(super) async fn serve(builder: Arc<Shared>, peer: Peer) {
         tables: Semaphore::new(TABLE_STREAMS),
         leases: Mutex::default(),
         refused: Mutex::default(),
+        liveness: Watched::new(connection.clone(), Pace::Heard),
     });
-    let _liveness = Watched::new(connection.clone(), Pace::Heard);
     let (mut messages, mut runs) = (Tasks::default(), Tasks::default());
     let (code, reason) = tokio::select! {
         () = take_messages(&client, &connection, &mut messages) => (close::DONE, "the connection ended"),
@@ -263,6 +264,7 @@ async fn take_runs(client: &Arc<Client>, connection: &quinn::Connection, tasks: 
         let client = Arc::clone(client);
         tasks.keep(task::spawn("action", async move {
             let _permit = permit;
+            let _waiting = client.liveness.wait();
             action::serve(&client, send, receive).await;
         }));
     }

@@ -2,13 +2,13 @@
 //! dead peer.
 //!
 //! A living peer sends or answers keep-alive pings, so packets arrive at least as often as the connection's [`Pace`]
-//! says, plus a round trip. After a short silence its UDP port is probed: a killed process leaves a kernel that answers
-//! "port unreachable", which is proof. A machine or link that is gone answers nothing; then a longer silence
-//! decides.
+//! says, plus a round trip. Where that is seldom, this module pings by itself while work waits. After a short silence the
+//! peer's UDP port is probed: a killed process leaves a kernel that answers "port unreachable", which is proof. A machine
+//! or link that is gone answers nothing; then a longer silence decides.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quicc_protocol::close;
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::Pace;
 use super::certificate;
+use super::tuning::{PING, PING_PAUSE};
 use crate::host::task::{self, Task};
 
 /// Silence, beyond a keep-alive and a round trip, after which the port is probed.
@@ -25,6 +26,8 @@ const SUSPICION: Duration = Duration::from_millis(100);
 /// Silence, pings included, after which a connection that work waits for is given up: with the handshake bound it keeps
 /// a waiting unit under the 3 s promised for a silent network.
 const SILENCE: Duration = Duration::from_millis(2200);
+/// How long an answer to a ping of ours takes at most beyond a round trip: the peer may be busy.
+const ANSWER: Duration = Duration::from_millis(300);
 /// How long a probe waits for the kernel's refusal.
 const PROBE: Duration = Duration::from_millis(150);
 
@@ -34,50 +37,103 @@ const PROBE_PAUSE: Duration = Duration::from_millis(100);
 /// A connection being watched.
 #[derive(Debug)]
 pub struct Watched {
-    expected: Arc<Notify>,
-    gave_up: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     _watch: Task<()>,
+}
+
+/// What the watch and those who wait tell each other.
+#[derive(Debug, Default)]
+struct Shared {
+    /// How many wait.
+    waiting: AtomicUsize,
+    /// The watch sleeps for longer than anybody who waits may be left without an answer.
+    is_resting: AtomicBool,
+    /// An answer is due.
+    is_expected: AtomicBool,
+    wake: Notify,
+    gave_up: AtomicBool,
+}
+
+/// Work that waits for the peer until this is dropped.
+#[derive(Debug)]
+pub struct Waiting(Arc<Shared>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Watched {
     /// Watches `connection`, made at `pace`, until the peer is gone, its certificate has expired, or the connection has
     /// ended; closes it in the first two cases. Ends when dropped.
     pub fn new(connection: quinn::Connection, pace: Pace) -> Self {
-        let expected = Arc::new(Notify::new());
-        let gave_up = Arc::<AtomicBool>::default();
-        let (heard, given_up) = (Arc::clone(&expected), Arc::clone(&gave_up));
+        let shared = Arc::<Shared>::default();
+        let heeded = Arc::clone(&shared);
         let watch = task::spawn("liveness", async move {
             tokio::select! {
                 () = certificate::expiry(&connection) => {}
-                () = watch_arrivals(&connection, pace, &heard, &given_up) => {}
+                () = watch_arrivals(&connection, pace, &heeded) => {}
             }
         });
         Self {
-            expected,
-            gave_up,
+            shared,
             _watch: watch,
         }
     }
 
     /// Whether the connection was closed because nothing was heard.
     pub fn gave_up(&self) -> bool {
-        self.gave_up.load(Ordering::Relaxed)
+        self.shared.gave_up.load(Ordering::Relaxed)
     }
 
-    /// Something was just sent that the peer has to acknowledge, and work waits: silence counts from now as on a
-    /// connection of [`Pace::Prompt`].
+    /// Something was just sent that the peer has to acknowledge, and work waits: it has to be heard soon.
     pub fn expect_answer(&self) {
-        self.expected.notify_one();
+        self.shared.is_expected.store(true, Ordering::SeqCst);
+        self.shared.wake.notify_one();
+    }
+
+    /// Work begins to wait for the peer, whose end is noticed within the second from now on.
+    pub fn wait(&self) -> Waiting {
+        self.shared.waiting.fetch_add(1, Ordering::SeqCst);
+        // Either this sees that the watch rests, or the watch that somebody waits.
+        if self.shared.is_resting.swap(false, Ordering::SeqCst) {
+            self.shared.wake.notify_one();
+        }
+        Waiting(Arc::clone(&self.shared))
     }
 }
 
-async fn watch_arrivals(connection: &quinn::Connection, pace: Pace, expected: &Notify, gave_up: &AtomicBool) {
+impl Shared {
+    /// Whether work waits. If not, who begins to wait will wake the watch.
+    fn look(&self) -> bool {
+        self.is_resting.store(true, Ordering::SeqCst);
+        let is_awaited = self.waiting.load(Ordering::SeqCst) > 0;
+        if is_awaited {
+            self.is_resting.store(false, Ordering::SeqCst);
+        }
+        is_awaited
+    }
+}
+
+async fn watch_arrivals(connection: &quinn::Connection, pace: Pace, shared: &Shared) {
     let heard = || connection.stats().udp_rx.datagrams;
     let mut ear = Ear::new(pace, heard(), Instant::now());
     let gone = |why: &'static [u8]| connection.close(VarInt::from_u32(close::SILENT), why);
     loop {
-        let pause = match ear.listen(heard(), Instant::now(), connection.rtt()) {
+        let is_awaited = shared.look();
+        if shared.is_expected.swap(false, Ordering::SeqCst) {
+            ear.expect(heard(), Instant::now());
+        }
+        let pause = match ear.listen(heard(), Instant::now(), connection.rtt(), is_awaited) {
             Next::Look(pause) => pause,
+            Next::Ping => {
+                // Whoever takes no datagrams is heard as seldom as before.
+                if connection.send_datagram(PING.into()).is_ok() {
+                    ear.ping(heard(), Instant::now());
+                }
+                PING_PAUSE
+            }
             Next::Probe => {
                 if port_is_closed(connection.remote_address()).await {
                     return gone(b"the peer's port is closed");
@@ -85,14 +141,14 @@ async fn watch_arrivals(connection: &quinn::Connection, pace: Pace, expected: &N
                 PROBE_PAUSE
             }
             Next::GiveUp => {
-                gave_up.store(true, Ordering::Relaxed);
+                shared.gave_up.store(true, Ordering::Relaxed);
                 return gone(b"nothing was heard");
             }
         };
         tokio::select! {
             _ = connection.closed() => return,
             () = tokio::time::sleep(pause) => {}
-            () = expected.notified() => ear.expect(heard(), Instant::now()),
+            () = shared.wake.notified() => {}
         }
     }
 }
@@ -106,6 +162,8 @@ struct Ear {
     since: Instant,
     /// Since when a packet is due that was asked for.
     expected: Option<Instant>,
+    /// Since when work has been waiting, as far as it was seen, or when it was pinged for last.
+    awaited: Option<Instant>,
 }
 
 /// What is to be done about a silence.
@@ -113,10 +171,24 @@ struct Ear {
 enum Next {
     /// Nothing for so long.
     Look(Duration),
+    /// The peer is to be asked for a sign.
+    Ping,
     /// It is long enough to ask the peer's kernel.
     Probe,
     /// It is too long.
     GiveUp,
+}
+
+impl Next {
+    /// What to do where both are.
+    fn sooner(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::GiveUp, _) | (_, Self::GiveUp) => Self::GiveUp,
+            (Self::Probe, _) | (_, Self::Probe) => Self::Probe,
+            (Self::Ping, _) | (_, Self::Ping) => Self::Ping,
+            (Self::Look(one), Self::Look(other)) => Self::Look(one.min(other)),
+        }
+    }
 }
 
 impl Ear {
@@ -126,12 +198,15 @@ impl Ear {
             heard,
             since: now,
             expected: None,
+            awaited: None,
         }
     }
 
     fn hear(&mut self, heard: u64, now: Instant) {
         if heard != self.heard {
-            *self = Self::new(self.pace, heard, now);
+            self.heard = heard;
+            self.since = now;
+            self.expected = None;
         }
     }
 
@@ -143,28 +218,52 @@ impl Ear {
 
     /// Looks as seldom as will do. The counter does not say when the last packet came, so a peer that is heard is
     /// looked at twice in the time after which it would be suspected: then a dead one is suspected after one and a
-    /// half of these times at the latest.
-    fn listen(&mut self, heard: u64, now: Instant, round_trip: Duration) -> Next {
+    /// half of these times at the latest. One that is pinged is looked at when the next ping is due, and the answer to the
+    /// last one was before.
+    fn listen(&mut self, heard: u64, now: Instant, round_trip: Duration, is_awaited: bool) -> Next {
         self.hear(heard, now);
-        let silent = |since: Instant, pace: Pace| {
-            let suspicious = pace.keep_alive() + round_trip.min(SILENCE / 2) + SUSPICION;
-            let hopeless = SILENCE + pace.keep_alive() - Pace::Prompt.keep_alive();
-            let silence = now.duration_since(since);
-            if silence >= hopeless {
-                Next::GiveUp
-            } else if silence >= suspicious {
-                Next::Probe
-            } else {
-                Next::Look((suspicious - silence).min(suspicious / 2))
-            }
+        self.awaited = is_awaited.then(|| self.awaited.unwrap_or(now));
+        let round_trip = round_trip.min(SILENCE / 2);
+        let interval = self.pace.interval(is_awaited);
+        // What was due seldom, before work waited, is no silence yet.
+        let since = self.awaited.map_or(self.since, |awaited| awaited.max(self.since));
+        let suspicious = interval + round_trip + SUSPICION;
+        let regular = match judge(
+            now - since,
+            suspicious,
+            SILENCE + interval.saturating_sub(PING_PAUSE),
+        ) {
+            Next::Look(left) => Next::Look(left.min(suspicious / 2)),
+            due => due,
         };
-        let regular = silent(self.since, self.pace);
-        match (regular, self.expected.map(|since| silent(since, Pace::Prompt))) {
-            (next, None) => next,
-            (Next::GiveUp, _) | (_, Some(Next::GiveUp)) => Next::GiveUp,
-            (Next::Probe, _) | (_, Some(Next::Probe)) => Next::Probe,
-            (Next::Look(regular), Some(Next::Look(expected))) => Next::Look(regular.min(expected)),
-        }
+        let expected = self
+            .expected
+            .map(|since| judge(now - since, ANSWER + round_trip, SILENCE - PING_PAUSE));
+        let ping = self
+            .awaited
+            .filter(|_| self.pace.pings() && self.expected.is_none())
+            .map(|awaited| match PING_PAUSE.saturating_sub(now - awaited) {
+                Duration::ZERO => Next::Ping,
+                left => Next::Look(left),
+            });
+        [expected, ping].into_iter().flatten().fold(regular, Next::sooner)
+    }
+
+    /// A ping leaves now.
+    fn ping(&mut self, heard: u64, now: Instant) {
+        self.expect(heard, now);
+        self.awaited = Some(now);
+    }
+}
+
+/// What a silence of `silence` means.
+fn judge(silence: Duration, suspicious: Duration, hopeless: Duration) -> Next {
+    if silence >= hopeless {
+        Next::GiveUp
+    } else if silence >= suspicious {
+        Next::Probe
+    } else {
+        Next::Look(suspicious - silence)
     }
 }
 
@@ -195,29 +294,60 @@ mod tests {
 
     const MILLISECOND: Duration = Duration::from_millis(1);
 
-    /// Watches a peer whose packets come at `arrivals` (milliseconds) until something but looking is due: when, what,
-    /// and after how many looks.
-    fn watched(pace: Pace, arrivals: &[u32], round_trip: Duration, until: u32) -> (u32, Next, u32) {
+    /// Watches a peer whose packets come at `arrivals` (milliseconds), and that answers pings until `death`, until
+    /// something but looking and pinging is due: when, what, and after how many looks.
+    fn watched(
+        (pace, is_awaited): (Pace, bool),
+        arrivals: &[u32],
+        death: u32,
+        round_trip: u32,
+        until: u32,
+    ) -> (u32, Next, u32) {
         let start = Instant::now();
-        let heard = |now: u32| arrivals.iter().filter(|at| **at <= now).count() as u64;
+        let mut arrivals = arrivals.to_vec();
         let (mut now, mut looks) = (0, 0);
-        let mut ear = Ear::new(pace, heard(0), start);
+        let heard = |arrivals: &[u32], now: u32| arrivals.iter().filter(|at| **at <= now).count() as u64;
+        let mut ear = Ear::new(pace, heard(&arrivals, 0), start);
         loop {
             looks += 1;
-            match ear.listen(heard(now), start + now * MILLISECOND, round_trip) {
-                Next::Look(pause) if now < until => now += u32::try_from(pause.as_millis()).unwrap().max(1),
+            let at = start + now * MILLISECOND;
+            let pause = match ear.listen(heard(&arrivals, now), at, round_trip * MILLISECOND, is_awaited) {
+                Next::Look(pause) if now < until => pause,
+                Next::Ping if now < until => {
+                    ear.ping(heard(&arrivals, now), at);
+                    if now + round_trip / 2 < death {
+                        arrivals.push(now + round_trip + 1);
+                    }
+                    PING_PAUSE
+                }
                 next => return (now, next, looks),
-            }
+            };
+            now += u32::try_from(pause.as_millis()).unwrap().max(1);
         }
     }
+
+    /// Nothing but the answers to pings.
+    const SILENT: &[u32] = &[];
 
     #[test]
     fn a_dead_peer_is_suspected_within_the_second_whenever_its_last_packet_came() {
         for last in 0..2000 {
             for round_trip in [0, 20, 100] {
-                let (at, next, _) = watched(Pace::Prompt, &[last], round_trip * MILLISECOND, 5000);
+                for pace in [Pace::Prompt, Pace::OnDemand] {
+                    let (at, next, _) = watched((pace, true), &[last], 0, round_trip, 5000);
+                    assert_eq!(next, Next::Probe);
+                    assert!(
+                        at >= last && at - last <= 900 || at <= 900,
+                        "{last} {at} {pace:?}"
+                    );
+                }
+            }
+        }
+        for death in 0..2000 {
+            for round_trip in [0, 20, 100] {
+                let (at, next, _) = watched((Pace::OnDemand, true), SILENT, death, round_trip, 5000);
                 assert_eq!(next, Next::Probe);
-                assert!(at >= last && at - last <= 900 || at <= 900, "{last} {at}");
+                assert!(at >= death && at - death <= 850, "{death} {at}");
             }
         }
     }
@@ -226,46 +356,84 @@ mod tests {
     fn a_living_peer_is_never_suspected_and_seldom_looked_at() {
         for round_trip in [0, 20, 100, 300] {
             let arrivals: Vec<_> = (0..100_000).step_by(400 + round_trip).collect();
-            let (_, next, looks) = watched(
-                Pace::Prompt,
-                &arrivals,
-                u32::try_from(round_trip).unwrap() * MILLISECOND,
-                90_000,
-            );
+            let round_trip = u32::try_from(round_trip).unwrap();
+            let (_, next, looks) = watched((Pace::Prompt, true), &arrivals, 0, round_trip, 90_000);
             assert!(matches!(next, Next::Look(_)), "{round_trip}");
             assert!(looks <= 90 * 4 + 1, "{looks}");
+            let (_, next, looks) = watched((Pace::OnDemand, true), SILENT, 100_000, round_trip, 90_000);
+            assert!(
+                matches!(next, Next::Look(_) | Next::Ping),
+                "{round_trip} {next:?}"
+            );
+            assert!(looks <= 90 * 5 / 2 + 1, "{looks}");
+            // Its pings are what the other side hears.
+            let (_, next, looks) = watched((Pace::Heard, true), &arrivals, 0, round_trip, 90_000);
+            assert!(matches!(next, Next::Look(_)), "{round_trip} {next:?}");
+            assert!(looks <= 90 * 5 / 2 + 1, "{looks}");
         }
+        let slow = watched((Pace::OnDemand, true), SILENT, 100_000, 900, 90_000);
+        assert!(matches!(slow.1, Next::Look(_) | Next::Ping), "{slow:?}");
     }
 
     #[test]
     fn a_leisurely_peer_is_seldom_looked_at_and_its_death_noticed_before_the_idle_timeout() {
         let arrivals: Vec<_> = (0..100_000).step_by(2020).collect();
-        let (_, next, looks) = watched(Pace::Leisurely, &arrivals, 20 * MILLISECOND, 90_000);
-        assert!(matches!(next, Next::Look(_)), "{next:?}");
-        assert!(looks <= 90 + 1, "{looks}");
+        for pace in [Pace::Leisurely, Pace::OnDemand, Pace::Heard] {
+            let (_, next, looks) = watched((pace, false), &arrivals, 0, 20, 90_000);
+            assert!(matches!(next, Next::Look(_)), "{next:?}");
+            assert!(looks <= 90 + 1, "{looks}");
+        }
         for last in (0..2100).step_by(7) {
-            let (at, next, _) = watched(Pace::Leisurely, &[last], 20 * MILLISECOND, 9000);
-            assert_eq!(next, Next::Probe);
-            assert!(at >= last && at - last <= 3500, "{last} {at}");
+            for pace in [Pace::Leisurely, Pace::OnDemand] {
+                let (at, next, _) = watched((pace, false), &[last], 0, 20, 9000);
+                assert_eq!(next, Next::Probe);
+                assert!(at >= last && at - last <= 3500, "{last} {at}");
+            }
         }
     }
 
     #[test]
-    fn an_answer_that_is_awaited_is_missed_as_soon_as_a_prompt_one() {
+    fn work_that_begins_is_owed_nothing_of_before() {
         let start = Instant::now();
         let at = |milliseconds: u32| start + milliseconds * MILLISECOND;
+        for (pace, next) in [
+            (Pace::Heard, Next::Look(450 * MILLISECOND)),
+            (Pace::OnDemand, Next::Look(PING_PAUSE)),
+        ] {
+            let mut ear = Ear::new(pace, 5, start);
+            assert!(matches!(
+                ear.listen(5, at(1900), Duration::ZERO, false),
+                Next::Look(_)
+            ));
+            assert_eq!(ear.listen(5, at(1950), Duration::ZERO, true), next, "{pace:?}");
+        }
+        let mut ear = Ear::new(Pace::Heard, 5, start);
+        ear.listen(5, at(1950), Duration::ZERO, true);
+        assert_eq!(ear.listen(5, at(2850), Duration::ZERO, true), Next::Probe);
+        assert!(matches!(
+            ear.listen(5, at(2900), Duration::ZERO, false),
+            Next::Look(_)
+        ));
+    }
+
+    #[test]
+    fn an_answer_that_is_awaited_is_missed_soon() {
+        let start = Instant::now();
+        let at = |milliseconds: u32| start + milliseconds * MILLISECOND;
+        let listen =
+            |ear: &mut Ear, heard, milliseconds| ear.listen(heard, at(milliseconds), MILLISECOND, false);
         let mut ear = Ear::new(Pace::Leisurely, 5, start);
         ear.expect(5, at(1000));
         // Asking again does not put it off.
-        ear.expect(5, at(1300));
-        assert!(matches!(ear.listen(5, at(1400), MILLISECOND), Next::Look(_)));
-        assert_eq!(ear.listen(5, at(1501), MILLISECOND), Next::Probe);
-        assert_eq!(ear.listen(5, at(3200), MILLISECOND), Next::GiveUp);
+        ear.expect(5, at(1200));
+        assert!(matches!(listen(&mut ear, 5, 1300), Next::Look(_)));
+        assert_eq!(listen(&mut ear, 5, 1301), Next::Probe);
+        assert_eq!(listen(&mut ear, 5, 2800), Next::GiveUp);
         // What came in between answers it.
         let mut ear = Ear::new(Pace::Leisurely, 5, start);
         ear.expect(5, at(1000));
-        assert!(matches!(ear.listen(6, at(1600), MILLISECOND), Next::Look(_)));
-        assert!(matches!(ear.listen(6, at(3000), MILLISECOND), Next::Look(_)));
+        assert!(matches!(listen(&mut ear, 6, 1600), Next::Look(_)));
+        assert!(matches!(listen(&mut ear, 6, 3000), Next::Look(_)));
     }
 
     #[test]
@@ -273,7 +441,14 @@ mod tests {
         let start = Instant::now();
         let mut ear = Ear::new(Pace::Prompt, 5, start);
         let just = SILENCE - MILLISECOND;
-        assert_eq!(ear.listen(5, start + just, MILLISECOND), Next::Probe);
-        assert_eq!(ear.listen(5, start + SILENCE, MILLISECOND), Next::GiveUp);
+        assert_eq!(ear.listen(5, start + just, MILLISECOND, false), Next::Probe);
+        assert_eq!(ear.listen(5, start + SILENCE, MILLISECOND, false), Next::GiveUp);
+        // Pinged 400 ms later, so the bound is the same.
+        let mut ear = Ear::new(Pace::OnDemand, 5, start);
+        assert_eq!(ear.listen(5, start, MILLISECOND, true), Next::Look(PING_PAUSE));
+        assert_eq!(ear.listen(5, start + PING_PAUSE, MILLISECOND, true), Next::Ping);
+        ear.ping(5, start + PING_PAUSE);
+        assert_eq!(ear.listen(5, start + just, MILLISECOND, true), Next::Probe);
+        assert_eq!(ear.listen(5, start + SILENCE, MILLISECOND, true), Next::GiveUp);
     }
 }

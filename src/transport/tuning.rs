@@ -25,11 +25,15 @@ const BIDIRECTIONAL_STREAMS: u32 = 2048;
 const UNIDIRECTIONAL_STREAMS: u32 = 512;
 /// A connection without a packet for so long is lost. [`super::liveness`] notices sooner where work waits.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a peer is heard at least on a connection that work waits for.
-const PROMPT_KEEP_ALIVE: Duration = Duration::from_millis(400);
-/// The same where nothing waits, or who waits says so ([`super::liveness::Watched::expect_answer`]): each ping costs
-/// both sides a tenth of a millisecond or two of processor time.
+/// How often a peer is pinged at least, and so heard, on a connection that work waits for.
+pub(super) const PING_PAUSE: Duration = Duration::from_millis(400);
+/// The same where nothing waits, or who waits says so ([`super::liveness::Watched`]): each ping costs both sides a tenth
+/// of a millisecond or two of processor time.
 const LEISURELY_KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// What is sent for a peer to acknowledge, and nobody to read: quinn has no ping that can be asked for.
+pub(super) const PING: &[u8] = &[0];
+/// Bytes of received pings kept, quinn's own for each included. The oldest are dropped.
+const PINGS_KEPT: usize = 256;
 /// Time for a connection to come about, hello included.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(2500);
 /// First estimate of the round trip where the path is not known: for the first retransmission, and for the pace at which
@@ -65,22 +69,30 @@ pub(super) const ACKNOWLEDGED_WITHIN: Duration = Duration::from_millis(5);
 /// How soon the end of a peer has to be noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// Within a second: builders, whose jobs units wait for.
+    /// Within a second: the scheduler, seen by a builder.
     Prompt,
+    /// Within some seconds, and within a second while work waits: builders, seen by a client.
+    OnDemand,
     /// Within some seconds: the scheduler, seen by a client.
     Leisurely,
-    /// Soon, by the side that only hears the pings of [`Self::Prompt`]: one that is late must not look like an end.
+    /// By the side that only hears the pings of [`Self::OnDemand`]: one that is late must not look like an end.
     Heard,
 }
 
 impl Pace {
-    /// How often a living peer is heard at least.
-    pub(super) const fn keep_alive(self) -> Duration {
+    /// How often a living peer is heard at least; more often while work waits.
+    pub(super) const fn interval(self, is_awaited: bool) -> Duration {
         match self {
-            Self::Prompt => PROMPT_KEEP_ALIVE,
-            Self::Leisurely => LEISURELY_KEEP_ALIVE,
-            Self::Heard => PROMPT_KEEP_ALIVE.saturating_mul(2),
+            Self::Prompt => PING_PAUSE,
+            Self::OnDemand | Self::Leisurely => LEISURELY_KEEP_ALIVE,
+            Self::Heard if is_awaited => PING_PAUSE.saturating_mul(2),
+            Self::Heard => LEISURELY_KEEP_ALIVE.saturating_mul(2),
         }
+    }
+
+    /// Whether [`super::liveness`] pings while work waits.
+    pub(super) const fn pings(self) -> bool {
+        matches!(self, Self::OnDemand)
     }
 }
 
@@ -98,7 +110,7 @@ pub fn run_priority(stream: StreamId, bytes: u64) -> i32 {
 /// The transport settings of a connection made from here. This side sends the pings that both are heard by.
 pub(super) fn transport(pace: Pace, congestion: Congestion) -> Arc<TransportConfig> {
     let mut settings = settings(CONNECTION_WINDOW, congestion);
-    settings.keep_alive_interval(Some(pace.keep_alive()));
+    settings.keep_alive_interval(Some(pace.interval(false)));
     Arc::new(settings)
 }
 
@@ -128,7 +140,7 @@ fn settings(receive_window: u32, congestion: Congestion) -> TransportConfig {
         .max_concurrent_uni_streams(VarInt::from_u32(UNIDIRECTIONAL_STREAMS))
         .max_idle_timeout(IDLE_TIMEOUT.try_into().ok())
         .initial_rtt(first_round_trip(congestion.round_trip()))
-        .datagram_receive_buffer_size(None)
+        .datagram_receive_buffer_size(Some(PINGS_KEPT))
         .congestion_controller_factory(Arc::new(congestion))
         .mtu_discovery_config(Some(discovery))
         .ack_frequency_config(Some(acknowledgement));
