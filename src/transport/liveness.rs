@@ -129,10 +129,8 @@ async fn watch_arrivals(connection: &quinn::Connection, pace: Pace, shared: &Sha
             Next::Look(pause) => pause,
             Next::Ping => {
                 // Whoever takes no datagrams is heard as seldom as before.
-                if connection.send_datagram(PING.into()).is_ok() {
-                    ear.ping(heard(), Instant::now());
-                }
-                PING_PAUSE
+                let is_sent = connection.send_datagram(PING.into()).is_ok();
+                ear.ping(is_sent, heard(), Instant::now())
             }
             Next::Probe => {
                 if port_is_closed(connection.remote_address()).await {
@@ -162,8 +160,10 @@ struct Ear {
     since: Instant,
     /// Since when a packet is due that was asked for.
     expected: Option<Instant>,
-    /// Since when work has been waiting, as far as it was seen, or when it was pinged for last.
+    /// Since when work has been waiting, as far as it was seen.
     awaited: Option<Instant>,
+    /// When the last ping left for it.
+    pinged: Option<Instant>,
 }
 
 /// What is to be done about a silence.
@@ -184,8 +184,8 @@ impl Next {
     fn sooner(self, other: Self) -> Self {
         match (self, other) {
             (Self::GiveUp, _) | (_, Self::GiveUp) => Self::GiveUp,
-            (Self::Probe, _) | (_, Self::Probe) => Self::Probe,
             (Self::Ping, _) | (_, Self::Ping) => Self::Ping,
+            (Self::Probe, _) | (_, Self::Probe) => Self::Probe,
             (Self::Look(one), Self::Look(other)) => Self::Look(one.min(other)),
         }
     }
@@ -199,6 +199,7 @@ impl Ear {
             since: now,
             expected: None,
             awaited: None,
+            pinged: None,
         }
     }
 
@@ -219,7 +220,8 @@ impl Ear {
     /// Looks as seldom as will do. The counter does not say when the last packet came, so a peer that is heard is
     /// looked at twice in the time after which it would be suspected: then a dead one is suspected after one and a
     /// half of these times at the latest. One that is pinged is looked at when the next ping is due, and the answer to the
-    /// last one was before.
+    /// last one mostly was before. Where it was not it may be lost: then the next ping is answered sooner than what QUIC
+    /// sends again, ever more seldom.
     fn listen(&mut self, heard: u64, now: Instant, round_trip: Duration, is_awaited: bool) -> Next {
         self.hear(heard, now);
         self.awaited = is_awaited.then(|| self.awaited.unwrap_or(now));
@@ -241,18 +243,25 @@ impl Ear {
             .map(|since| judge(now - since, ANSWER + round_trip, SILENCE - PING_PAUSE));
         let ping = self
             .awaited
-            .filter(|_| self.pace.pings() && self.expected.is_none())
-            .map(|awaited| match PING_PAUSE.saturating_sub(now - awaited) {
+            .filter(|_| self.pace.pings())
+            .map(|awaited| self.pinged.map_or(awaited, |pinged| awaited.max(pinged)))
+            .map(|last| match PING_PAUSE.saturating_sub(now - last) {
                 Duration::ZERO => Next::Ping,
                 left => Next::Look(left),
             });
         [expected, ping].into_iter().flatten().fold(regular, Next::sooner)
     }
 
-    /// A ping leaves now.
-    fn ping(&mut self, heard: u64, now: Instant) {
-        self.expect(heard, now);
-        self.awaited = Some(now);
+    /// A ping leaves now, or would if it could be sent. Gives the time until the next look, which is at once where an
+    /// earlier one was not answered.
+    fn ping(&mut self, is_sent: bool, heard: u64, now: Instant) -> Duration {
+        self.hear(heard, now);
+        let is_late = self.expected.is_some() || !is_sent;
+        if is_sent {
+            self.expect(heard, now);
+        }
+        self.pinged = Some(now);
+        if is_late { Duration::ZERO } else { PING_PAUSE }
     }
 }
 
@@ -309,20 +318,23 @@ mod tests {
         let heard = |arrivals: &[u32], now: u32| arrivals.iter().filter(|at| **at <= now).count() as u64;
         let mut ear = Ear::new(pace, heard(&arrivals, 0), start);
         loop {
-            looks += 1;
             let at = start + now * MILLISECOND;
             let pause = match ear.listen(heard(&arrivals, now), at, round_trip * MILLISECOND, is_awaited) {
                 Next::Look(pause) if now < until => pause,
                 Next::Ping if now < until => {
-                    ear.ping(heard(&arrivals, now), at);
                     if now + round_trip / 2 < death {
                         arrivals.push(now + round_trip + 1);
                     }
-                    PING_PAUSE
+                    let pause = ear.ping(true, heard(&arrivals, now), at);
+                    if pause.is_zero() {
+                        continue;
+                    }
+                    pause
                 }
                 next => return (now, next, looks),
             };
             now += u32::try_from(pause.as_millis()).unwrap().max(1);
+            looks += 1;
         }
     }
 
@@ -447,8 +459,57 @@ mod tests {
         let mut ear = Ear::new(Pace::OnDemand, 5, start);
         assert_eq!(ear.listen(5, start, MILLISECOND, true), Next::Look(PING_PAUSE));
         assert_eq!(ear.listen(5, start + PING_PAUSE, MILLISECOND, true), Next::Ping);
-        ear.ping(5, start + PING_PAUSE);
+        ear.ping(true, 5, start + PING_PAUSE);
+        // Another leaves meanwhile, and puts off nothing.
+        assert_eq!(ear.listen(5, start + just, MILLISECOND, true), Next::Ping);
+        ear.ping(true, 5, start + just);
         assert_eq!(ear.listen(5, start + just, MILLISECOND, true), Next::Probe);
         assert_eq!(ear.listen(5, start + SILENCE, MILLISECOND, true), Next::GiveUp);
+    }
+
+    /// QUIC sends again, ever more seldom: too late for a link so long that the first time takes a second.
+    #[test]
+    fn pings_that_are_lost_are_no_end_of_a_peer_that_answers_others() {
+        for round_trip in [0, 100, 300, 600, 1000] {
+            for lost in 1..=if round_trip > 600 { 1 } else { 2 } {
+                let start = Instant::now();
+                let mut ear = Ear::new(Pace::OnDemand, 0, start);
+                let (mut pings, mut answers) = (0, Vec::new());
+                for now in 0..20_000 {
+                    let at = start + now * MILLISECOND;
+                    let heard = answers.iter().filter(|answer| **answer <= now).count() as u64;
+                    match ear.listen(heard, at, round_trip * MILLISECOND, true) {
+                        Next::Ping => {
+                            ear.ping(true, heard, at);
+                            pings += 1;
+                            if pings % (lost + 1) == 0 {
+                                answers.push(now + round_trip);
+                            }
+                        }
+                        Next::GiveUp => panic!("given up after {now} ms, {lost} lost, {round_trip} ms"),
+                        Next::Look(_) | Next::Probe => {}
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_takes_no_pings_is_heard_as_seldom_as_before() {
+        let start = Instant::now();
+        let mut ear = Ear::new(Pace::OnDemand, 5, start);
+        for pings in 1..=5 {
+            let now = start + pings * PING_PAUSE;
+            ear.listen(5, now - PING_PAUSE, MILLISECOND, true);
+            assert_eq!(ear.listen(5, now, MILLISECOND, true), Next::Ping);
+            ear.ping(false, 5, now);
+            assert!(matches!(ear.listen(5, now, MILLISECOND, true), Next::Look(_)));
+        }
+        let late = start + 2200 * MILLISECOND;
+        assert_eq!(ear.listen(5, late, MILLISECOND, true), Next::Probe);
+        assert_eq!(
+            ear.listen(5, start + 2 * SILENCE, MILLISECOND, true),
+            Next::GiveUp
+        );
     }
 }
