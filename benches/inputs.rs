@@ -19,7 +19,7 @@ use criterion::{Criterion, Throughput};
 use quicc::host::process;
 use quicc::inputs::closure::{Closure, Object, Request, discover};
 use quicc::inputs::kept::Kept;
-use quicc::inputs::scan::{mentions, scan};
+use quicc::inputs::scan::{Alias, scan};
 use quicc::inputs::search_list::{self, SearchList};
 use quicc::inputs::tree::Tree;
 use quicc::inputs::validate::{Revision, Validity, revise, validate};
@@ -110,6 +110,7 @@ fn scanning(criterion: &mut Criterion, closure: &Closure) {
         .collect();
     let total: usize = texts.iter().map(Vec::len).sum();
     println!("the closure: {} files of {total} bytes", texts.len());
+    let alias = Alias::new(b"__glibc_has_include");
     let mut group = criterion.benchmark_group("scan");
     group.throughput(Throughput::Bytes(total as u64));
     group.bench_function("system headers", |bencher| {
@@ -122,10 +123,14 @@ fn scanning(criterion: &mut Criterion, closure: &Closure) {
     });
     group.bench_function("what they ask for through a macro", |bencher| {
         bencher.iter(|| -> usize {
-            let asked = texts
-                .iter()
-                .map(|text| mentions(black_box(text), b"__glibc_has_include"));
+            let asked = texts.iter().map(|text| alias.mentions(black_box(text)));
             asked.map(|mentions| mentions.includes.len()).sum()
+        });
+    });
+    group.bench_function("whether that matters", |bencher| {
+        bencher.iter(|| {
+            let matters = texts.iter().filter(|text| alias.may_matter(black_box(text)));
+            matters.count()
         });
     });
     group.finish();

@@ -92,7 +92,7 @@ pub struct References {
     pub computed: bool,
     /// The same of a probe like `__has_include`. gcc's `-M` does not tell which files these ask for.
     pub computed_probe: bool,
-    /// Macros that stand for `__has_include`, sorted: [`mentions`] says what a text asks for through one.
+    /// Macros that stand for `__has_include`, sorted: [`Alias::mentions`] says what a text asks for through one.
     pub probe_aliases: Vec<Vec<u8>>,
     /// The operand of an `.incbin` or `.include` is not one literal string, or macros may make one that is not seen.
     pub macro_incbin: bool,
@@ -136,7 +136,7 @@ impl References {
 }
 
 pub use definition::{DefinedNames, Definition, definitions};
-pub use mention::{Mentions, mentions};
+pub use mention::{Alias, Mentions};
 pub use time::{TimeMacros, TimePieces};
 
 /// Whether the value of a macro given on a command line has a name for an assembler, or may have part of one.

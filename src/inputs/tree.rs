@@ -29,7 +29,7 @@ pub use stat::StatTuple;
 
 use super::closure::Object;
 use super::kept::Item;
-use super::scan::{Definition, Mentions, References};
+use super::scan::{Alias, Definition, Mentions, References};
 use crate::host::clock;
 use crate::host::files::{FileError, PathContext};
 pub use known::ChangedName;
@@ -140,10 +140,12 @@ pub struct Tree {
     watch: Watch,
     items: RwLock<HashMap<Box<[u8]>, Arc<Item>>>,
     mentions: RwLock<HashMap<Mentioning, Arc<Mentions>>>,
+    /// Those of most files.
+    no_mentions: Arc<Mentions>,
     definitions: RwLock<HashMap<Mentioning, Arc<[Definition]>>>,
     directories: RwLock<HashSet<Arc<[u8]>>>,
     /// Macros that were met standing for `__has_include`.
-    aliases: RwLock<Vec<Vec<u8>>>,
+    aliases: RwLock<Vec<Arc<Alias>>>,
     /// Who asks the kernel of a path.
     looks: Turns,
     /// Who reads a file.
@@ -446,41 +448,61 @@ impl Tree {
         shared
     }
 
-    /// What the file at `path`, whose bytes had `digest`, asks for through the macro `alias`.
+    /// What the file at `path`, whose bytes had `digest`, asks for through the macro `alias`; if `whole`, with all its
+    /// words.
     pub(super) fn mentions(
         &self,
         path: &[u8],
         digest: &ContentDigest,
-        alias: &[u8],
+        alias: &Alias,
+        whole: bool,
     ) -> Result<Arc<Mentions>, TreeError> {
-        let key = (*digest, Box::from(alias));
-        if let Some(mentions) = known(&self.mentions, &key) {
+        let key = (*digest, Box::from(alias.name()));
+        if let Some(mentions) = known(&self.mentions, &key).filter(|known| known.is_whole || !whole) {
             return Ok(mentions);
         }
         let bytes = self.read_verified(path, digest).ok_or_else(|| TreeError::Raced {
             path: as_path(path).to_owned(),
         })?;
-        let mentions = Arc::new(super::scan::mentions(&bytes, alias));
+        let mentions = if whole || alias.may_matter(&bytes) {
+            Arc::new(alias.mentions(&bytes))
+        } else {
+            Arc::clone(&self.no_mentions)
+        };
         insert_bounded(&self.mentions, key, Arc::clone(&mentions), REMEMBERED_FILES);
         Ok(mentions)
+    }
+
+    /// The macro `name`, made ready to be looked for; files that are scanned from now on are read for it too.
+    pub(super) fn alias(&self, name: &[u8]) -> Arc<Alias> {
+        let find = |aliases: &[Arc<Alias>]| aliases.iter().find(|alias| alias.name() == name).map(Arc::clone);
+        if let Some(alias) = find(&reading(&self.aliases)) {
+            return alias;
+        }
+        let mut aliases = self.aliases.write().unwrap_or_else(PoisonError::into_inner);
+        find(&aliases).unwrap_or_else(|| {
+            let excess = (aliases.len() + 1).saturating_sub(REMEMBERED_ALIASES);
+            aliases.drain(..excess);
+            let alias = Arc::new(Alias::new(name));
+            aliases.push(Arc::clone(&alias));
+            alias
+        })
     }
 
     /// Answers what [`Self::mentions`] will be asked of a file while its bytes are at hand: whoever meets an alias asks
     /// it of every file of its closure.
     fn note_mentions(&self, digest: &ContentDigest, bytes: &[u8], found: &[Vec<u8>]) {
-        if found.iter().any(|alias| !reading(&self.aliases).contains(alias)) {
-            let mut aliases = self.aliases.write().unwrap_or_else(PoisonError::into_inner);
-            for alias in found {
-                if !aliases.contains(alias) {
-                    let excess = (aliases.len() + 1).saturating_sub(REMEMBERED_ALIASES);
-                    aliases.drain(..excess);
-                    aliases.push(alias.clone());
-                }
-            }
+        for name in found {
+            self.alias(name);
         }
-        for alias in reading(&self.aliases).iter() {
-            let mentions = Arc::new(super::scan::mentions(bytes, alias));
-            let key = (*digest, Box::from(alias.as_slice()));
+        let aliases = reading(&self.aliases).clone();
+        for alias in aliases {
+            let mentions = if alias.may_matter(bytes) {
+                Arc::new(alias.mentions(bytes))
+            } else {
+                Arc::clone(&self.no_mentions)
+            };
+            let key = (*digest, Box::from(alias.name()));
             insert_bounded(&self.mentions, key, mentions, REMEMBERED_FILES);
         }
     }

@@ -1,6 +1,7 @@
 //! From references to files: which directories each kind of reference is searched in, and how far.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
@@ -9,7 +10,7 @@ use super::expansion::Expansion;
 use super::walk::{DirectoryId, FileId, Found, Lookups, PRECOMPILED, ROOT, Walker};
 use super::{Closure, DiscoverError, Request};
 use crate::inputs::scan::{
-    Form, Mentions, Reference, ReferenceKind, References, TimeMacros, TimePieces, mentions, scan,
+    Alias, Form, Mentions, Reference, ReferenceKind, References, TimeMacros, TimePieces, scan,
 };
 use crate::inputs::tree::{Tree, as_path};
 
@@ -132,6 +133,40 @@ struct Discovery<'t> {
     summary: Summary,
 }
 
+/// What was learned of a macro that stands for `__has_include`.
+struct Asked {
+    alias: Arc<Alias>,
+    /// Of whom, and whether of all their words.
+    of: HashSet<(DirectoryId, FileId, bool)>,
+    /// Of all these.
+    mentions: Mentions,
+}
+
+impl Asked {
+    /// `given` is the text of the command line's macros, if they are known.
+    fn new(alias: Arc<Alias>, given: Option<&[u8]>) -> Self {
+        let mut mentions = given.map(|given| alias.mentions(given)).unwrap_or_default();
+        // Where a macro of the command line asks depends on who uses that.
+        mentions.computed |= given.is_none() || !mentions.includes.is_empty();
+        Self {
+            alias,
+            of: HashSet::default(),
+            mentions,
+        }
+    }
+
+    /// Whether some word is so much of the macro's name that it may be made of several.
+    fn is_pasted(&self) -> bool {
+        let mut words = self.mentions.pieces.keys();
+        words.any(|word| self.alias.makes(word))
+    }
+
+    /// Whether only a preprocessor knows what is asked for.
+    fn is_computed(&self) -> bool {
+        self.mentions.computed || self.mentions.may_paste(self.alias.name())
+    }
+}
+
 impl Summary {
     fn unite(&mut self, references: &References) {
         self.computed |= references.computed;
@@ -247,8 +282,7 @@ impl Discovery<'_> {
     }
 
     fn visit_all(&mut self) -> Result<(), DiscoverError> {
-        let mut asked = HashSet::default();
-        let mut mentioned = BTreeMap::new();
+        let mut asked = BTreeMap::new();
         loop {
             while let Some((directory, file)) = self.pending.pop() {
                 let references = self.walker.scan(file)?;
@@ -261,7 +295,7 @@ impl Discovery<'_> {
                 }
                 self.scanned.push((file, references));
             }
-            self.ask_aliases(&mut asked, &mut mentioned)?;
+            self.ask_aliases(&mut asked)?;
             self.expand()?;
             if self.pending.is_empty() {
                 return Ok(());
@@ -270,38 +304,50 @@ impl Discovery<'_> {
     }
 
     /// Follows what the files visited ask for through macros that stand for `__has_include`, wherever those are
-    /// defined. `asked` are the questions already put, `mentioned` is what was learned of each macro.
-    fn ask_aliases(
-        &mut self,
-        asked: &mut HashSet<(DirectoryId, FileId, Vec<u8>)>,
-        mentioned: &mut BTreeMap<Vec<u8>, Mentions>,
-    ) -> Result<(), DiscoverError> {
+    /// defined. `asked` is what was learned of each macro.
+    fn ask_aliases(&mut self, asked: &mut BTreeMap<Vec<u8>, Asked>) -> Result<(), DiscoverError> {
         if self.summary.probe_aliases.len() > ALIASES {
             self.summary.computed_probe = true;
             return Ok(());
         }
         let visited: Vec<_> = self.visited.iter().copied().collect();
-        for alias in self.summary.probe_aliases.clone() {
-            let known = mentioned.entry(alias.clone()).or_insert_with(|| {
-                let given = self.expansion.given();
-                // Where a macro of the command line asks depends on who uses that.
-                let mut known = given.map(|given| mentions(given, &alias)).unwrap_or_default();
-                known.computed |= given.is_none() || !known.includes.is_empty();
-                known
-            });
-            for &(directory, file) in &visited {
-                if !asked.insert((directory, file, alias.clone())) {
+        for name in self.summary.probe_aliases.clone() {
+            let given = self.expansion.given();
+            let known = match asked.entry(name) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(vacant) => {
+                    let alias = self.walker.alias(vacant.key());
+                    vacant.insert(Asked::new(alias, given))
+                }
+            };
+            self.ask_alias(known, &visited)?;
+            self.summary.computed_probe |= known.is_computed();
+        }
+        Ok(())
+    }
+
+    fn ask_alias(
+        &mut self,
+        known: &mut Asked,
+        visited: &[(DirectoryId, FileId)],
+    ) -> Result<(), DiscoverError> {
+        loop {
+            let whole = known.is_pasted();
+            for &(directory, file) in visited {
+                if !known.of.insert((directory, file, whole)) {
                     continue;
                 }
-                let mentions = self.walker.mentions(file, &alias)?;
-                known.unite(&mentions);
+                let mentions = self.walker.mentions(file, &known.alias, whole)?;
+                known.mentions.unite(&mentions);
                 for reference in &mentions.includes {
                     self.follow(directory, reference)?;
                 }
             }
-            self.summary.computed_probe |= known.computed || known.may_paste(&alias);
+            // Then the words of all count.
+            if known.is_pasted() == whole {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Follows the names that macros stand for by what the files visited make of them.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use super::{CLOSURE_BYTES, CLOSURE_FILES, Closure, DiscoverError, Object, SYMLINKS_FOLLOWED};
-use crate::inputs::scan::{Definition, Mentions, References};
+use crate::inputs::scan::{Alias, Definition, Mentions, References};
 use crate::inputs::tree::{Content, Listed, StatTuple, Tree, as_path, join};
 
 /// A directory met in this discovery.
@@ -169,13 +169,24 @@ impl<'t> Walker<'t> {
         Ok(references)
     }
 
-    /// What `file`, which was scanned, asks for through the macro `alias`.
-    pub(super) fn mentions(&self, file: FileId, alias: &[u8]) -> Result<Arc<Mentions>, DiscoverError> {
+    /// What `file`, which was scanned, asks for through the macro `alias`; if `whole`, with all its words.
+    pub(super) fn mentions(
+        &self,
+        file: FileId,
+        alias: &Alias,
+        whole: bool,
+    ) -> Result<Arc<Mentions>, DiscoverError> {
         let entry = &self.files[file.0];
         let nothing = Arc::new(Mentions::default());
         entry.content.as_ref().map_or(Ok(nothing), |content| {
-            Ok(self.tree.mentions(&entry.path, &content.digest, alias)?)
+            let mentions = self.tree.mentions(&entry.path, &content.digest, alias, whole);
+            Ok(mentions?)
         })
+    }
+
+    /// The macro `name`, made ready to be looked for.
+    pub(super) fn alias(&self, name: &[u8]) -> Arc<Alias> {
+        self.tree.alias(name)
     }
 
     /// What `file`, which was scanned, makes of the macro `name`.

@@ -51,6 +51,19 @@ pub(super) fn is_only_named(text: Text<'_>, position: usize) -> bool {
     is_operand || DIRECTIVES.iter().any(|word| is_named_by(text, position, word))
 }
 
+/// Whether the word at `position` is for certain what a directive is called, which no macro makes: a `#` that begins a line
+/// stands directly before it.
+pub(super) fn is_directives_name(text: Text<'_>, position: usize) -> bool {
+    let Some(rest) = without_blanks(text.before(position)).strip_suffix(b"#") else {
+        return false;
+    };
+    match without_blanks(rest) {
+        [] => true,
+        [before @ .., b'\n'] => line_end(before) == LineEnd::Ends,
+        _ => false,
+    }
+}
+
 /// Whether the directive `directive`, spelled without tricks, stands directly before `position`.
 fn is_named_by(text: Text<'_>, position: usize, directive: &[u8]) -> bool {
     let before = without_blanks(text.before(position));

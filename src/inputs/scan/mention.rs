@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aho_corasick::packed;
+
 use super::bounds::PASTED;
 use super::text::{LineEnd, Text, is_blank, is_word_byte, line_end};
 use super::{Reference, ReferenceKind, Scanner, look_back};
@@ -19,6 +21,17 @@ pub struct Mentions {
     /// The words that directives have of which `##` may make the macro's name, and whether one may be other than the
     /// last of it: before a parenthesis nothing is pasted to it.
     pub pieces: BTreeMap<Vec<u8>, bool>,
+    /// Whether these are all. Otherwise no word is one that [makes](Alias::makes) a name.
+    pub is_whole: bool,
+}
+
+/// A macro that stands for the operator, made ready to be looked for.
+#[derive(Debug)]
+pub struct Alias {
+    name: Box<[u8]>,
+    beginnings: Beginnings,
+    /// Finds what every word holds that makes the name. None where that is too short to be seldom.
+    long: Option<packed::Searcher>,
 }
 
 impl Mentions {
@@ -96,52 +109,132 @@ pub(super) fn alias_of(text: Text<'_>, at: usize, end: usize) -> Option<Vec<u8>>
     matches!(after.get(blanks), None | Some(b'\n' | b'\r')).then(|| name.to_vec())
 }
 
-/// Everything `content` asks for through `alias`.
-pub fn mentions(content: &[u8], alias: &[u8]) -> Mentions {
-    let mut scanner = Scanner::new(content);
-    let text = scanner.text;
-    let mut computed = false;
-    let mut pieces = BTreeMap::new();
-    let beginnings = Beginnings::of(alias);
-    for line in text
-        .lines()
-        .filter(|line| look_back::may_be_of_directive(text, line))
-    {
-        let lines = text.before(line.end);
-        let mut at = line.start;
-        while let Some(start) = beginnings.next(lines, at) {
-            let length = text
-                .from(start)
-                .iter()
-                .take_while(|byte| is_word_byte(**byte))
-                .count();
-            at = start + length;
-            let word = text.from(start).get(..length).unwrap_or_default();
-            // Seldom is a word all in one piece, and seldom one like the macro's name.
-            let Some((word, end)) = spliced(text, word, at, alias) else {
-                continue;
-            };
-            if look_back::is_only_named(text, start) || !look_back::may_be_in_directive(text, start) {
-                continue;
-            }
-            if word == alias {
-                computed |= !asks_literally(&mut scanner, end);
-            } else {
-                let is_called = scanner
-                    .skip_trivia(end)
-                    .is_ok_and(|open| text.peek(open) == Some(b'('));
-                *pieces.entry(word).or_default() |= !is_called;
-            }
+/// The least bytes that are worth a search of their own: shorter ones are everywhere.
+const LONG: usize = 4;
+
+impl Alias {
+    /// Of the macro `name`.
+    pub fn new(name: &[u8]) -> Self {
+        let length = longest_of_fewest(name);
+        let long = (length >= LONG)
+            .then(|| packed::Searcher::new(name.windows(length)))
+            .flatten();
+        Self {
+            name: name.into(),
+            beginnings: Beginnings::of(name),
+            long,
         }
     }
-    Mentions {
-        includes: scanner.finish().includes,
-        computed,
-        pieces,
+
+    /// The macro.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Whether `word` is so much of the name that, of as few words as are looked for, one like it has to be among those
+    /// that `##` makes the name of.
+    pub fn makes(&self, word: &[u8]) -> bool {
+        word.len() >= longest_of_fewest(&self.name)
+    }
+
+    /// Whether `content` may have the name, or a word that [makes](Self::makes) it: a quick look. If not, it asks for
+    /// nothing through the macro, and its words only matter where another text has such a one.
+    pub fn may_matter(&self, content: &[u8]) -> bool {
+        let Some(long) = &self.long else { return true };
+        if splices_words(content) {
+            return true;
+        }
+        let mut matched = long.find_iter(content);
+        matched.any(|found| {
+            let head = content.get(..found.start()).unwrap_or_default();
+            let tail = content.get(found.end()..).unwrap_or_default();
+            let start = head.iter().rev().take_while(|byte| is_word_byte(**byte));
+            let end = tail.iter().take_while(|byte| is_word_byte(**byte));
+            let word = found.start() - start.take(self.name.len()).count()
+                ..found.end() + end.take(self.name.len()).count();
+            content.get(word).is_some_and(|word| is_part(&self.name, word))
+        })
+    }
+
+    /// Everything `content` asks for through it.
+    pub fn mentions(&self, content: &[u8]) -> Mentions {
+        let mut scanner = Scanner::new(content);
+        let text = scanner.text;
+        let mut computed = false;
+        let mut pieces = BTreeMap::new();
+        for line in text
+            .lines()
+            .filter(|line| look_back::may_be_of_directive(text, line))
+        {
+            let lines = text.before(line.end);
+            let mut at = line.start;
+            while let Some(start) = self.beginnings.next(lines, at) {
+                let length = text
+                    .from(start)
+                    .iter()
+                    .take_while(|byte| is_word_byte(**byte))
+                    .count();
+                at = start + length;
+                let word = text.from(start).get(..length).unwrap_or_default();
+                // Seldom is a word all in one piece, and seldom one like the macro's name.
+                let Some((word, end)) = spliced(text, word, at, &self.name) else {
+                    continue;
+                };
+                if look_back::is_only_named(text, start)
+                    || look_back::is_directives_name(text, start)
+                    || !look_back::may_be_in_directive(text, start)
+                {
+                    continue;
+                }
+                if *word == *self.name {
+                    computed |= !asks_literally(&mut scanner, end);
+                } else {
+                    let is_called = scanner
+                        .skip_trivia(end)
+                        .is_ok_and(|open| text.peek(open) == Some(b'('));
+                    *pieces.entry(word).or_default() |= !is_called;
+                }
+            }
+        }
+        Mentions {
+            includes: scanner.names.into_iter().collect(),
+            computed,
+            pieces,
+            is_whole: true,
+        }
     }
 }
 
+/// What the longest word has at least, of the fewest that can be pasted to `name`.
+fn longest_of_fewest(name: &[u8]) -> usize {
+    name.len().div_ceil(PASTED)
+}
+
+/// Whether a word may go on behind a splice.
+fn splices_words(content: &[u8]) -> bool {
+    let is_word = |byte: Option<&u8>| byte.is_some_and(|byte| is_word_byte(*byte));
+    let goes_on = |at: usize| {
+        let after = content.get(at + 1..).unwrap_or_default();
+        let gap = after.iter().take_while(|byte| is_blank(**byte)).count();
+        let after = after.get(gap..).unwrap_or_default();
+        let after = after.strip_prefix(b"\r\n").or(match after {
+            [b'\r' | b'\n', after @ ..] => Some(after),
+            _ => None,
+        });
+        // What follows may be another splice.
+        after.is_some_and(|after| is_word(after.first()) || matches!(after, [b'\\' | b'?', ..]))
+    };
+    memchr::memchr_iter(b'\\', content)
+        .any(|at| is_word(at.checked_sub(1).and_then(|before| content.get(before))) && goes_on(at))
+        || memchr::memmem::find(content, b"??/").is_some()
+}
+
+fn is_part(name: &[u8], word: &[u8]) -> bool {
+    name.windows(word.len()).any(|part| part == word)
+}
+
 /// How the words begin that a name has: the one thing asked of every word of every text.
+#[derive(Debug)]
 struct Beginnings {
     /// By byte, where the name has it: a bit for each position, which positions far apart share.
     here: [u32; 256],
@@ -184,8 +277,7 @@ impl Beginnings {
 /// The word that begins with `first`, which ends before `end`, over its splices, and the position behind it, if `alias`
 /// has it.
 fn spliced(text: Text<'_>, first: &[u8], end: usize, alias: &[u8]) -> Option<(Vec<u8>, usize)> {
-    let is_part = |word: &[u8]| alias.windows(word.len()).any(|part| part == word);
-    if !first.first().is_some_and(|byte| alias.contains(byte)) || !is_part(first) {
+    if !first.first().is_some_and(|byte| alias.contains(byte)) || !is_part(alias, first) {
         return None;
     }
     let mut word = first.to_vec();
@@ -199,7 +291,7 @@ fn spliced(text: Text<'_>, first: &[u8], end: usize, alias: &[u8]) -> Option<(Ve
         word.push(byte);
         end = after;
     }
-    is_part(&word).then_some((word, end))
+    is_part(alias, &word).then_some((word, end))
 }
 
 /// Whether the macro whose name ends before `end`, in a directive, asks for a literal name.
@@ -227,6 +319,8 @@ fn split_word(text: &[u8]) -> (&[u8], &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::inputs::scan::{bounds, scan};
 
@@ -274,7 +368,7 @@ mod tests {
     #[test]
     fn what_is_asked_through_a_macro_is_found() {
         let check = |text: &str, names: &[&str], computed: bool| {
-            let found = mentions(text.as_bytes(), b"HAS");
+            let found = Alias::new(b"HAS").mentions(text.as_bytes());
             let mut spelled: Vec<_> = found
                 .includes
                 .iter()
@@ -344,7 +438,7 @@ mod tests {
     #[test]
     fn a_macros_name_may_be_pasted_of_words_in_directives() {
         let check = |text: &str, expected: bool| {
-            let found = mentions(text.as_bytes(), b"MY_HAS_X");
+            let found = Alias::new(b"MY_HAS_X").mentions(text.as_bytes());
             assert_eq!(
                 found.may_paste(b"MY_HAS_X"),
                 expected,
@@ -363,5 +457,48 @@ mod tests {
         check("#define MY_HAS\nint _X;\n", false);
         check("MY_HAS _X\n", false);
         check("#if M + Y + _ + H + A + S + X\n", false);
+    }
+
+    #[test]
+    fn a_directives_own_name_is_no_word_of_it() {
+        let pieces = |text: &str| Alias::new(b"my_include").mentions(text.as_bytes()).pieces;
+        assert!(pieces("#include <q.h>\n# include \"q.h\"\n").is_empty());
+        for text in [
+            "#define A(include) #include\n",
+            "#define A \\\n#include\n",
+            "#if include\n",
+        ] {
+            assert!(pieces(text).contains_key(&b"include"[..]), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_quick_look_misses_nothing_that_matters(
+            text in "((#(if|define|include) )?([(,) #\"<>.]|\\\\|\\\\ ?\r?\n|\r|\n|\\?\\?/\n|MY_HAS_X|MY_HAS|HAS_|_X|MY|S_X|HAS_X|_){0,12}){0,4}",
+        ) {
+            let alias = Alias::new(b"MY_HAS_LONG_X");
+            let text = text.replace("HAS_X", "HAS_LONG_X").replace("S_X", "S_LON");
+            if !alias.may_matter(text.as_bytes()) {
+                let found = alias.mentions(text.as_bytes());
+                prop_assert!(found.includes.is_empty() && !found.computed, "{found:?}");
+                prop_assert!(!found.pieces.keys().any(|word| alias.makes(word)), "{found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_quick_look_passes_over_most_texts() {
+        let alias = Alias::new(b"__my_has_include");
+        for (text, expected) in [
+            ("#include <stdio.h>\n#define __my 1\nint a_has_include_b;\n", true),
+            ("#define __my_has 1\n", true),
+            ("#if __my_has_include(<x.h>)\n", true),
+            ("#define A __my_\\\nhas_include\n", true),
+            ("#define __m 1\n#define A a \\\n b\\\n\n", false),
+            ("int a_has_include_b, my_hat;\n", false),
+        ] {
+            assert_eq!(alias.may_matter(text.as_bytes()), expected, "{text:?}");
+        }
     }
 }
