@@ -154,6 +154,12 @@ pub enum DiscoverError {
         /// The name.
         path: PathBuf,
     },
+    /// A directory is reached by two paths, by a bind mount.
+    #[error("{} is a directory that is mounted elsewhere as well", path.display())]
+    MountedTwice {
+        /// Its second path.
+        path: PathBuf,
+    },
     /// There are more than [`CLOSURE_FILES`].
     #[error("the compile may read more than {limit} files and directories", limit = CLOSURE_FILES)]
     TooManyFiles,

@@ -25,6 +25,7 @@ use foldhash::{HashMap, HashSet};
 
 pub(crate) use listing::precompiled_header_of;
 pub use listing::{EntryKind, Listing};
+use stat::FileSystem;
 pub use stat::StatTuple;
 
 use super::closure::Object;
@@ -136,7 +137,8 @@ pub struct Tree {
     listings: RwLock<HashMap<Vec<u8>, Remembered>>,
     /// Targets by link.
     links: RwLock<HashMap<Vec<u8>, Target>>,
-    granules: RwLock<HashMap<u64, i128>>,
+    /// By epoch of the watches and number: a file system that is mounted may get the number of one that was.
+    file_systems: RwLock<HashMap<(u64, u64), FileSystem>>,
     watch: Watch,
     items: RwLock<HashMap<Box<[u8]>, Arc<Item>>>,
     mentions: RwLock<HashMap<Mentioning, Arc<Mentions>>>,
@@ -216,15 +218,17 @@ impl Tree {
     }
 
     fn ask(&self, path: &[u8]) -> Result<Option<StatTuple>, TreeError> {
+        let epoch = self.watch.epoch();
         match std::fs::symlink_metadata(as_path(path)) {
             Ok(metadata) => {
-                let stat = StatTuple::from(&metadata);
-                if stat.is_file() && stat::is_remote(self.granule(path, stat.dev)) {
+                let mut stat = StatTuple::from(&metadata);
+                let file_system = self.file_system(path, &stat, epoch);
+                if stat.is_file() && stat::is_remote(file_system.granule) {
                     // NFS may answer from attributes a minute old; a compiler's open asks its server (nfs(5),
                     // "Close-to-open cache consistency").
-                    return Ok(Some(content::stat_of_opened(path).unwrap_or(stat)));
+                    stat = content::stat_of_opened(path).unwrap_or(stat);
                 }
-                Ok(Some(stat))
+                Ok(Some(mounted(stat, file_system, epoch)))
             }
             Err(error) if is_absence(&error) => Ok(None),
             Err(error) => Err(error)
@@ -238,11 +242,12 @@ impl Tree {
         if let Some((_, target)) = known(&self.links, path).filter(|(stat, _)| stat == now) {
             return Ok(target);
         }
-        let read_at = clock::unix_nanos();
+        let (read_at, epoch) = (clock::unix_nanos(), self.watch.epoch());
         let target = std::fs::read_link(as_path(path)).context("read link", as_path(path))?;
         let target = target.into_os_string().into_vec();
         // No program can change the target of a link that is there.
-        if now.is_settled(read_at, self.granule(path, now.dev)) && self.ask(path)? == Some(*now) {
+        let granule = self.file_system(path, now, epoch).granule;
+        if now.is_settled(read_at, granule) && self.ask(path)? == Some(*now) {
             insert_bounded(
                 &self.links,
                 path.to_vec(),
@@ -401,15 +406,17 @@ impl Tree {
     /// knew them need not look again.
     fn read_names(&self, path: &[u8], before: Option<Remembered>) -> Result<Remembered, TreeError> {
         let footing = self.watch.footing(path);
+        let epoch = self.watch.epoch();
         let (stat, listing, read_at) = listing::read(path)?;
-        let settled = stat.is_settled(read_at, self.granule(path, stat.dev));
+        let file_system = self.file_system(path, &stat, epoch);
+        let settled = stat.is_settled(read_at, file_system.granule);
         let before = before.map(|before| before.listed.listing);
         let listing = match before.filter(|before| **before == listing) {
             Some(before) => before,
             None => Arc::new(listing),
         };
         let listed = Listed {
-            stat,
+            stat: mounted(stat, file_system, epoch),
             settled,
             listing,
         };
@@ -542,12 +549,12 @@ impl Tree {
     }
 
     fn read(&self, path: &[u8], purpose: content::Purpose) -> Result<(Content, Vec<u8>), TreeError> {
+        let epoch = self.watch.epoch();
         let reading = content::read(path, purpose)?;
-        let settled = reading
-            .stat
-            .is_settled(reading.read_at, self.granule(path, reading.stat.dev));
+        let file_system = self.file_system(path, &reading.stat, epoch);
+        let settled = reading.stat.is_settled(reading.read_at, file_system.granule);
         let content = Content {
-            stat: reading.stat,
+            stat: mounted(reading.stat, file_system, epoch),
             digest: reading.digest,
             settled,
             references: None,
@@ -574,14 +581,28 @@ impl Tree {
         content
     }
 
-    /// The clock granule of the file system `dev`, on which `path` lies.
-    fn granule(&self, path: &[u8], dev: u64) -> i128 {
-        if let Some(granule) = known(&self.granules, &dev) {
-            return granule;
+    /// The file system that holds `path` itself, of which `stat` was said in `epoch`.
+    fn file_system(&self, path: &[u8], stat: &StatTuple, epoch: u64) -> FileSystem {
+        let key = (epoch, stat.dev);
+        if let Some(known) = known(&self.file_systems, &key) {
+            return known;
         }
-        let granule = stat::granule_of(as_path(path));
-        insert_bounded(&self.granules, dev, granule, REMEMBERED_LISTINGS);
-        granule
+        let path = as_path(path);
+        // statfs(2) follows a symlink.
+        let holder = path.parent().filter(|_| stat.is_symlink()).unwrap_or(path);
+        let Some(found) = FileSystem::of(holder) else {
+            return FileSystem::unknown();
+        };
+        insert_bounded(&self.file_systems, key, found, REMEMBERED_LISTINGS);
+        found
+    }
+}
+
+/// What was said of a file of `file_system` in `epoch`.
+fn mounted(stat: StatTuple, file_system: FileSystem, epoch: u64) -> StatTuple {
+    StatTuple {
+        dev: file_system.as_mounted(stat.dev, epoch),
+        ..stat
     }
 }
 

@@ -50,6 +50,37 @@ fn a_wrapper_in_another_mount_namespace_compiles_its_own_files() {
     );
 }
 
+/// Compilers take two paths of a directory for one, and name what they find by the first.
+#[test]
+fn a_directory_of_two_paths_is_searched_as_locally() {
+    let world = world();
+    world.write("named.c", "#include \"value.h\"\nconst char *file = __FILE__;\n");
+    std::fs::create_dir(world.at("again")).unwrap();
+    let calls = [
+        "-iquote again -I inc -isystem again",
+        "-I again -isystem inc",
+        "-I inc -I again -include again/value.h",
+    ];
+    let compare = |compiler: &str, flags: &str| {
+        let compile = |by: &str, to: &str| {
+            format!(
+                "mkdir o; {by}{compiler} -g -MD {flags} -c named.c -o o/a.o >o/said 2>&1; echo $? >o/code; mv o {to}"
+            )
+        };
+        let (there, here) = (compile("", "there"), compile("/usr/bin/", "here"));
+        format!("{there}; {here}; diff -r here there || exit 1; rm -r here there\n")
+    };
+    let calls_of = |compiler| calls.iter().map(move |flags| compare(compiler, flags));
+    let script: String = ["gcc", "clang"].into_iter().flat_map(calls_of).collect();
+    let script = format!("mount --bind inc again\n{script}");
+    let output = world
+        .command("unshare")
+        .args(["--mount", "--", QUICC, "run", "--", "sh", "-c", &script])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", world.explain(&output));
+}
+
 #[test]
 fn nothing_is_left_behind() {
     let world = world();

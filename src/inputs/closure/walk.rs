@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 
 use super::{CLOSURE_BYTES, CLOSURE_FILES, Closure, DiscoverError, Object, SYMLINKS_FOLLOWED};
 use crate::inputs::scan::{Alias, Definition, Mentions, References};
@@ -205,6 +205,7 @@ impl<'t> Walker<'t> {
 
     /// Reads the digests still unknown and hands everything met to a closure.
     pub(super) fn finish(self) -> Result<Closure, DiscoverError> {
+        self.refuse_directories_of_two_paths()?;
         let mut closure = Closure {
             total_bytes: self.total_bytes,
             precompiled: self.precompiled,
@@ -241,6 +242,19 @@ impl<'t> Walker<'t> {
             }
         }
         Ok(closure)
+    }
+
+    /// Compilers know a directory again by its inode, whatever its path, and search it once. Nothing but a bind mount gives
+    /// it a second one, which no mirror has.
+    fn refuse_directories_of_two_paths(&self) -> Result<(), DiscoverError> {
+        let mut inodes = HashSet::default();
+        let mut directories = self.directories.iter();
+        let again = directories.find(|directory| !inodes.insert((directory.stat.dev, directory.stat.ino)));
+        again.map_or(Ok(()), |directory| {
+            Err(DiscoverError::MountedTwice {
+                path: as_path(&directory.path).to_owned(),
+            })
+        })
     }
 
     fn resolve(

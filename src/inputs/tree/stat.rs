@@ -32,12 +32,27 @@ const LOCAL_FILE_SYSTEMS: [i64; 11] = [
     0x7371_7368,
 ];
 
+/// The same of those that keep no time at which an inode changed but what is written to them, as images are, or as what
+/// stands behind them says: squashfs, erofs, ISO 9660, UDF, cramfs, romfs, FAT, exFAT, FUSE.
+const FILE_SYSTEMS_WITHOUT_CHANGE_TIMES: [i64; 9] = [
+    0x7371_7368,
+    0xe0f5_e1e2,
+    0x9660,
+    0x1501_3346,
+    0x28cd_3d45,
+    0x7275,
+    0x4d44,
+    0x2011_bab0,
+    0x6573_5546,
+];
+
 const TYPE: u32 = 0o170_000;
 
 /// What tells one state of a file from another. Times are nanoseconds since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StatTuple {
-    /// The file system.
+    /// The file system; where another may be mounted whose files have the same numbers and times, as it is mounted now
+    /// ([`FileSystem::as_mounted`]).
     pub dev: u64,
     /// The inode in it.
     pub ino: u64,
@@ -108,15 +123,59 @@ impl StatTuple {
     }
 }
 
-/// The clock granule of the file system that holds `path`; the coarse one where that cannot be known.
-pub(super) fn granule_of(path: &Path) -> i128 {
-    let local = statfs(path).is_ok_and(|found| LOCAL_FILE_SYSTEMS.contains(&found.filesystem_type().0));
-    if local { LOCAL_GRANULE } else { REMOTE_GRANULE }
+/// What the times of a file system's files are worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileSystem {
+    /// Its clock granule; the coarse one where that cannot be known.
+    pub(super) granule: i128,
+    has_change_times: bool,
+}
+
+impl FileSystem {
+    /// The one that holds what `path` leads to; `None` if the kernel does not say.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let found = statfs(path).ok()?;
+        Some(Self::of_kind(found.filesystem_type().0))
+    }
+
+    /// One of which nothing is known.
+    pub(super) fn unknown() -> Self {
+        Self::of_kind(0)
+    }
+
+    fn of_kind(kind: i64) -> Self {
+        let is_local = LOCAL_FILE_SYSTEMS.contains(&kind);
+        Self {
+            granule: if is_local { LOCAL_GRANULE } else { REMOTE_GRANULE },
+            has_change_times: !FILE_SYSTEMS_WITHOUT_CHANGE_TIMES.contains(&kind),
+        }
+    }
+
+    /// The number `dev` of this file system, for what is said of its files after mounts were last found changed in `epoch`.
+    /// Two images made with the same times differ in nothing else, if one is mounted in place of the other.
+    pub(super) fn as_mounted(self, dev: u64, epoch: u64) -> u64 {
+        if self.has_change_times {
+            return dev;
+        }
+        // The kernel's numbers of devices have 32 bits.
+        dev ^ epoch.wrapping_add(1).rotate_right(16)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_is_another_one_once_something_was_mounted() {
+        let numbers =
+            |kind: i64| [0, 1, 2, 1].map(|epoch| FileSystem::of_kind(kind).as_mounted(0x700, epoch));
+        let [first, second, third, again] = numbers(0x7371_7368);
+        assert!(first != second && second != third && first != third && again == second);
+        assert_eq!(numbers(0xef53), [0x700; 4]);
+        let other = FileSystem::of_kind(0x7371_7368).as_mounted(0x701, 1);
+        assert_ne!(other, second);
+    }
 
     #[test]
     fn settles_one_granule_after_the_last_change() {

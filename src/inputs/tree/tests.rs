@@ -177,3 +177,18 @@ fn a_directory_with_too_many_names_is_refused() {
     let error = Tree::new().listing(&bytes(&root)).unwrap_err();
     assert!(matches!(error, TreeError::DirectoryTooLarge { .. }));
 }
+
+#[test]
+fn a_link_tells_nothing_of_its_file_system_but_by_where_it_is() {
+    let (_guard, root) = directory();
+    let tree = Tree::new();
+    for (name, target) in [("nowhere", "/nonexistent/a"), ("elsewhere", "/proc/self/stat")] {
+        symlink(target, root.join(name)).unwrap();
+        tree.stat(&bytes(&root.join(name))).unwrap().unwrap();
+    }
+    let file = root.join("a.h");
+    fs::write(&file, "").unwrap();
+    let now = tree.stat(&bytes(&file)).unwrap().unwrap();
+    let found = tree.file_system(&bytes(&file), &now, 0);
+    assert_eq!(Some(found), FileSystem::of(&root));
+}

@@ -90,6 +90,11 @@ impl Watch {
         self.read()?.known.answer(path)
     }
 
+    /// How often everything was forgotten, as when something was mounted.
+    pub(super) fn epoch(&self) -> u64 {
+        self.read().map_or(0, |state| state.epoch)
+    }
+
     /// Takes back everything that changed until now. Gives a mark: as long as it stays the same, so does all that
     /// was proven; `None` where nothing is.
     pub(super) fn refresh(&self) -> Option<Mark> {
