@@ -69,7 +69,8 @@ enum When {
     WithLocale,
     /// Its value lists a file, apart from directories, whose name is not one of [`HARMLESS_PRELOADS`].
     NamesLibrary,
-    /// Its value lists a directory whose name is not [`FAKEROOT_DIRECTORY`].
+    /// Its value lists a directory whose name is not [`FAKEROOT_DIRECTORY`]; nothing between colons is the working
+    /// directory.
     NamesDirectory,
     /// Its value lists a directory that depends on the working directory; nothing between colons is that itself.
     NamesRelative,
@@ -152,9 +153,11 @@ fn applies(when: When, value: &[u8], env: &[(Vec<u8>, Vec<u8>)]) -> bool {
                     .iter()
                     .any(|known| name.starts_with(known.as_bytes()))
         }),
-        When::NamesDirectory => value.split(|byte| matches!(byte, b':' | b';')).any(|directory| {
-            !directory.is_empty() && path::file_name(directory) != FAKEROOT_DIRECTORY.as_bytes()
-        }),
+        When::NamesDirectory => {
+            let mut directories = value.split(|byte| matches!(byte, b':' | b';'));
+            !value.is_empty()
+                && directories.any(|directory| path::file_name(directory) != FAKEROOT_DIRECTORY.as_bytes())
+        }
         When::NamesRelative => value
             .split(|&byte| byte == b':')
             .any(|directory| !directory.starts_with(b"/")),
@@ -233,10 +236,13 @@ mod tests {
             "LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu/libfakeroot:/usr/lib64/libfakeroot",
             None,
         );
-        check(
+        for list in [
             "LD_LIBRARY_PATH=/opt/lib",
-            Some((Cause::EnvironmentLoader, "LD_LIBRARY_PATH")),
-        );
+            "LD_LIBRARY_PATH=:",
+            "LD_LIBRARY_PATH=/usr/lib64/libfakeroot:",
+        ] {
+            check(list, Some((Cause::EnvironmentLoader, "LD_LIBRARY_PATH")));
+        }
         for name in ["CLANG_NO_DEFAULT_CONFIG", "GCC_SPECS", "GNUTARGET"] {
             check(&format!("{name}=x"), Some((Cause::EnvironmentFlags, name)));
         }
