@@ -52,13 +52,16 @@ fn fingerprint(path: &Path) -> Fingerprint {
 }
 
 /// Variables that decide which programs a driver runs, and with which specs.
-const TOOL_VARIABLES: [&str; 6] = [
+const TOOL_VARIABLES: [&str; 9] = [
     "PATH",
     "LIBRARY_PATH",
     "GCC_EXEC_PREFIX",
     "COMPILER_PATH",
     "LD_LIBRARY_PATH",
     "QEMU_LD_PREFIX",
+    "GCC_ROOT",
+    "G++_ROOT",
+    "BINUTILS_ROOT",
 ];
 /// Variables that decide what language it speaks.
 const LOCALE_VARIABLES: [&str; 6] = ["LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LOCPATH"];

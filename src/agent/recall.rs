@@ -12,6 +12,7 @@ use quicc_protocol::message::run::StandardStreams;
 use quicc_protocol::message::wrapper::CompileRequest;
 
 use super::compilers::{Compilers, Environment};
+use super::loader_path;
 use super::outputs;
 use super::reason::LocalReason;
 use super::remote::{self, Candidate, Caveats, Prepared, Tier};
@@ -96,6 +97,15 @@ impl Recall {
             .toolchain(tree, remote::compiler_of(request), &request.env)
             .ok()?;
         if now.files != candidate.toolchain.files || now.real_files != candidate.toolchain.real_files {
+            return None;
+        }
+        // A library may have appeared along the list since.
+        let may_load_others = |(name, list): &(Vec<u8>, Vec<u8>)| {
+            name == b"LD_LIBRARY_PATH"
+                && !list.is_empty()
+                && !loader_path::is_harmless(tree, list, &now.files)
+        };
+        if request.env.iter().any(may_load_others) {
             return None;
         }
         let looked = Instant::now();

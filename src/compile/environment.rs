@@ -9,20 +9,24 @@ use super::{Cause, Reason, path};
 /// and whose value means the same there. Everything else is dropped, above all `MAKEFLAGS` (its jobserver
 /// descriptors do not exist remotely) and `TMPDIR` (the builder has its own scratch directory).
 const PASSED: &[&str] = &[
+    "BINUTILS_ROOT",
     "COLORTERM",
     "COLUMNS",
     "COMPILER_PATH",
     "CPATH",
     "CPLUS_INCLUDE_PATH",
     "C_INCLUDE_PATH",
+    "G++_ROOT",
     "GCC_COLORS",
     "GCC_EXEC_PREFIX",
     "GCC_EXTRA_DIAGNOSTIC_OUTPUT",
+    "GCC_ROOT",
     "GCC_URLS",
     "IPHONEOS_DEPLOYMENT_TARGET",
     "LANG",
     "LANGUAGE",
     "LIBRARY_PATH",
+    "LLVM_OVERRIDE_PRODUCER",
     "LOCPATH",
     "MACOSX_DEPLOYMENT_TARGET",
     "NO_COLOR",
@@ -69,7 +73,8 @@ enum When {
     WithLocale,
     /// Its value lists a file, apart from directories, whose name is not one of [`HARMLESS_PRELOADS`].
     NamesLibrary,
-    /// Its value lists a directory whose name is not [`FAKEROOT_DIRECTORY`].
+    /// Its value lists a directory whose name is not [`FAKEROOT_DIRECTORY`]; nothing between colons is the working
+    /// directory.
     NamesDirectory,
     /// Its value lists a directory that depends on the working directory; nothing between colons is that itself.
     NamesRelative,
@@ -78,6 +83,8 @@ enum When {
 /// Variables that keep a compile local; a name that ends in `*` covers all names that begin so.
 /// Those that select programs do so because the identity of a toolchain does not cover them.
 const KEEPS_LOCAL: &[(&str, When, Cause)] = &[
+    // With `GCC_ROOT` and `G++_ROOT`: what stands for the prefix of its own paths that gcc was configured with (gcc/prefix.cc).
+    ("BINUTILS_ROOT", When::NamesRelative, Cause::EnvironmentPrograms),
     ("CCC_*", When::Set, Cause::EnvironmentFlags),
     ("CC_LOG_DIAGNOSTICS*", When::Set, Cause::EnvironmentOutput),
     ("CC_PRINT_*", When::Set, Cause::EnvironmentOutput),
@@ -91,10 +98,14 @@ const KEEPS_LOCAL: &[(&str, When, Cause)] = &[
         When::Set,
         Cause::EnvironmentFlags,
     ),
+    ("G++_ROOT", When::NamesRelative, Cause::EnvironmentPrograms),
     ("GCC_COMPARE_DEBUG", When::NotEmpty, Cause::EnvironmentFlags),
     ("GCC_EXEC_PREFIX", When::NotEmpty, Cause::EnvironmentPrograms),
+    ("GCC_ROOT", When::NamesRelative, Cause::EnvironmentPrograms),
     // Gentoo's gcc reads the specs it names.
     ("GCC_SPECS", When::NotEmpty, Cause::EnvironmentFlags),
+    // Conversions of messages into the character set of the locale.
+    ("GCONV_PATH", When::WithLocale, Cause::EnvironmentFlags),
     // The format that objcopy takes for the usual one (binutils manual, "Target Selection").
     ("GNUTARGET", When::NotEmpty, Cause::EnvironmentFlags),
     // Here and below: where Guix and Nix have the C library find locales, apart from the places that are shipped.
@@ -110,6 +121,8 @@ const KEEPS_LOCAL: &[(&str, When, Cause)] = &[
     // gcc reads specs along it.
     ("LIBRARY_PATH", When::NamesRelative, Cause::EnvironmentPrograms),
     ("LOCALE_ARCHIVE*", When::WithLocale, Cause::EnvironmentFlags),
+    // The character set that gettext translates messages into.
+    ("OUTPUT_CHARSET", When::WithLocale, Cause::EnvironmentFlags),
     ("QA_OVERRIDE_GCC3_OPTIONS", When::Set, Cause::EnvironmentFlags),
     ("RC_DEBUG_OPTIONS", When::Set, Cause::EnvironmentFlags),
     ("RC_DEBUG_PREFIX_MAP", When::Set, Cause::EnvironmentFlags),
@@ -152,9 +165,11 @@ fn applies(when: When, value: &[u8], env: &[(Vec<u8>, Vec<u8>)]) -> bool {
                     .iter()
                     .any(|known| name.starts_with(known.as_bytes()))
         }),
-        When::NamesDirectory => value.split(|byte| matches!(byte, b':' | b';')).any(|directory| {
-            !directory.is_empty() && path::file_name(directory) != FAKEROOT_DIRECTORY.as_bytes()
-        }),
+        When::NamesDirectory => {
+            let mut directories = value.split(|byte| matches!(byte, b':' | b';'));
+            !value.is_empty()
+                && directories.any(|directory| path::file_name(directory) != FAKEROOT_DIRECTORY.as_bytes())
+        }
         When::NamesRelative => value
             .split(|&byte| byte == b':')
             .any(|directory| !directory.starts_with(b"/")),
@@ -233,12 +248,32 @@ mod tests {
             "LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu/libfakeroot:/usr/lib64/libfakeroot",
             None,
         );
-        check(
+        for list in [
             "LD_LIBRARY_PATH=/opt/lib",
-            Some((Cause::EnvironmentLoader, "LD_LIBRARY_PATH")),
-        );
+            "LD_LIBRARY_PATH=:",
+            "LD_LIBRARY_PATH=/usr/lib64/libfakeroot:",
+        ] {
+            check(list, Some((Cause::EnvironmentLoader, "LD_LIBRARY_PATH")));
+        }
         for name in ["CLANG_NO_DEFAULT_CONFIG", "GCC_SPECS", "GNUTARGET"] {
             check(&format!("{name}=x"), Some((Cause::EnvironmentFlags, name)));
+        }
+        for name in ["BINUTILS_ROOT", "G++_ROOT", "GCC_ROOT"] {
+            check(&format!("{name}=/opt/gcc"), None);
+            for value in ["", "gcc", "$GCC"] {
+                check(
+                    &format!("{name}={value}"),
+                    Some((Cause::EnvironmentPrograms, name)),
+                );
+            }
+        }
+        for name in ["GCONV_PATH", "OUTPUT_CHARSET"] {
+            check(&format!("LC_ALL=C|{name}=x"), None);
+            check(&format!("{name}=|LANG=de_DE.UTF-8"), None);
+            check(
+                &format!("LANG=de_DE.UTF-8|{name}=x"),
+                Some((Cause::EnvironmentFlags, name)),
+            );
         }
         check("LD_BIND_NOW=1", None);
         check("LD_SHOW_AUXV=", Some((Cause::EnvironmentLoader, "LD_SHOW_AUXV")));

@@ -20,7 +20,7 @@ const MAX_VERSION_LENGTH: usize = 200;
 /// The variables that decide which programs and directories a driver uses (gcc manual "Environment
 /// Variables"; clang command guide "ENVIRONMENT"). Nothing else reaches it: `DEPENDENCIES_OUTPUT` would
 /// write files, `LD_PRELOAD` makes a compile local anyway.
-const STEERING_VARIABLES: [&str; 9] = [
+const STEERING_VARIABLES: [&str; 12] = [
     "PATH",
     "HOME",
     "GCC_EXEC_PREFIX",
@@ -30,6 +30,9 @@ const STEERING_VARIABLES: [&str; 9] = [
     "C_INCLUDE_PATH",
     "CPLUS_INCLUDE_PATH",
     "SDKROOT",
+    "GCC_ROOT",
+    "G++_ROOT",
+    "BINUTILS_ROOT",
 ];
 
 /// Macros of compilers that define `__GNUC__` without being gcc: their tools are found in other ways.

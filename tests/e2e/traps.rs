@@ -73,6 +73,45 @@ fn variables_of_the_search_path_are_obeyed() {
 }
 
 #[test]
+fn variables_that_move_the_prefix_of_a_gcc_are_obeyed() {
+    let world = choice(&["stays"]);
+    let plant = "d=$(gcc -print-file-name=include); p=${d%/lib/gcc/*}; v=$(gcc -dumpversion)\n\
+        plant() { mkdir -p $1 && echo \"const char *which = \\\"$2\\\";\" >$1/which.h; }\n\
+        plant c${d#\"$p\"} moved-c; plant cxx/include/c++/$v moved-cxx";
+    assert!(world.local(plant).status.success());
+    let lines = "compile() { env \"$@\" -idirafter stays -c angle.c; }\n\
+        compile gcc -o 1.o; compile GCC_ROOT=$PWD/c gcc -o 2.o; compile GCC_ROOT=/none gcc -o 3.o\n\
+        compile G++_ROOT=$PWD/cxx g++ -o 4.o; compile G++_ROOT=cxx g++ -o 5.o\n\
+        compile BINUTILS_ROOT=$PWD/c gcc -o 6.o";
+    let summary = world.compare("rm -f *.o", lines);
+    assert_eq!(
+        (summary.remote(), summary.reason("environment-programs")),
+        (5, 1),
+        "{summary:?}\n{}",
+        world.agent_log()
+    );
+    let is_moved = |object: &str, to: &str| {
+        let text = [to.as_bytes(), b"\0"].concat();
+        world
+            .read(object)
+            .windows(text.len())
+            .any(|window| window == text)
+    };
+    assert!(is_moved("2.o", "moved-c") && is_moved("4.o", "moved-cxx") && is_moved("5.o", "moved-cxx"));
+    assert!(is_moved("1.o", "stays") && is_moved("3.o", "stays"));
+}
+
+#[test]
+fn the_producer_that_an_llvm_is_told_is_written() {
+    let world = World::new();
+    world.write("a.c", "int value;\n");
+    let lines = "clang -flto -c a.c -o 1.o; LLVM_OVERRIDE_PRODUCER=other clang -flto -c a.c -o 2.o";
+    let summary = world.compare("rm -f *.o", lines);
+    assert_eq!((summary.remote(), summary.local()), (2, 0), "{summary:?}");
+    assert!(world.read("1.o") != world.read("2.o"));
+}
+
+#[test]
 fn include_next_goes_on_where_the_header_was_found() {
     let world = World::new();
     for (directory, next) in [("a", "b"), ("b", "c"), ("c", "d")] {

@@ -131,3 +131,23 @@ fn a_harmless_library_path_changes_nothing() {
     let summary = world.compare("rm -f a.o", script);
     assert_eq!((summary.remote(), summary.local()), (1, 0), "{summary:?}");
 }
+
+#[test]
+fn a_library_that_appears_along_the_library_path_is_met() {
+    let world = world();
+    let broken = "echo broken >lib/libz.so.1; echo broken >libz.so.1";
+    // `:` is the working directory.
+    for list in ["$PWD/lib", ":"] {
+        let compile = format!("LD_LIBRARY_PATH={list} gcc -O2 -c a.c -o a.o");
+        let script =
+            format!("mkdir lib; {compile}; {compile}; {broken}; {compile}; rm lib/* libz.so.1; {compile}");
+        let summary = world.compare("rm -rf lib a.o", &script);
+        let remote = if list == ":" { 0 } else { 3 };
+        assert_eq!(
+            (summary.remote(), summary.local()),
+            (remote, 4 - remote),
+            "{list} {summary:?}"
+        );
+        assert!(world.local("rm -rf lib a.o").status.success());
+    }
+}
