@@ -559,6 +559,7 @@ impl Tree {
             settled,
             references: None,
         };
+        self.watch.compare(path, content.stat);
         Ok((content, reading.bytes))
     }
 

@@ -255,6 +255,13 @@ impl Known {
         true
     }
 
+    /// Takes back what is known of `path`.
+    pub(super) fn disprove(&mut self, path: &[u8]) {
+        if self.answers.remove(path).is_some() {
+            self.lose(Loss::More);
+        }
+    }
+
     /// Takes back what `event` may have changed.
     pub(super) fn apply(&mut self, event: &Event) {
         self.clock += 1;
@@ -480,6 +487,18 @@ mod tests {
             "a directory on the way"
         );
         assert!(known().ticket(b"/other").is_none());
+    }
+
+    #[test]
+    fn what_was_found_otherwise_is_asked_anew() {
+        let mut known = known();
+        let before = known.losses();
+        known.disprove(b"/src/other.h");
+        assert_eq!(known.losses(), before);
+        known.disprove(b"/src/a.h");
+        assert_eq!(known.answer(b"/src/a.h"), None);
+        assert!(known.answer(b"/src/b.h").is_some());
+        assert_eq!(known.names_lost_since(before), None);
     }
 
     #[test]

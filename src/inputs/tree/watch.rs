@@ -18,7 +18,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
 use nix::sys::statfs::statfs;
 
 use super::known::{Answer, ChangedName, Event, Known, Ticket, WatchId};
-use super::{TreeError, as_path};
+use super::{StatTuple, TreeError, as_path};
 
 /// Part of the user's watches (`fs.inotify.max_user_watches`) left to others: three of four.
 const SHARE_OF_WATCHES: usize = 4;
@@ -88,6 +88,15 @@ impl Watch {
     /// What is proven of `path` as of the last [`Self::refresh`].
     pub(super) fn answer(&self, path: &[u8]) -> Option<Answer> {
         self.read()?.known.answer(path)
+    }
+
+    /// Takes back what is known of `path` if it was found to be otherwise: some changes are not told of, that of an
+    /// attribute by chattr(1) for one, and what is read then would differ from what is known for ever.
+    pub(super) fn compare(&self, path: &[u8], found: StatTuple) {
+        let is_otherwise = |answer: Option<Answer>| answer.is_some_and(|answer| answer != Some(found));
+        if let Some(lock) = self.0.as_ref().filter(|_| is_otherwise(self.answer(path))) {
+            write(lock).known.disprove(path);
+        }
     }
 
     /// How often everything was forgotten, as when something was mounted.

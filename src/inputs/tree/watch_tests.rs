@@ -111,6 +111,22 @@ proptest! {
 }
 
 #[test]
+fn what_is_read_otherwise_than_it_is_known_is_not_known_any_more() {
+    let world = World::new();
+    fs::write(world.root.join("a/x.h"), "").unwrap();
+    let path = bytes(&world, "a/x.h");
+    let now = world.tree.stat(&path).unwrap().unwrap();
+    let mark = world.tree.refresh();
+    world.tree.watch.compare(&path, now);
+    assert_eq!(world.tree.proven(&path), Some(Some(now)));
+    // As if an attribute had changed, of which no watch tells.
+    let ctime_ns = now.ctime_ns + 1;
+    world.tree.watch.compare(&path, StatTuple { ctime_ns, ..now });
+    assert_eq!(world.tree.proven(&path), None);
+    assert_ne!(world.tree.refresh(), mark, "whoever relied on it looks again");
+}
+
+#[test]
 fn an_unchanged_path_is_not_asked_again() {
     let world = World::new();
     let path = bytes(&world, "a/x.h");
