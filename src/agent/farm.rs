@@ -397,7 +397,11 @@ impl Farm {
     }
 
     async fn converse(self: &Arc<Self>, opened: Opened) -> Result<(), TransportError> {
-        let watched = Watched::new(opened.connection.clone(), Pace::Leisurely);
+        let watched = Watched::new(
+            opened.connection.clone(),
+            Pace::Leisurely,
+            opened.refusals.clone(),
+        );
         let (mut send, unmet) = opened.part();
         let mut demand = self.demand.subscribe();
         let mut returns = self.returns.lock().await;

@@ -224,7 +224,7 @@ impl Link {
         let name = opened.expected().name.to_string();
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let former = former.filter(|_| opened.is_early());
-        let liveness = Watched::new(connection.clone(), Pace::OnDemand);
+        let liveness = Watched::new(connection.clone(), Pace::OnDemand, opened.refusals.clone());
         let (standing, stands) = watch::channel(Standing::Unmet);
         let control_watch = task::spawn("builder-control", follow_control(opened, standing));
         let carrier = Carrier {

@@ -25,6 +25,7 @@ use crate::host::task::{self, Task};
 use crate::host::text;
 use crate::transport::effort::Effort;
 use crate::transport::liveness::Watched;
+use crate::transport::refusal::Refusals;
 use crate::transport::{FrameError, Pace, Peer, frame, tuning};
 
 /// Unidirectional streams of one client served at once; further ones wait unread. Each holds a message of at
@@ -205,7 +206,7 @@ pub(super) async fn serve(builder: Arc<Shared>, peer: Peer) {
         tables: Semaphore::new(TABLE_STREAMS),
         leases: Mutex::default(),
         refused: Mutex::default(),
-        liveness: Watched::new(connection.clone(), Pace::Heard),
+        liveness: Watched::new(connection.clone(), Pace::Heard, Refusals::default()),
     });
     let (mut messages, mut runs) = (Tasks::default(), Tasks::default());
     let (code, reason) = tokio::select! {

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::machine;
 use super::service::Shared;
 use crate::transport::liveness::Watched;
+use crate::transport::refusal::Refusals;
 use crate::transport::{FrameError, Pace, Peer, TransportError, frame, resolve};
 
 /// Pauses between attempts to reach the scheduler: doubling from the first to the second.
@@ -52,7 +53,7 @@ async fn connect(builder: &Shared) -> Result<Peer, TransportError> {
 /// Speaks with the scheduler until the connection ends; says why it did.
 async fn converse(builder: &Shared, peer: Peer) -> String {
     let connection = peer.connection;
-    let _liveness = Watched::new(connection.clone(), Pace::Prompt);
+    let _liveness = Watched::new(connection.clone(), Pace::Prompt, Refusals::default());
     let (mut send, mut receive) = (peer.control.send, peer.control.receive);
     let (code, reason) = match exchange(builder, &mut send, &mut receive).await {
         Ok(()) => (close::DONE, "the scheduler ended".to_owned()),

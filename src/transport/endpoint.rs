@@ -14,6 +14,7 @@ use super::certificate::{self, Shown};
 use super::congestion::Congestion;
 use super::opened::{Acquaintances, Opened};
 use super::path::Paths;
+use super::refusal::Refusals;
 use super::reset::ResetSecret;
 use super::tuning::{self, Pace};
 use super::{FrameError, TransportError, socket};
@@ -93,6 +94,7 @@ pub struct Endpoint {
     /// Counts the [`Arriving`] of this endpoint.
     arriving: Arc<()>,
     acquaintances: Arc<Acquaintances>,
+    refusals: Refusals,
     /// For targets of the other address family, made when first needed.
     other_family: Mutex<Option<quinn::Endpoint>>,
 }
@@ -114,8 +116,14 @@ impl Endpoint {
     ) -> Result<Self, TransportError> {
         let server = server.map(server_config).transpose()?;
         let secret = server.is_some().then_some(secret);
-        let main = bind_quinn(address, server.clone(), secret)?;
-        Ok(Self::of(main, server, client_config(client)?))
+        let refusals = Refusals::default();
+        // Whoever accepts sends to everybody that sends here.
+        let heard = server.is_none().then_some(&refusals);
+        let main = bind_quinn(address, server.clone(), secret, heard)?;
+        Ok(Self {
+            refusals: refusals.clone(),
+            ..Self::of(main, server, client_config(client)?)
+        })
     }
 
     /// The same over a socket of the caller's making: a simulated link, say. Reaches no other address family than the
@@ -145,6 +153,7 @@ impl Endpoint {
             renewal: None,
             arriving: Arc::default(),
             acquaintances: Arc::default(),
+            refusals: Refusals::default(),
             other_family: Mutex::new(None),
         }
     }
@@ -276,7 +285,7 @@ impl Endpoint {
             early,
             (expected, address),
             hello,
-            acquaintances,
+            (acquaintances, self.refusals.clone()),
         )
         .await
     }
@@ -295,7 +304,9 @@ impl Endpoint {
         } else {
             (Ipv6Addr::UNSPECIFIED, 0).into()
         };
-        Ok(other.insert(bind_quinn(any, None, None)?).clone())
+        Ok(other
+            .insert(bind_quinn(any, None, None, Some(&self.refusals))?)
+            .clone())
     }
 
     /// The next connection that asks; `None` when the endpoint is closed.
@@ -506,8 +517,9 @@ fn bind_quinn(
     address: SocketAddr,
     server: Option<quinn::ServerConfig>,
     secret: Option<ResetSecret>,
+    refusals: Option<&Refusals>,
 ) -> Result<quinn::Endpoint, TransportError> {
-    socket::bind(address)
+    socket::bind(address, refusals)
         .and_then(|socket| quinn_over(socket, server, secret))
         .map_err(|source| TransportError::Bind { address, source })
 }

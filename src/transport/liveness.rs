@@ -2,9 +2,10 @@
 //! dead peer.
 //!
 //! A living peer sends or answers keep-alive pings, so packets arrive at least as often as the connection's [`Pace`]
-//! says, plus a round trip. Where that is seldom, this module pings by itself while work waits. After a short silence the
-//! peer's UDP port is probed: a killed process leaves a kernel that answers "port unreachable", which is proof. A machine
-//! or link that is gone answers nothing; then a longer silence decides.
+//! says, plus a round trip. Where that is seldom, this module pings by itself while work waits. A killed process leaves a
+//! kernel that answers "port unreachable": after a short silence that is believed if it was said of what was sent
+//! ([`super::refusal`]), and otherwise asked for by a probe of the peer's UDP port. A machine or link that is gone answers
+//! nothing; then a longer silence decides.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 
 use super::Pace;
 use super::certificate;
+use super::refusal::Refusals;
 use super::tuning::{PING, PING_PAUSE};
 use crate::host::task::{self, Task};
 
@@ -66,14 +68,15 @@ impl Drop for Waiting {
 
 impl Watched {
     /// Watches `connection`, made at `pace`, until the peer is gone, its certificate has expired, or the connection has
-    /// ended; closes it in the first two cases. Ends when dropped.
-    pub fn new(connection: quinn::Connection, pace: Pace) -> Self {
+    /// ended; closes it in the first two cases. What is sent to the peer is refused as often as `refusals` count. Ends
+    /// when dropped.
+    pub fn new(connection: quinn::Connection, pace: Pace, refusals: Refusals) -> Self {
         let shared = Arc::<Shared>::default();
         let heeded = Arc::clone(&shared);
         let watch = task::spawn("liveness", async move {
             tokio::select! {
                 () = certificate::expiry(&connection) => {}
-                () = watch_arrivals(&connection, pace, &heeded) => {}
+                () = watch_arrivals(&connection, pace, &refusals, &heeded) => {}
             }
         });
         Self {
@@ -116,12 +119,16 @@ impl Shared {
     }
 }
 
-async fn watch_arrivals(connection: &quinn::Connection, pace: Pace, shared: &Shared) {
+async fn watch_arrivals(connection: &quinn::Connection, pace: Pace, refusals: &Refusals, shared: &Shared) {
     let heard = || connection.stats().udp_rx.datagrams;
+    let refused = || refusals.count(connection.remote_address());
     let mut ear = Ear::new(pace, heard(), Instant::now());
+    ear.refused = refused();
     let gone = |why: &'static [u8]| connection.close(VarInt::from_u32(close::SILENT), why);
     loop {
         let is_awaited = shared.look();
+        ear.hear(heard(), Instant::now());
+        ear.hear_refusals(refused());
         if shared.is_expected.swap(false, Ordering::SeqCst) {
             ear.expect(heard(), Instant::now());
         }
@@ -133,7 +140,7 @@ async fn watch_arrivals(connection: &quinn::Connection, pace: Pace, shared: &Sha
                 ear.ping(is_sent, heard(), Instant::now())
             }
             Next::Probe => {
-                if port_is_closed(connection.remote_address()).await {
+                if ear.is_refused || port_is_closed(connection.remote_address()).await {
                     return gone(b"the peer's port is closed");
                 }
                 PROBE_PAUSE
@@ -164,6 +171,10 @@ struct Ear {
     awaited: Option<Instant>,
     /// When the last ping left for it.
     pinged: Option<Instant>,
+    /// How many packets to it were refused so far.
+    refused: u64,
+    /// One was since a packet came, or shortly before.
+    is_refused: bool,
 }
 
 /// What is to be done about a silence.
@@ -200,6 +211,8 @@ impl Ear {
             expected: None,
             awaited: None,
             pinged: None,
+            refused: 0,
+            is_refused: false,
         }
     }
 
@@ -208,7 +221,15 @@ impl Ear {
             self.heard = heard;
             self.since = now;
             self.expected = None;
+            self.is_refused = false;
         }
+    }
+
+    /// So many packets were refused so far. What came before this look may have left before that, so only a later packet
+    /// belies it.
+    fn hear_refusals(&mut self, refused: u64) {
+        self.is_refused |= refused != self.refused;
+        self.refused = refused;
     }
 
     /// A packet is due from now on.
@@ -446,6 +467,24 @@ mod tests {
         ear.expect(5, at(1000));
         assert!(matches!(listen(&mut ear, 6, 1600), Next::Look(_)));
         assert!(matches!(listen(&mut ear, 6, 3000), Next::Look(_)));
+    }
+
+    #[test]
+    fn a_refusal_counts_until_a_packet_comes() {
+        let now = Instant::now();
+        let mut ear = Ear::new(Pace::OnDemand, 5, now);
+        ear.hear_refusals(0);
+        assert!(!ear.is_refused);
+        // One packet came between two looks, and then or before was another refused.
+        ear.hear(6, now);
+        ear.hear_refusals(1);
+        assert!(ear.is_refused);
+        ear.hear(6, now);
+        ear.hear_refusals(1);
+        assert!(ear.is_refused);
+        ear.hear(7, now);
+        ear.hear_refusals(1);
+        assert!(!ear.is_refused);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod level;
 pub mod liveness;
 mod opened;
 pub mod path;
+pub mod refusal;
 mod reset;
 pub mod resolve;
 mod socket;

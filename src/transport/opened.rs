@@ -12,6 +12,7 @@ use quinn::{RecvStream, SendStream, VarInt, ZeroRttAccepted};
 
 use super::certificate::{self, Shown};
 use super::endpoint::{connect_error, greet, hear, within_handshake};
+use super::refusal::Refusals;
 use super::{Control, Peer, TransportError};
 use crate::host::clock;
 
@@ -69,6 +70,8 @@ pub async fn until_closed<T>(connection: &quinn::Connection, work: impl Future<O
 pub struct Opened {
     /// The connection. Its first stream is taken.
     pub connection: quinn::Connection,
+    /// What is refused of what is sent.
+    pub refusals: Refusals,
     /// The control stream, behind our hello.
     send: SendStream,
     unmet: Unmet,
@@ -106,7 +109,7 @@ impl Opened {
         early: Option<ZeroRttAccepted>,
         (expected, address): (&Identity, SocketAddr),
         hello: &Hello,
-        acquaintances: Arc<Acquaintances>,
+        (acquaintances, refusals): (Arc<Acquaintances>, Refusals),
     ) -> Result<Self, TransportError> {
         let mut unmet = Unmet {
             connection: connection.clone(),
@@ -129,6 +132,7 @@ impl Opened {
         }
         Ok(Self {
             connection,
+            refusals,
             send,
             unmet,
         })

@@ -11,15 +11,17 @@ use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::refusal::{Refusals, is_word_of_a_peer};
 use crate::config::env;
+use crate::host::task::Task;
 
 /// Buffers asked of the kernel, bytes: 64 ms of 1 Gbit/s.
 const BUFFER: usize = 8 << 20;
 /// Buffers below which a fast link loses packets here, on this machine.
 const BUFFER_ENOUGH: usize = 2 << 20;
 
-/// Binds `address`.
-pub(super) fn bind(address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+/// Binds `address`. What kernels of peers refuse is counted in `refusals`, if given.
+pub(super) fn bind(address: SocketAddr, refusals: Option<&Refusals>) -> io::Result<Arc<dyn AsyncUdpSocket>> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() && address.ip().is_unspecified() {
         socket.set_only_v6(false)?;
@@ -30,14 +32,30 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
     tell_shortage(socket.recv_buffer_size()? / 2, socket.send_buffer_size()? / 2);
     socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;
+    let ear = match refusals {
+        Some(refusals) => Some(refusals.hear(socket.try_clone()?.into())?),
+        None => None,
+    };
     let socket = TokioRuntime.wrap_udp_socket(socket.into())?;
-    Ok(with_offload(socket, env::read(env::QUICC_QUIC_GSO).as_deref()))
+    let socket = with_offload(socket, env::read(env::QUICC_QUIC_GSO).as_deref());
+    Ok(match ear {
+        Some(ear) => Arc::new(Adapted {
+            socket,
+            segments: None,
+            ear: Some(ear),
+        }),
+        None => socket,
+    })
 }
 
 /// `socket` as the `switch` of the environment wants it: only `0` takes segmentation offload away.
 fn with_offload(socket: Arc<dyn AsyncUdpSocket>, switch: Option<&OsStr>) -> Arc<dyn AsyncUdpSocket> {
     if switch.is_some_and(|value| value == "0") {
-        Arc::new(OneByOne(socket))
+        Arc::new(Adapted {
+            socket,
+            segments: Some(1),
+            ear: None,
+        })
     } else {
         socket
     }
@@ -68,18 +86,24 @@ fn tell_shortage(receive: usize, send: usize) {
     }
 }
 
-/// A socket that hands the kernel one datagram at a time: for drivers and virtual machines that spoil segmentation
-/// offload.
+/// A socket that is used otherwise than quinn would.
 #[derive(Debug)]
-struct OneByOne(Arc<dyn AsyncUdpSocket>);
+struct Adapted {
+    socket: Arc<dyn AsyncUdpSocket>,
+    /// How many datagrams the kernel gets at a time, if not as many as it takes: drivers and virtual machines may spoil
+    /// segmentation offload.
+    segments: Option<usize>,
+    /// Hears what is refused. What the socket says of that is then no end of it.
+    ear: Option<Task<()>>,
+}
 
-impl AsyncUdpSocket for OneByOne {
+impl AsyncUdpSocket for Adapted {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Arc::clone(&self.0).create_io_poller()
+        Arc::clone(&self.socket).create_io_poller()
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.0.try_send(transmit)
+        self.socket.try_send(transmit)
     }
 
     fn poll_recv(
@@ -88,23 +112,30 @@ impl AsyncUdpSocket for OneByOne {
         buffers: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        self.0.poll_recv(context, buffers, metas)
+        loop {
+            match self.socket.poll_recv(context, buffers, metas) {
+                // The kernel says each once.
+                Poll::Ready(Err(error)) if self.ear.is_some() && is_word_of_a_peer(&error) => {}
+                polled => return polled,
+            }
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.socket.local_addr()
     }
 
     fn max_transmit_segments(&self) -> usize {
-        1
+        self.segments
+            .unwrap_or_else(|| self.socket.max_transmit_segments())
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.0.max_receive_segments()
+        self.socket.max_receive_segments()
     }
 
     fn may_fragment(&self) -> bool {
-        self.0.may_fragment()
+        self.socket.may_fragment()
     }
 }
 
@@ -127,7 +158,7 @@ mod tests {
     #[tokio::test]
     async fn without_offload_datagrams_leave_one_by_one() {
         let address = ([127, 0, 0, 1], 0).into();
-        let any = bind(address).unwrap();
+        let any = bind(address, None).unwrap();
         for (switch, is_single) in [
             (None, false),
             (Some("1"), false),
@@ -150,7 +181,7 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "a test that starts itself again")]
     async fn the_switch_of_the_environment_reaches_the_sockets_that_are_bound() {
         if std::env::var_os(INSIDE).is_some() {
-            let socket = bind(([127, 0, 0, 1], 0).into()).unwrap();
+            let socket = bind(([127, 0, 0, 1], 0).into(), None).unwrap();
             assert_eq!(socket.max_transmit_segments(), 1);
             return;
         }

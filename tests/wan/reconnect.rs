@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use quicc::transport::liveness::Watched;
+use quicc::transport::refusal::Refusals;
 use quicc::transport::{Pace, TransportError};
 use tokio::time::{Instant, timeout};
 
@@ -79,7 +80,7 @@ async fn a_connection_that_is_watched_before_its_peer_has_answered_lasts() {
     let begun = world.open().await;
     assert!(begun.opened.is_early());
     let connection = begun.opened.connection.clone();
-    let _watched = Watched::new(connection.clone(), Pace::Prompt);
+    let _watched = Watched::new(connection.clone(), Pace::Prompt, Refusals::default());
     let met = begun.meet().await;
     let (_near, _far) = met.unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::super::refusal::Refusals;
 use super::super::until_closed;
 use super::*;
 use crate::host::{clock, task};
@@ -180,7 +181,7 @@ async fn a_hello_that_is_refused_before_it_is_written_was_too_early() {
         Some(accepted),
         (&expected, address),
         &hello,
-        acquaintances,
+        (acquaintances, Refusals::default()),
     );
     let opened = opened.await;
     assert!(
