@@ -1,5 +1,5 @@
-//! Whether a peer is still there and may still be, the former noticed sooner than an idle timeout and without mistaking a slow link for a
-//! dead peer.
+//! Whether a peer is still there, noticed sooner than by an idle timeout and without mistaking a slow link for a dead peer;
+//! and whether its certificate lets it be.
 //!
 //! A living peer sends or answers keep-alive pings, so packets arrive at least as often as the connection's [`Pace`]
 //! says, plus a round trip. Where that is seldom, this module pings by itself while work waits. A killed process leaves a
@@ -68,8 +68,8 @@ impl Drop for Waiting {
 
 impl Watched {
     /// Watches `connection`, made at `pace`, until the peer is gone, its certificate has expired, or the connection has
-    /// ended; closes it in the first two cases. What is sent to the peer is refused as often as `refusals` count. Ends
-    /// when dropped.
+    /// ended; closes it in the first two cases. `refusals` say what of that to the peer was refused. Ends when
+    /// dropped.
     pub fn new(connection: quinn::Connection, pace: Pace, refusals: Refusals) -> Self {
         let shared = Arc::<Shared>::default();
         let heeded = Arc::clone(&shared);
@@ -121,7 +121,7 @@ impl Shared {
 
 async fn watch_arrivals(connection: &quinn::Connection, pace: Pace, refusals: &Refusals, shared: &Shared) {
     let heard = || connection.stats().udp_rx.datagrams;
-    let refused = || refusals.count(connection.remote_address());
+    let refused = || refusals.last(connection.remote_address());
     let mut ear = Ear::new(pace, heard(), Instant::now());
     ear.refused = refused();
     let gone = |why: &'static [u8]| connection.close(VarInt::from_u32(close::SILENT), why);
@@ -140,7 +140,7 @@ async fn watch_arrivals(connection: &quinn::Connection, pace: Pace, refusals: &R
                 ear.ping(is_sent, heard(), Instant::now())
             }
             Next::Probe => {
-                if ear.is_refused || port_is_closed(connection.remote_address()).await {
+                if ear.is_refused() || port_is_closed(connection.remote_address()).await {
                     return gone(b"the peer's port is closed");
                 }
                 PROBE_PAUSE
@@ -171,10 +171,13 @@ struct Ear {
     awaited: Option<Instant>,
     /// When the last ping left for it.
     pinged: Option<Instant>,
-    /// How many packets to it were refused so far.
+    /// The number of the last packet to it that was refused, and of the last that was before its answer was awaited.
     refused: u64,
+    refused_before: u64,
     /// One was since a packet came, or shortly before.
     is_refused: bool,
+    /// Pings without an answer.
+    unanswered: u32,
 }
 
 /// What is to be done about a silence.
@@ -212,7 +215,9 @@ impl Ear {
             awaited: None,
             pinged: None,
             refused: 0,
+            refused_before: 0,
             is_refused: false,
+            unanswered: 0,
         }
     }
 
@@ -222,20 +227,32 @@ impl Ear {
             self.since = now;
             self.expected = None;
             self.is_refused = false;
+            self.unanswered = 0;
         }
     }
 
-    /// So many packets were refused so far. What came before this look may have left before that, so only a later packet
-    /// belies it.
+    /// The number of the last packet that was refused. What came before this look may have left before that, so only a
+    /// later packet belies it.
     fn hear_refusals(&mut self, refused: u64) {
-        self.is_refused |= refused != self.refused;
-        self.refused = refused;
+        self.is_refused |= refused > self.refused;
+        self.refused = self.refused.max(refused);
+    }
+
+    /// Whether a silence is the end: the peer's kernel refused a packet after an answer was awaited or, since it says so
+    /// few times a second, before that, and two pings were not answered. Any host on the way may have said it.
+    fn is_refused(&self) -> bool {
+        self.is_refused
+            && self.expected.is_some()
+            && (self.refused > self.refused_before || self.unanswered >= 2)
     }
 
     /// A packet is due from now on.
     fn expect(&mut self, heard: u64, now: Instant) {
         self.hear(heard, now);
-        self.expected.get_or_insert(now);
+        if self.expected.is_none() {
+            self.expected = Some(now);
+            self.refused_before = self.refused;
+        }
     }
 
     /// Looks as seldom as will do. The counter does not say when the last packet came, so a peer that is heard is
@@ -280,6 +297,7 @@ impl Ear {
         let is_late = self.expected.is_some() || !is_sent;
         if is_sent {
             self.expect(heard, now);
+            self.unanswered = self.unanswered.saturating_add(1);
         }
         self.pinged = Some(now);
         if is_late { Duration::ZERO } else { PING_PAUSE }
@@ -470,21 +488,32 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_counts_until_a_packet_comes() {
+    fn a_refusal_counts_until_a_packet_comes_and_only_if_an_answer_is_missing() {
         let now = Instant::now();
         let mut ear = Ear::new(Pace::OnDemand, 5, now);
         ear.hear_refusals(0);
-        assert!(!ear.is_refused);
+        ear.hear_refusals(1);
+        assert!(!ear.is_refused(), "nothing is awaited");
+        ear.ping(true, 5, now);
+        assert!(!ear.is_refused(), "it may be over");
+        ear.hear_refusals(2);
+        assert!(ear.is_refused());
+        ear.hear(6, now);
+        ear.hear_refusals(2);
+        assert!(!ear.is_refused());
         // One packet came between two looks, and then or before was another refused.
-        ear.hear(6, now);
-        ear.hear_refusals(1);
-        assert!(ear.is_refused);
-        ear.hear(6, now);
-        ear.hear_refusals(1);
-        assert!(ear.is_refused);
         ear.hear(7, now);
-        ear.hear_refusals(1);
-        assert!(!ear.is_refused);
+        ear.hear_refusals(3);
+        ear.ping(true, 7, now);
+        assert!(!ear.is_refused());
+        ear.ping(true, 7, now);
+        assert!(ear.is_refused());
+        // What is forgotten is none.
+        let mut ear = Ear::new(Pace::OnDemand, 5, now);
+        ear.refused = 9;
+        ear.ping(true, 5, now);
+        ear.hear_refusals(0);
+        assert!(!ear.is_refused());
     }
 
     #[test]

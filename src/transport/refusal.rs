@@ -22,12 +22,20 @@ const PEERS: usize = 256;
 /// Bytes of what the kernel says of one: itself and who said it, 44 at most, behind what quinn has it say of every packet.
 const SAID: usize = 256;
 
-/// How often each peer's kernel said it, as far as is known.
+/// Which peers' kernels said it.
 #[derive(Debug, Clone, Default)]
-pub struct Refusals(Arc<Mutex<HashMap<SocketAddr, u64>>>);
+pub struct Refusals(Arc<Mutex<Heard>>);
+
+#[derive(Debug, Default)]
+struct Heard {
+    /// How many were heard, of whomever.
+    all: u64,
+    /// How many by the last of each peer.
+    last: HashMap<SocketAddr, u64>,
+}
 
 impl Refusals {
-    /// Counts those of what is sent through `socket`, of which this is another handle, as long as the task lives. What is
+    /// Hears those of what is sent through `socket`, of which this is another handle, as long as the task lives. What is
     /// sent or received through it may fail with them as well ([`is_word_of_a_peer`]).
     pub(super) fn hear(&self, socket: UdpSocket) -> io::Result<Task<()>> {
         if socket.local_addr()?.is_ipv6() {
@@ -40,9 +48,12 @@ impl Refusals {
         Ok(task::spawn("refusals", async move {
             while socket.ready(Interest::ERROR).await.is_ok() {
                 // Once none is left the socket is not ready any more.
-                while let Ok(error) = socket.try_io(Interest::ERROR, || next_error(&socket)) {
-                    if let Some(peer) = error {
-                        heard.note(peer);
+                loop {
+                    match socket.try_io(Interest::ERROR, || next_error(&socket)) {
+                        Ok(Some(peer)) => heard.note(peer),
+                        Ok(None) => {}
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                        Err(_) => return,
                     }
                 }
             }
@@ -50,19 +61,26 @@ impl Refusals {
     }
 
     fn note(&self, peer: SocketAddr) {
-        let mut counts = self.lock();
-        if counts.len() >= PEERS && !counts.contains_key(&peer) {
-            counts.clear();
+        let mut heard = self.lock();
+        if heard.last.len() >= PEERS && !heard.last.contains_key(&peer) {
+            heard.last.clear();
         }
-        *counts.entry(peer).or_default() += 1;
+        heard.all += 1;
+        let number = heard.all;
+        heard.last.insert(peer, number);
     }
 
-    /// How many are known of `peer`. The number changes with each.
-    pub(super) fn count(&self, peer: SocketAddr) -> u64 {
-        self.lock().get(&canonical(peer)).copied().unwrap_or_default()
+    /// The number of the last one known of `peer`, counted over all peers; 0 if none is. Only a greater number means that
+    /// there was another since.
+    pub(super) fn last(&self, peer: SocketAddr) -> u64 {
+        self.lock()
+            .last
+            .get(&canonical(peer))
+            .copied()
+            .unwrap_or_default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, u64>> {
+    fn lock(&self) -> MutexGuard<'_, Heard> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -150,7 +168,7 @@ mod tests {
                 src_ip: None,
             };
             let heard = async {
-                while refusals.count(target) < 2 {
+                while refusals.lock().all < 2 {
                     // The error of an earlier one takes the place of one now and then.
                     let _ = socket.try_send(&transmit);
                     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -159,9 +177,9 @@ mod tests {
             tokio::time::timeout(Duration::from_secs(10), heard)
                 .await
                 .unwrap();
-            assert_eq!(refusals.count(closed), refusals.count(target));
+            assert!(refusals.last(closed) >= 2 && refusals.last(closed) == refusals.last(target));
             let live = UdpSocket::bind((peer, 0)).unwrap();
-            assert_eq!(refusals.count(live.local_addr().unwrap()), 0);
+            assert_eq!(refusals.last(live.local_addr().unwrap()), 0);
             // Errors that wait are no end of the socket.
             let mut buffer = [0; 64];
             let mut buffers = [io::IoSliceMut::new(&mut buffer)];
@@ -178,14 +196,19 @@ mod tests {
     }
 
     #[test]
-    fn peers_are_told_apart_and_not_remembered_without_end() {
+    fn what_is_forgotten_of_a_peer_is_no_other_refusal() {
         let refusals = Refusals::default();
         let peer = |port| SocketAddr::from(([10, 0, 0, 1], port));
-        for port in 0..=u16::try_from(PEERS).unwrap() {
+        let peers = u16::try_from(PEERS).unwrap();
+        let mut before = 0;
+        for port in 0..=peers {
             refusals.note(peer(port));
+            before = before.max(refusals.last(peer(0)));
         }
-        assert_eq!(refusals.lock().len(), 1);
-        assert_eq!(refusals.count(peer(u16::try_from(PEERS).unwrap())), 1);
+        assert_eq!(refusals.lock().last.len(), 1);
+        assert!(refusals.last(peer(0)) <= before);
+        refusals.note(peer(0));
+        assert!(refusals.last(peer(0)) > before);
     }
 
     #[test]

@@ -4,12 +4,15 @@ use std::ffi::OsStr;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::time::Sleep;
 
 use super::refusal::{Refusals, is_word_of_a_peer};
 use crate::config::env;
@@ -20,7 +23,10 @@ const BUFFER: usize = 8 << 20;
 /// Buffers below which a fast link loses packets here, on this machine.
 const BUFFER_ENOUGH: usize = 2 << 20;
 
-/// Binds `address`. What kernels of peers refuse is counted in `refusals`, if given.
+/// How long a socket is left alone that has no room, where nothing tells when it has.
+const FULL: Duration = Duration::from_millis(1);
+
+/// Binds `address`. What kernels of peers refuse is heard by `refusals`, if given.
 pub(super) fn bind(address: SocketAddr, refusals: Option<&Refusals>) -> io::Result<Arc<dyn AsyncUdpSocket>> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() && address.ip().is_unspecified() {
@@ -33,7 +39,13 @@ pub(super) fn bind(address: SocketAddr, refusals: Option<&Refusals>) -> io::Resu
     socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;
     let ear = match refusals {
-        Some(refusals) => Some(refusals.hear(socket.try_clone()?.into())?),
+        Some(refusals) => {
+            let heard = socket.try_clone().and_then(|socket| refusals.hear(socket.into()));
+            // Silence tells as well, only later.
+            heard
+                .inspect_err(|error| tracing::warn!(%error, "what peers' kernels refuse is not heard"))
+                .ok()
+        }
         None => None,
     };
     let socket = TokioRuntime.wrap_udp_socket(socket.into())?;
@@ -43,6 +55,7 @@ pub(super) fn bind(address: SocketAddr, refusals: Option<&Refusals>) -> io::Resu
             socket,
             segments: None,
             ear: Some(ear),
+            is_full: AtomicBool::new(false),
         }),
         None => socket,
     })
@@ -55,6 +68,7 @@ fn with_offload(socket: Arc<dyn AsyncUdpSocket>, switch: Option<&OsStr>) -> Arc<
             socket,
             segments: Some(1),
             ear: None,
+            is_full: AtomicBool::new(false),
         })
     } else {
         socket
@@ -95,15 +109,57 @@ struct Adapted {
     segments: Option<usize>,
     /// Hears what is refused. What the socket says of that is then no end of it.
     ear: Option<Task<()>>,
+    /// The kernel had no room for what was sent last.
+    is_full: AtomicBool,
+}
+
+/// Tells when the kernel has room. Once something was refused tokio takes the socket for one that will never have to be
+/// waited for again (epoll's `EPOLLERR`), and quinn would try to send without end.
+#[derive(Debug)]
+struct Room {
+    of: Arc<Adapted>,
+    poller: Pin<Box<dyn UdpPoller>>,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl UdpPoller for Room {
+    fn poll_writable(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(context));
+            self.pause = None;
+            return Poll::Ready(Ok(()));
+        }
+        let polled = self.poller.as_mut().poll_writable(context);
+        if !self.of.is_full.swap(false, Ordering::Relaxed) || polled.is_pending() {
+            return polled;
+        }
+        // There was none a moment ago, and nothing was waited for.
+        let mut pause = Box::pin(tokio::time::sleep(FULL));
+        let polled = pause.as_mut().poll(context).map(Ok);
+        self.pause = Some(pause);
+        polled
+    }
 }
 
 impl AsyncUdpSocket for Adapted {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Arc::clone(&self.socket).create_io_poller()
+        let poller = Arc::clone(&self.socket).create_io_poller();
+        if self.ear.is_none() {
+            return poller;
+        }
+        Box::pin(Room {
+            of: self,
+            poller,
+            pause: None,
+        })
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.socket.try_send(transmit)
+        let sent = self.socket.try_send(transmit);
+        if matches!(&sent, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            self.is_full.store(true, Ordering::Relaxed);
+        }
+        sent
     }
 
     fn poll_recv(
@@ -171,6 +227,74 @@ mod tests {
             assert_eq!(chosen.local_addr().unwrap(), any.local_addr().unwrap());
             assert_eq!(chosen.max_receive_segments(), any.max_receive_segments());
         }
+    }
+
+    /// A socket that has no room but says it had, and counts who tries.
+    #[derive(Debug, Default)]
+    struct Full(std::sync::atomic::AtomicUsize);
+
+    #[derive(Debug)]
+    struct AlwaysReady;
+
+    impl UdpPoller for AlwaysReady {
+        fn poll_writable(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncUdpSocket for Full {
+        fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+            Box::pin(AlwaysReady)
+        }
+
+        fn try_send(&self, _: &Transmit<'_>) -> io::Result<()> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        fn poll_recv(
+            &self,
+            _: &mut Context<'_>,
+            _: &mut [IoSliceMut<'_>],
+            _: &mut [RecvMeta],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn local_addr(&self) -> io::Result<SocketAddr> {
+            Ok(([127, 0, 0, 1], 1).into())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_socket_that_seems_to_have_room_is_not_tried_without_end() {
+        let full = Arc::new(Full::default());
+        let socket: Arc<dyn AsyncUdpSocket> = Arc::new(Adapted {
+            socket: Arc::<Full>::clone(&full),
+            segments: None,
+            ear: Some(crate::host::task::spawn("ear", async {})),
+            is_full: AtomicBool::new(false),
+        });
+        let mut poller = Arc::clone(&socket).create_io_poller();
+        let transmit = Transmit {
+            destination: ([127, 0, 0, 1], 2).into(),
+            ecn: None,
+            contents: b"",
+            segment_size: None,
+            src_ip: None,
+        };
+        // As quinn does.
+        let sending = async {
+            loop {
+                let ready = std::future::poll_fn(|context| poller.as_mut().poll_writable(context));
+                ready.await.unwrap();
+                socket.try_send(&transmit).unwrap_err();
+            }
+        };
+        let ended: Result<(), _> = tokio::time::timeout(100 * FULL, sending).await;
+        ended.unwrap_err();
+        let tries = full.0.load(Ordering::Relaxed);
+        assert!((50..=101).contains(&tries), "{tries}");
     }
 
     /// Set for the process that [`the_switch_of_the_environment_reaches_the_sockets_that_are_bound`] starts.
