@@ -480,7 +480,7 @@ impl Tree {
         Ok(mentions)
     }
 
-    /// The macro `name`, made ready to be looked for; files that are scanned from now on are read for it too.
+    /// The macro `name`, made ready to be looked for; files that are scanned from now on are read for it too, until some more were met.
     pub(super) fn alias(&self, name: &[u8]) -> Arc<Alias> {
         let find = |aliases: &[Arc<Alias>]| aliases.iter().find(|alias| alias.name() == name).map(Arc::clone);
         if let Some(alias) = find(&reading(&self.aliases)) {
@@ -504,12 +504,16 @@ impl Tree {
         }
         let aliases = reading(&self.aliases).clone();
         for alias in aliases {
+            let key = (*digest, Box::from(alias.name()));
+            // It may be known better.
+            if known(&self.mentions, &key).is_some() {
+                continue;
+            }
             let mentions = if alias.may_matter(bytes) {
                 Arc::new(alias.mentions(bytes))
             } else {
                 Arc::clone(&self.no_mentions)
             };
-            let key = (*digest, Box::from(alias.name()));
             insert_bounded(&self.mentions, key, mentions, REMEMBERED_FILES);
         }
     }

@@ -244,8 +244,8 @@ impl<'t> Walker<'t> {
         Ok(closure)
     }
 
-    /// Compilers know a directory again by its inode, whatever its path, and search it once. Nothing but a bind mount gives
-    /// it a second one, which no mirror has.
+    /// Compilers know a directory again by its inode, whatever its path, and search it once. A bind mount gives it a
+    /// second one, which no mirror has.
     fn refuse_directories_of_two_paths(&self) -> Result<(), DiscoverError> {
         let mut inodes = HashSet::default();
         let mut directories = self.directories.iter();
