@@ -52,7 +52,7 @@ const TYPE: u32 = 0o170_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StatTuple {
     /// The file system; where another may be mounted whose files have the same numbers and times, as it is mounted now
-    /// ([`FileSystem::as_mounted`]).
+    /// (`FileSystem::as_mounted`).
     pub dev: u64,
     /// The inode in it.
     pub ino: u64,
