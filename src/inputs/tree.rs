@@ -471,16 +471,21 @@ impl Tree {
         let bytes = self.read_verified(path, digest).ok_or_else(|| TreeError::Raced {
             path: as_path(path).to_owned(),
         })?;
-        let mentions = if whole || alias.may_matter(&bytes) {
-            Arc::new(alias.mentions(&bytes))
-        } else {
-            Arc::clone(&self.no_mentions)
-        };
+        let mentions = self.mentions_in(&bytes, alias, whole);
         insert_bounded(&self.mentions, key, Arc::clone(&mentions), REMEMBERED_FILES);
         Ok(mentions)
     }
 
-    /// The macro `name`, made ready to be looked for; files that are scanned from now on are read for it too, until some more were met.
+    fn mentions_in(&self, bytes: &[u8], alias: &Alias, whole: bool) -> Arc<Mentions> {
+        if whole || alias.may_matter(bytes) {
+            Arc::new(alias.mentions(bytes))
+        } else {
+            Arc::clone(&self.no_mentions)
+        }
+    }
+
+    /// The macro `name`, made ready to be looked for; files that are scanned from now on are read for it too, until
+    /// [`REMEMBERED_ALIASES`] others were met.
     pub(super) fn alias(&self, name: &[u8]) -> Arc<Alias> {
         let find = |aliases: &[Arc<Alias>]| aliases.iter().find(|alias| alias.name() == name).map(Arc::clone);
         if let Some(alias) = find(&reading(&self.aliases)) {
@@ -509,11 +514,7 @@ impl Tree {
             if known(&self.mentions, &key).is_some() {
                 continue;
             }
-            let mentions = if alias.may_matter(bytes) {
-                Arc::new(alias.mentions(bytes))
-            } else {
-                Arc::clone(&self.no_mentions)
-            };
+            let mentions = self.mentions_in(bytes, &alias, false);
             insert_bounded(&self.mentions, key, mentions, REMEMBERED_FILES);
         }
     }

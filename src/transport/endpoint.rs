@@ -304,9 +304,13 @@ impl Endpoint {
         } else {
             (Ipv6Addr::UNSPECIFIED, 0).into()
         };
-        Ok(other
-            .insert(bind_quinn(any, None, None, Some(&self.refusals))?)
-            .clone())
+        let accepts = self
+            .server
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some();
+        let heard = (!accepts).then_some(&self.refusals);
+        Ok(other.insert(bind_quinn(any, None, None, heard)?).clone())
     }
 
     /// The next connection that asks; `None` when the endpoint is closed.
