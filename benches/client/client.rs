@@ -80,6 +80,14 @@ impl<'a> Client<'a> {
         })
     }
 
+    /// The same with another wrapper.
+    pub fn with_wrapper(mut self, wrapper: &Path) -> Result<Self, String> {
+        let found = wrapper.canonicalize();
+        let found = found.map_err(|error| format!("{}: {error}", wrapper.display()))?;
+        self.launcher = found.display().to_string();
+        Ok(self)
+    }
+
     /// Another system's client.
     pub fn peer(
         name: &'static str,

@@ -2,8 +2,8 @@
 //! with a farm on loopback that has seen the compilers before.
 //!
 //! Scheduler and builder are processes of their own and not counted. `cargo bench --bench client -- --peers
-//! distcc,pump` measures others with the same units; `-- --memory`, or `-- --memory=UNITS`, measures the memory instead.
-//! Fails when a unit was compiled here: then the numbers would mean nothing.
+//! distcc,pump` measures others with the same units; `-- --wrapper PATH` a wrapper that was linked otherwise; `-- --memory`,
+//! or `-- --memory=UNITS`, the memory instead. Fails when a unit was compiled here: then the numbers would mean nothing.
 
 #![allow(
     missing_docs,
@@ -38,6 +38,7 @@ mod report;
 mod scenarios;
 mod sources;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ struct Options {
     is_listed: bool,
     /// Units of the project by which memory is measured, in place of all else.
     memory: Option<usize>,
+    /// The wrapper, if not that of this build.
+    wrapper: Option<PathBuf>,
     peers: Vec<Peer>,
 }
 
@@ -89,6 +92,7 @@ impl Options {
                     let number = other.trim_start_matches("--memory=").parse();
                     options.memory = Some(number.map_err(|_| format!("{other}: no number"))?);
                 }
+                "--wrapper" => options.wrapper = Some(arguments.next().ok_or("--wrapper PATH")?.into()),
                 "--peers" => {
                     let list = arguments.next().ok_or("--peers LIST: distcc,pump")?;
                     options.peers = Peer::parse(&list)?;
@@ -121,7 +125,10 @@ fn measure(options: &Options) -> Result<(), String> {
     let _builder = farm.start("builder");
     let world = World::new();
     farm.join(&world);
-    let quicc = Client::quicc(&world)?;
+    let mut quicc = Client::quicc(&world)?;
+    if let Some(wrapper) = &options.wrapper {
+        quicc = quicc.with_wrapper(wrapper)?;
+    }
     let tiny = tiny(&world);
     compile(&quicc, &tiny)?;
     println!(

@@ -3,21 +3,33 @@
 //! Key names are sccache's wherever it has the key, so that its users can keep their files. Nothing below the
 //! roles sees a configuration; pure code receives values.
 
+#[cfg(feature = "farm")]
 pub mod address;
+#[cfg(feature = "farm")]
 mod authentication;
+#[cfg(feature = "farm")]
 pub mod builder;
+#[cfg(feature = "farm")]
 pub mod certificates;
+#[cfg(feature = "farm")]
 pub mod client;
 pub mod env;
+#[cfg(feature = "farm")]
 pub mod error;
+#[cfg(feature = "farm")]
 pub mod file;
 pub mod paths;
+#[cfg(feature = "farm")]
 pub mod quantity;
+#[cfg(feature = "farm")]
 pub mod scheduler;
 
-pub use address::{HostPort, SchedulerAddress};
-pub use builder::BuilderFile;
-pub use certificates::CertificateFiles;
-pub use client::ClientFile;
-pub use error::ConfigError;
-pub use scheduler::SchedulerFile;
+#[cfg(feature = "farm")]
+pub use self::{
+    address::{HostPort, SchedulerAddress},
+    builder::BuilderFile,
+    certificates::CertificateFiles,
+    client::ClientFile,
+    error::ConfigError,
+    scheduler::SchedulerFile,
+};

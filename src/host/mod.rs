@@ -2,10 +2,12 @@
 //!
 //! Never decides anything about compiles or peers.
 
+#[cfg(feature = "farm")]
 pub mod clock;
 pub mod files;
 pub mod limits;
 pub mod process;
+#[cfg(feature = "farm")]
 pub mod task;
 pub mod terminal;
 pub mod text;

@@ -21,6 +21,7 @@ pub fn command_here(program: &Path) -> std::process::Command {
 }
 
 /// The same for a process awaited by a task; it is killed when its handle is dropped.
+#[cfg(feature = "farm")]
 pub fn async_command(program: &Path, cwd: &Path) -> tokio::process::Command {
     let mut command = tokio::process::Command::from(command(program, cwd));
     command.kill_on_drop(true);
