@@ -17,7 +17,8 @@ pub mod sandbox;
 pub mod scheduler;
 #[cfg(feature = "farm")]
 pub mod store;
-#[cfg(all(test, feature = "farm"))]
+#[cfg(feature = "farm")]
+#[cfg(test)]
 mod tests;
 #[cfg(feature = "farm")]
 pub mod toolchain;
