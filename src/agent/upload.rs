@@ -28,6 +28,11 @@ const _: () = assert!(BATCH_BYTES <= limits::BATCH);
 const UPLOADS: usize = 4;
 // Room is left for what jobs write: whoever finds the connection's send window full waits, whatever its priority.
 const _: () = assert!(UPLOADS as u64 * (STREAM_WINDOW as u64) < SEND_WINDOW);
+/// Bytes that are compressed, and how hard at most, on a thread that others wait for: that takes no longer than to wake
+/// another, twice.
+const PACKED_AT_ONCE: u64 = 64 << 10;
+const LEVEL_AT_ONCE: i32 = 1;
+
 /// A blob and a file that holds it.
 #[derive(Debug)]
 pub(super) struct File {
@@ -166,12 +171,18 @@ async fn send_batch(
     // The others are much alike, and share the path.
     let level = effort.level(connection, size.saturating_mul(1 + others as u64));
     let effort = Arc::clone(effort);
-    let packing = tokio::task::spawn_blocking(move || {
-        let contents = read(&tree, &files)?;
+    let packed = move |contents: Vec<Text>| {
         let packed = effort.spend(level, size, || pack(&contents, size, level));
         packed.map_err(|_| RunError::Lost)
-    });
-    let (batch, wire) = packing.await.map_err(|_| RunError::Lost)??;
+    };
+    let is_little = size <= PACKED_AT_ONCE && level <= LEVEL_AT_ONCE;
+    let (batch, wire) = match is_little.then(|| recent(&tree, &files)).flatten() {
+        Some(contents) => packed(contents)?,
+        None => {
+            let packing = tokio::task::spawn_blocking(move || packed(read(&tree, &files)?));
+            packing.await.map_err(|_| RunError::Lost)??
+        }
+    };
     let mut send = connection.open_uni().await.map_err(|_| RunError::Lost)?;
     let is_bulk = batch.wire_size >= BULK_FROM;
     let _ = send.set_priority(if is_bulk { BULK_PRIORITY } else { BLOB_PRIORITY });
@@ -188,7 +199,18 @@ async fn send_batch(
     Ok(send)
 }
 
-fn read(tree: &Tree, files: &[File]) -> Result<Vec<(BlobDigest, Vec<u8>)>, RunError> {
+/// A blob's bytes.
+type Text = (BlobDigest, Arc<Vec<u8>>);
+
+/// The bytes of all `files`, if they were read a moment ago.
+fn recent(tree: &Tree, files: &[File]) -> Option<Vec<Text>> {
+    let texts = files
+        .iter()
+        .map(|file| Some((file.digest, tree.recent(file.digest.as_bytes())?)));
+    texts.collect()
+}
+
+fn read(tree: &Tree, files: &[File]) -> Result<Vec<Text>, RunError> {
     use std::os::unix::ffi::OsStrExt;
     let contents = files.iter().map(|File { digest, path, size }| {
         tree.read_verified(path.as_os_str().as_bytes(), digest.as_bytes())
@@ -199,7 +221,7 @@ fn read(tree: &Tree, files: &[File]) -> Result<Vec<(BlobDigest, Vec<u8>)>, RunEr
     contents.collect()
 }
 
-fn pack(contents: &[(BlobDigest, Vec<u8>)], size: u64, level: i32) -> std::io::Result<(BlobBatch, Vec<u8>)> {
+fn pack(contents: &[Text], size: u64, level: i32) -> std::io::Result<(BlobBatch, Vec<u8>)> {
     let mut packer = Packer::new(size, level)?;
     for (digest, bytes) in contents {
         packer.add(*digest, bytes)?;

@@ -1,12 +1,13 @@
 //! What is known of the client's files: digests, references and directory listings, each believed only as
 //! long as the kernel's word for its file is unchanged.
 //!
-//! Blocking, shared by any number of discoveries. Keeps no file contents, resolves no names, follows no
+//! Blocking, shared by any number of discoveries. Keeps no file contents for long, resolves no names, follows no
 //! symlinks: every path given is physical, so its last component is looked at itself.
 
 mod content;
 mod known;
 mod listing;
+mod recent;
 mod stat;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use super::scan::{Alias, Definition, Mentions, References};
 use crate::host::clock;
 use crate::host::files::{FileError, PathContext};
 pub use known::ChangedName;
+use recent::Recent;
 use turn::Turns;
 pub use watch::{Changes, Mark};
 use watch::{Footing, Watch};
@@ -148,6 +150,7 @@ pub struct Tree {
     directories: RwLock<HashSet<Arc<[u8]>>>,
     /// Macros that were met standing for `__has_include`.
     aliases: RwLock<Vec<Arc<Alias>>>,
+    recent: Recent,
     /// Who asks the kernel of a path.
     looks: Turns,
     /// Who reads a file.
@@ -296,6 +299,7 @@ impl Tree {
         let (content, bytes) = self.read(path, content::Purpose::Scan)?;
         let references = self.references(&content.digest, &bytes);
         self.note_mentions(&content.digest, &bytes, &references.probe_aliases);
+        self.recent.keep(&content.digest, bytes);
         let content = Content {
             references: Some(Arc::clone(&references)),
             ..content
@@ -303,10 +307,19 @@ impl Tree {
         Ok((self.remember(path, content), references))
     }
 
-    /// The bytes at `path` if they still have `digest`, for an upload.
-    pub fn read_verified(&self, path: &[u8], digest: &ContentDigest) -> Option<Vec<u8>> {
+    /// The bytes of `digest`, which were at `path`, for an upload: those read a moment ago, or what is there if it still is
+    /// so.
+    pub fn read_verified(&self, path: &[u8], digest: &ContentDigest) -> Option<Arc<Vec<u8>>> {
+        if let Some(recent) = self.recent(digest) {
+            return Some(recent);
+        }
         let (content, bytes) = self.read(path, content::Purpose::Scan).ok()?;
-        (content.digest == *digest).then_some(bytes)
+        (content.digest == *digest).then(|| Arc::new(bytes))
+    }
+
+    /// The text of `digest`, if it was read a moment ago. Looks at no file.
+    pub fn recent(&self, digest: &ContentDigest) -> Option<Arc<Vec<u8>>> {
+        self.recent.get(digest)
     }
 
     /// The names in the directory at `path`.
@@ -347,6 +360,14 @@ impl Tree {
         let listed = remembered.listed.clone();
         insert_bounded(&self.listings, path.to_vec(), remembered, REMEMBERED_LISTINGS);
         Ok(listed)
+    }
+
+    /// The same, for a thread that others wait for: `None` but for a directory whose watch tells what became of its names,
+    /// if that is little.
+    pub fn listing_at_once(&self, path: &[u8]) -> Option<Listed> {
+        let footing = known(&self.listings, path)?.footing?;
+        let changed = self.watch.count_changed(path, footing)?;
+        (changed <= FOLLOWED_NAMES).then(|| self.listing(path).ok())?
     }
 
     /// The same, or `None` where there are more than `limit` names.
