@@ -225,7 +225,8 @@ impl Compilers {
         env: &Environment,
     ) -> Result<Arc<KnownToolchain>, String> {
         let call = (compiler.to_owned(), pick(env, &TOOL_VARIABLES));
-        if let Some(known) = self.standing.get(tree, &call) {
+        let changes = |mark| tree.changes_since(mark);
+        if let Some(known) = self.standing.get(tree, &call, changes) {
             return Ok(known);
         }
         let key = self.toolchain_key(compiler, env);
@@ -237,6 +238,18 @@ impl Compilers {
             self.standing.learn(tree, call, &known, paths, holds);
         }
         Ok(known)
+    }
+
+    /// The same, for a thread that others wait for: `None` if it takes a look at any file.
+    pub fn toolchain_at_once(
+        &self,
+        tree: &Tree,
+        compiler: &Path,
+        env: &Environment,
+    ) -> Option<Arc<KnownToolchain>> {
+        let call = (compiler.to_owned(), pick(env, &TOOL_VARIABLES));
+        let changes = |mark| tree.changes_since_at_once(mark);
+        self.standing.get(tree, &call, changes)
     }
 
     fn toolchain_key(&self, compiler: &Path, env: &Environment) -> ToolchainKey {

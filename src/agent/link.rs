@@ -344,6 +344,14 @@ impl Link {
         self.process.telling.tell(change)
     }
 
+    /// The same, or `None` while somebody else changes it. Never waits.
+    pub fn tell_at_once<T>(
+        &self,
+        change: impl Fn(&mut Table) -> Result<T, TableError>,
+    ) -> Option<Result<Told<T>, TableError>> {
+        self.process.telling.tell_at_once(change)
+    }
+
     /// What the table, as it was told, answers at once; `None` while somebody changes it. Never waits.
     pub fn ask<T>(&self, question: impl FnOnce(&Table) -> T) -> Option<Told<T>> {
         self.process.telling.ask(question)

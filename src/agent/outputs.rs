@@ -1,8 +1,8 @@
 //! Where a compile's outputs go, and what stands there: judged before the compile travels.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 use quicc_protocol::limits::ENTRY_NAME;
@@ -55,19 +55,57 @@ pub fn locate(cwd: &[u8], outputs: &[Output]) -> Result<Vec<Located>, OddOutput>
     outputs.iter().map(|output| locate_one(cwd, output)).collect()
 }
 
+/// The same, for a thread that others wait for: `None` unless every output is named by the real path of its directory, which
+/// `is_known`.
+pub fn locate_at_once(
+    cwd: &[u8],
+    outputs: &[Output],
+    is_known: impl Fn(&[u8]) -> bool,
+) -> Option<Result<Vec<Located>, OddOutput>> {
+    let places: Option<Vec<_>> = outputs
+        .iter()
+        .map(|output| {
+            let path = spelled(cwd, output);
+            let (directory, name) = (path.parent()?, path.file_name()?);
+            // Neither is told by a path's components: it may end with a slash, or a dot.
+            let is_plain = path.as_os_str().as_bytes().ends_with(name.as_bytes());
+            (is_plain && is_known(directory.as_os_str().as_bytes()))
+                .then(|| (directory.to_owned(), name.to_owned()))
+        })
+        .collect();
+    let located = outputs.iter().zip(places?);
+    Some(
+        located
+            .map(|(output, (directory, name))| judge(output, &directory, &name))
+            .collect(),
+    )
+}
+
+fn spelled(cwd: &[u8], output: &Output) -> PathBuf {
+    Path::new(OsStr::from_bytes(cwd)).join(OsStr::from_bytes(&output.path))
+}
+
 fn locate_one(cwd: &[u8], output: &Output) -> Result<Located, OddOutput> {
-    let path = Path::new(OsStr::from_bytes(cwd)).join(OsStr::from_bytes(&output.path));
+    let path = spelled(cwd, output);
     let name = path
         .file_name()
-        .filter(|name| !output.path.ends_with(b"/") && name.len() <= ENTRY_NAME)
+        .filter(|_| !output.path.ends_with(b"/"))
         .ok_or(OddOutput::NotRegular)?;
     let parent = path.parent().ok_or(OddOutput::NotRegular)?;
     let directory = parent.canonicalize().map_err(|_| OddOutput::Directory)?;
+    judge(output, &directory, name)
+}
+
+/// Judges what stands at `name` in the real `directory`.
+fn judge(output: &Output, directory: &Path, name: &OsStr) -> Result<Located, OddOutput> {
+    if name.len() > ENTRY_NAME {
+        return Err(OddOutput::NotRegular);
+    }
     if directory == Path::new("/") {
         // A sandbox cannot give a job the root directory.
         return Err(OddOutput::Directory);
     }
-    access(&directory, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|_| OddOutput::Directory)?;
+    access(directory, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|_| OddOutput::Directory)?;
     let real = directory.join(name);
     let before = match std::fs::symlink_metadata(&real) {
         Err(_) => Before::Absent,
@@ -80,10 +118,9 @@ fn locate_one(cwd: &[u8], output: &Output) -> Result<Located, OddOutput> {
         name: name.as_bytes().to_vec(),
         before,
     };
-    let directory = directory.into_os_string().into_vec();
     Ok(Located {
         spelled: output.path.clone(),
-        directory,
+        directory: directory.as_os_str().as_bytes().to_vec(),
         declared,
         role: output.role,
     })
@@ -125,6 +162,34 @@ mod tests {
             real.join(&longest).as_os_str().as_bytes()
         );
         assert_eq!(at(&format!("{longest}a")), Err(OddOutput::NotRegular));
+        let known = real.join("build");
+        let at_once = |path: &str| {
+            let output = Output {
+                path: path.into(),
+                role: Role::Object,
+            };
+            let is_known = |directory: &[u8]| directory == known.as_os_str().as_bytes();
+            locate_at_once(real.as_os_str().as_bytes(), &[output], is_known)
+        };
+        for path in ["build/old.o", "build/new.o", "build//new.o", "build/s.o"] {
+            assert_eq!(
+                at_once(path),
+                Some(at(path).map(|located| vec![located])),
+                "{path}"
+            );
+        }
+        for path in [
+            "link/a.o",
+            "a.o",
+            "build/../build/a.o",
+            "build/a.o/",
+            "build/a.o/.",
+            "build/.",
+            "build/..",
+            "/",
+        ] {
+            assert_eq!(at_once(path), None, "{path}");
+        }
         let mut top = at(&longest).unwrap();
         top.directory = b"/".to_vec();
         assert_eq!(top.place(), format!("/{longest}").as_bytes());

@@ -1,7 +1,7 @@
 //! Compiles that were prepared before: for the same call nothing is looked for again as long as all that was found
 //! still holds.
 //!
-//! Blocking. Never believes what it cannot examine; whoever asks then prepares anew.
+//! Blocking, but for what is done at once. Never believes what it cannot examine; whoever asks then prepares anew.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -11,17 +11,22 @@ use quicc_protocol::BlobDigest;
 use quicc_protocol::message::run::StandardStreams;
 use quicc_protocol::message::wrapper::CompileRequest;
 
-use super::compilers::{Compilers, Environment};
+use super::compilers::{Compilers, Environment, KnownToolchain};
 use super::loader_path;
-use super::outputs;
+use super::native::Resolved;
+use super::outputs::{self, Located};
 use super::reason::LocalReason;
 use super::remote::{self, Candidate, Caveats, Prepared, Tier};
+use crate::inputs::closure::Object;
 use crate::inputs::kept::Kept;
 use crate::inputs::tree::{Mark, Tree};
-use crate::inputs::validate::{Revision, revise};
+use crate::inputs::validate::{Revision, revise, revise_at_once};
 
 /// Calls remembered; beyond it all are forgotten and learned again.
 const REMEMBERED: usize = 20_000;
+
+/// Files that are looked at on a thread that others wait for; with more another does it.
+const LOOKED_AT_ONCE: usize = 256;
 
 /// Variables that differ from call to call of one build and that neither a verdict nor a compiler looks at.
 const IDLE_VARIABLES: [&str; 6] = ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "SHLVL", "OLDPWD", "_"];
@@ -38,6 +43,34 @@ struct Remembered {
     tier: Tier,
     caveats: Caveats,
     toolchain: BlobDigest,
+}
+
+impl Remembered {
+    /// Whether it was found for `toolchain`.
+    fn is_of(&self, toolchain: &KnownToolchain) -> bool {
+        let known = &self.candidate.toolchain;
+        known.files == toolchain.files && known.real_files == toolchain.real_files
+    }
+
+    /// What was found as a compile ready to travel.
+    fn prepared(
+        self,
+        request: &CompileRequest,
+        outputs: Vec<Located>,
+        resolved: Option<Resolved>,
+        looked: Instant,
+    ) -> Prepared {
+        Prepared {
+            action: remote::action(request, &outputs, resolved),
+            kept: self.kept,
+            proof: self.proof,
+            looked,
+            outputs,
+            tier: self.tier,
+            caveats: self.caveats,
+            toolchain: self.toolchain,
+        }
+    }
 }
 
 /// The memory.
@@ -84,19 +117,12 @@ impl Recall {
         key: &Key,
         is_ours: &dyn Fn(&[u8], &[u8]) -> bool,
     ) -> Option<(Arc<Candidate>, Result<Prepared, LocalReason>)> {
-        let Remembered {
-            candidate,
-            kept,
-            proof,
-            tier,
-            caveats,
-            toolchain,
-        } = self.lock().get(key).cloned()?;
+        let remembered = self.lock().get(key).cloned()?;
         // The tools' bytes are in the closure; which tools they are depends on the machine.
         let now = compilers
             .toolchain(tree, remote::compiler_of(request), &request.env)
             .ok()?;
-        if now.files != candidate.toolchain.files || now.real_files != candidate.toolchain.real_files {
+        if !remembered.is_of(&now) {
             return None;
         }
         // A library may have appeared along the list since.
@@ -109,9 +135,11 @@ impl Recall {
             return None;
         }
         let looked = Instant::now();
-        let Revision::Holds { kept, proof } = revise(tree, &kept, proof, is_ours) else {
+        let Revision::Holds { kept, proof } = revise(tree, &remembered.kept, remembered.proof, is_ours)
+        else {
             return None;
         };
+        let candidate = Arc::clone(&remembered.candidate);
         let outputs = match outputs::locate(&request.cwd, &candidate.plan.outputs) {
             Ok(outputs) => outputs,
             Err(odd) => return Some((candidate, Err(odd.code().into()))),
@@ -124,16 +152,49 @@ impl Recall {
             Err(reason) => return Some((candidate, Err(reason))),
         };
         let prepared = Prepared {
-            action: remote::action(request, &outputs, resolved),
             kept,
             proof,
-            looked,
-            outputs,
-            tier,
-            caveats,
-            toolchain,
+            ..remembered.prepared(request, outputs, resolved, looked)
         };
         Some((candidate, Ok(prepared)))
+    }
+
+    /// The same, for a thread that others wait for: `None` also where anything is to be looked at but the files that
+    /// somebody may have mapped, if these are few, and where the outputs go.
+    pub fn prepare_at_once(
+        &self,
+        compilers: &Compilers,
+        tree: &Tree,
+        request: &CompileRequest,
+        key: &Key,
+        is_ours: &dyn Fn(&[u8], &[u8]) -> bool,
+    ) -> Option<(Arc<Candidate>, Prepared)> {
+        let remembered = self.lock().get(key).cloned()?;
+        let loads_others = request
+            .env
+            .iter()
+            .any(|(name, list)| name == b"LD_LIBRARY_PATH" && !list.is_empty());
+        let candidate = Arc::clone(&remembered.candidate);
+        if loads_others
+            || candidate.plan.native_arguments.is_some()
+            || remembered.kept.mapped().count() > LOOKED_AT_ONCE
+        {
+            return None;
+        }
+        let now = compilers.toolchain_at_once(tree, remote::compiler_of(request), &request.env)?;
+        if !remembered.is_of(&now) {
+            return None;
+        }
+        let looked = Instant::now();
+        let (kept, proof) = revise_at_once(tree, &remembered.kept, remembered.proof?, is_ours)?;
+        let is_known = |directory: &[u8]| matches!(kept.get(directory), Some(Object::Directory { .. }));
+        let outputs = outputs::locate_at_once(&request.cwd, &candidate.plan.outputs, is_known)?.ok()?;
+        let prepared = Prepared {
+            kept,
+            proof: Some(proof),
+            ..remembered.prepared(request, outputs, None, looked)
+        };
+        Some((candidate, prepared))
     }
 
     /// Remembers what a compile that succeeded was prepared with.

@@ -32,6 +32,9 @@ use crate::inputs::tree::{ContentDigest, Mark, StatTuple, Tree, join};
 use crate::inputs::validate::{Validity, prove, still_holds, validate};
 use crate::toolchain::terminal;
 
+/// What a closure may have to be told on a thread that others wait for; more is told on another.
+const TOLD_AT_ONCE: usize = 512;
+
 /// How inputs are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tier {
@@ -423,17 +426,40 @@ pub fn tell(
     is_ours: &(dyn Fn(&[u8], &[u8]) -> bool + Sync),
 ) -> Result<(ToldAction, Option<Mark>), TableError> {
     let proof = look_again(tree, prepared)?;
-    let told = link.tell(|table| {
-        let entries = match table.recall(&prepared.kept) {
-            Some(entries) => entries,
-            None => cover(table, tree, &prepared.kept, is_ours)?,
-        };
-        Ok((entries, declare(table, &prepared.action)?))
-    })?;
+    let told = link.tell(|table| tell_in(table, tree, prepared, is_ours))?;
     Ok((told, proof))
 }
 
-/// The same at once, if the builder has it all from before. Never waits.
+/// The same, for a thread that others wait for: `None` where anything is to be looked at but files that somebody may
+/// have mapped, or there is much to tell.
+pub fn tell_at_once(
+    tree: &Tree,
+    prepared: &Prepared,
+    link: &Link,
+    is_ours: &(dyn Fn(&[u8], &[u8]) -> bool + Sync),
+) -> Option<(ToldAction, Mark)> {
+    if prepared.kept.items.len() > TOLD_AT_ONCE {
+        return None;
+    }
+    let proof = still_holds(tree, &prepared.kept, prepared.proof?)?;
+    let told = link.tell_at_once(|table| tell_in(table, tree, prepared, is_ours))?;
+    Some((told.ok()?, proof))
+}
+
+fn tell_in(
+    table: &mut Table,
+    tree: &Tree,
+    prepared: &Prepared,
+    is_ours: &(dyn Fn(&[u8], &[u8]) -> bool + Sync),
+) -> Result<(Arc<[u8]>, Vec<DeclaredOutput>), TableError> {
+    let entries = match table.recall(&prepared.kept) {
+        Some(entries) => entries,
+        None => cover(table, tree, &prepared.kept, is_ours)?,
+    };
+    Ok((entries, declare(table, &prepared.action)?))
+}
+
+/// The same without a look, if the builder has it all from before. Never waits.
 pub fn told_before(prepared: &Prepared, link: &Link) -> Option<ToldAction> {
     let Told {
         epoch,

@@ -12,6 +12,8 @@ use crate::inputs::tree::{StatTuple, Tree, join};
 
 /// Changed names that are compared with what was told on a thread that others wait for; more are left to another.
 const CHANGES_AT_ONCE: usize = 64;
+/// The same of what was told since the last look.
+const FRESH_AT_ONCE: usize = 512;
 
 /// Takes back every path a builder was told that is no longer what it was: a stale file must fail loudly,
 /// also for a compile that reaches it unforeseen. Blocking.
@@ -33,10 +35,7 @@ pub fn sweep_unwatched(link: &Link, tree: &Tree) {
     let mark = changes
         .as_ref()
         .map_or_else(|| tree.refresh(), |changes| Some(changes.mark));
-    let is_doubtful = |path: &[u8], told: &StatTuple| {
-        let proven = tree.proven(path).flatten();
-        !proven.is_some_and(|now| is_unchanged(told, &now))
-    };
+    let is_doubtful = |path: &[u8], told: &StatTuple| is_doubtful(tree, path, told);
     let doubtful = link.tell(|table| {
         let fresh = table.take_fresh();
         let Some(changes) = &changes else {
@@ -66,8 +65,8 @@ pub fn sweep_unwatched(link: &Link, tree: &Tree) {
     };
 }
 
-/// Whether such a look has nothing to look at: nothing told since the last, nothing changed that was told, and nothing
-/// without a watch. Then it counts as one. Waits for no file and for no other look.
+/// Whether such a look has nothing to look at: watches prove all that was told since the last one, and all that changed
+/// since and was told. Then it counts as one. Waits for no file and for no other look.
 pub fn is_swept(link: &Link, tree: &Tree) -> bool {
     let Some(mut looked) = link.looked_if_idle() else {
         return false;
@@ -76,15 +75,34 @@ pub fn is_swept(link: &Link, tree: &Tree) -> bool {
     let Some(changes) = changes.filter(|changes| changes.names.len() <= CHANGES_AT_ONCE) else {
         return false;
     };
-    let has_none = link.ask(|table| {
-        let mut paths = changes.names.iter().map(|name| join(&name.directory, &name.name));
-        !table.has_fresh() && !paths.any(|path| table.stat(&path).is_some())
+    if !looked.unproven.is_empty() {
+        return false;
+    }
+    let is_proven = link.tell_at_once(|table| {
+        let changed = changes.names.iter().map(|name| join(&name.directory, &name.name));
+        let mut paths = changed.chain(table.fresh().iter().cloned());
+        let is_proven = table.fresh().len() <= FRESH_AT_ONCE
+            && !paths.any(|path| {
+                table
+                    .stat(&path)
+                    .is_some_and(|told| is_doubtful(tree, &path, told))
+            });
+        if is_proven {
+            table.take_fresh();
+        }
+        Ok(is_proven)
     });
-    let is_swept = looked.unproven.is_empty() && has_none.is_some_and(|told| told.value);
+    let is_swept = matches!(is_proven, Some(Ok(Told { value: true, .. })));
     if is_swept {
         looked.mark = Some(changes.mark);
     }
     is_swept
+}
+
+/// Whether watches do not prove that what was `told` of a path is so.
+fn is_doubtful(tree: &Tree, path: &[u8], told: &StatTuple) -> bool {
+    let proven = tree.proven(path).flatten();
+    !proven.is_some_and(|now| is_unchanged(told, &now))
 }
 
 /// What was told, as far as it `is_wanted`.

@@ -255,9 +255,9 @@ impl Table {
         self.position
     }
 
-    /// Whether [`Self::take_fresh`] would give anything.
-    pub fn has_fresh(&self) -> bool {
-        !self.fresh.is_empty()
+    /// What [`Self::take_fresh`] would give.
+    pub fn fresh(&self) -> &[Vec<u8>] {
+        &self.fresh
     }
 
     /// The paths told since the last call; some may have been taken back since.

@@ -116,10 +116,27 @@ impl Telling {
         self: &Arc<Self>,
         change: impl Fn(&mut Table) -> Result<T, TableError>,
     ) -> Result<Told<T>, TableError> {
-        let mut state = self.state();
+        self.tell_in(&mut self.state(), change)
+    }
+
+    /// The same, or `None` while somebody else changes it.
+    pub(super) fn tell_at_once<T>(
+        self: &Arc<Self>,
+        change: impl Fn(&mut Table) -> Result<T, TableError>,
+    ) -> Option<Result<Told<T>, TableError>> {
+        // After a panic others may wait for what was not told.
+        let mut state = self.state.try_lock().ok()?;
+        Some(self.tell_in(&mut state, change))
+    }
+
+    fn tell_in<T>(
+        self: &Arc<Self>,
+        state: &mut State,
+        change: impl Fn(&mut Table) -> Result<T, TableError>,
+    ) -> Result<Told<T>, TableError> {
         let changed = match change(&mut state.table) {
             Err(TableError::Full) => {
-                self.begin_anew(&mut state);
+                self.begin_anew(state);
                 change(&mut state.table)
             }
             changed => changed,
@@ -131,7 +148,7 @@ impl Telling {
                 frame: TableRecords { records }.to_frame().into(),
             };
             state.unconfirmed.push(sent.clone());
-            self.send(&state, sent);
+            self.send(state, sent);
         }
         Ok(Told {
             epoch: state.epoch,

@@ -176,7 +176,10 @@ impl Units {
     ) -> Decision {
         let key = recall::key_of(&request);
         let asked = Arc::clone(&request);
-        let begun = self.blocking(move |units| units.begin(&asked, &key)).await;
+        let begun = match self.begin_at_once(&request, &key) {
+            Some(begun) => Some(Ok(begun)),
+            None => self.blocking(move |units| units.begin(&asked, &key)).await,
+        };
         let (candidate, mut first) = match begun {
             Some(Ok(begun)) => begun,
             Some(Err(Some(reason))) => return Decision::local(reason),
@@ -240,6 +243,18 @@ impl Units {
         } else {
             Decision::fallback(last)
         }
+    }
+
+    /// What is remembered of the call, if that takes no time worth another thread: to wake one costs more.
+    fn begin_at_once(&self, request: &CompileRequest, key: &Key) -> Option<Begun> {
+        if compile::restriction(&request.resource_limits).is_some() {
+            return None;
+        }
+        let is_ours = |directory: &[u8], name: &[u8]| self.is_published(directory, name);
+        let (candidate, prepared) =
+            self.recall
+                .prepare_at_once(&self.compilers, &self.tree, request, key, &is_ours)?;
+        Some((candidate, Some((Ok(prepared), true))))
     }
 
     /// What is remembered of the call, or what its command line means and what it may read. Blocking.
@@ -372,6 +387,11 @@ impl Units {
         }
         if let Some(told) = remote::told_before(&prepared, &slot.link) {
             return Ok((told, prepared));
+        }
+        let is_ours = |directory: &[u8], name: &[u8]| self.is_published(directory, name);
+        if let Some((told, proof)) = remote::tell_at_once(&self.tree, &prepared, &slot.link, &is_ours) {
+            let proof = Some(proof);
+            return Ok((told, Prepared { proof, ..prepared }));
         }
         let link = Arc::clone(&slot.link);
         let telling = self.blocking(move |units| {

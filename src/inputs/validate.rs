@@ -89,11 +89,24 @@ pub fn still_holds(tree: &Tree, kept: &Kept, proof: Mark) -> Option<Mark> {
 }
 
 /// The same, if besides nothing at all came or went in a directory that is listed in `kept`.
-pub fn untouched(tree: &Tree, kept: &Kept, proof: Mark) -> Option<Mark> {
-    let changes = changes_beside(kept, tree.changes_since(proof)?)?;
+pub fn untouched(tree: &Tree, kept: &Kept, changes: Changes) -> Option<Mark> {
+    let changes = changes_beside(kept, changes)?;
     let mut directories = changes.names.iter().map(|changed| &*changed.directory);
     let is_untouched = !directories.any(|directory| kept.is_listed(directory));
     (is_untouched && mapped_files_hold(tree, kept)).then_some(changes.mark)
+}
+
+/// [`revise`], for a thread that others wait for: `None` if that takes a look at more than files that somebody may have
+/// mapped, and names that came or went in a directory beside them.
+pub fn revise_at_once(
+    tree: &Tree,
+    kept: &Arc<Kept>,
+    proof: Mark,
+    is_ours: &dyn Fn(&[u8], &[u8]) -> bool,
+) -> Option<(Arc<Kept>, Mark)> {
+    let mark = still_holds(tree, kept, proof)?;
+    let listed = relist(kept, |path| tree.listing_at_once(path), is_ours)?;
+    Some((renewed(kept, Vec::new(), listed), mark))
 }
 
 /// Brings `kept` up to date where that takes no discovery; `proof` is what proved that it held, if anything did.
@@ -104,11 +117,12 @@ pub fn revise(
     proof: Option<Mark>,
     is_ours: &dyn Fn(&[u8], &[u8]) -> bool,
 ) -> Revision {
+    let listing = |path: &[u8]| tree.listing(path).ok();
     let changes = proof.and_then(|proof| tree.changes_since(proof));
     let beside = changes.and_then(|changes| changes_beside(kept, changes));
     if let Some(Changes { mark, .. }) = beside.filter(|_| mapped_files_hold(tree, kept)) {
         // Its listings may be older than the proof, which outlasts names that nobody asked for.
-        return match relist(tree, kept, is_ours) {
+        return match relist(kept, listing, is_ours) {
             Some(listed) => Revision::Holds {
                 kept: renewed(kept, Vec::new(), listed),
                 proof: Some(mark),
@@ -123,7 +137,7 @@ pub fn revise(
     let Some(edited) = reread(tree, kept, &examined.edited) else {
         return Revision::Other;
     };
-    let Some(listed) = relist(tree, kept, is_ours) else {
+    let Some(listed) = relist(kept, listing, is_ours) else {
         return Revision::Other;
     };
     let kept = renewed(kept, edited, listed);
@@ -267,12 +281,16 @@ fn reread(tree: &Tree, kept: &Kept, edited: &[usize]) -> Option<Vec<(usize, Arc<
         .collect()
 }
 
-/// Newer listings of directories; `None` where a name appeared that a lookup asked for, or where names are computed and
+/// Newer listings of directories, as `listing` gives them; `None` where it gives none, where a name appeared that a lookup asked for, or where names are computed and
 /// one appeared that is not ours.
-fn relist(tree: &Tree, kept: &Kept, is_ours: &dyn Fn(&[u8], &[u8]) -> bool) -> Option<Vec<(usize, Listed)>> {
+fn relist(
+    kept: &Kept,
+    listing: impl Fn(&[u8]) -> Option<Listed>,
+    is_ours: &dyn Fn(&[u8], &[u8]) -> bool,
+) -> Option<Vec<(usize, Listed)>> {
     let mut newer = Vec::new();
     for (index, (path, before)) in kept.listed.iter().enumerate() {
-        let now = tree.listing(path).ok()?;
+        let now = listing(path)?;
         if Arc::ptr_eq(&now.listing, &before.listing) {
             continue;
         }

@@ -14,9 +14,14 @@ async fn what_was_told_is_looked_at_once_and_again_when_it_changed() {
         let unit = world.unit(&format!("{name}.o"), &[name]);
         assert!(!world.is_told(&unit).await, "{name}");
         world.run(&unit).await;
-        assert!(!world.is_swept().await, "{name} was told");
-        world.sweep().await;
-        assert!(world.is_swept().await && world.is_told(&unit).await, "{name}");
+        if units.is_empty() {
+            assert!(!world.is_swept().await, "nobody has looked yet");
+            world.sweep().await;
+        }
+        assert!(
+            world.is_swept().await && world.is_told(&unit).await,
+            "{name} is watched"
+        );
         units.push(unit);
     }
     // An output that no builder was told of is none of theirs, whoever lists its directory.
@@ -42,7 +47,28 @@ async fn what_was_told_is_looked_at_once_and_again_when_it_changed() {
     let edited = world.unit("a.o", &["a"]);
     assert!(!world.is_told(&edited).await);
     world.run(&edited).await;
-    assert!(world.is_told(&edited).await && !world.is_swept().await);
+    assert!(world.is_told(&edited).await && world.is_swept().await);
+    world.write("d", "first", 100);
+    let unit = world.unit("d.o", &["d"]);
+    world.run(&unit).await;
+    world.write("d", "edited", 100);
+    assert!(!world.is_swept().await, "it changed before anybody looked");
+    world.sweep().await;
+    assert!(!world.is_told(&unit).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_is_watched_is_told_at_once() {
+    for (tree, is_watched) in [(Tree::watching(), true), (Tree::new(), false)] {
+        let world = World::over(1000.0, tree).await;
+        world.write("a", "first", 100);
+        let found = world.unit("a.o", &["a"]);
+        world.write("a", "edited", 100);
+        assert!(!world.is_told_at_once(&found).await, "it changed");
+        let anew = world.unit("a.o", &["a"]);
+        assert_eq!(world.is_told_at_once(&anew).await, is_watched);
+        assert_eq!(world.is_told(&anew).await, is_watched);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -27,6 +27,7 @@ use crate::host::task::{self, Task};
 use crate::inputs::closure::{Closure, Object};
 use crate::inputs::kept::Kept;
 use crate::inputs::tree::Tree;
+use crate::inputs::validate::prove;
 use crate::transport::path::Paths;
 use crate::transport::{Endpoint, Peer, ResetSecret, frame};
 
@@ -162,6 +163,7 @@ impl World {
 
     /// A compile to `object` that reads these files as they are now.
     pub(super) fn unit(&self, object: &str, files: &[&str]) -> Unit {
+        let mark = self.tree.refresh();
         let mut closure = Closure::default();
         for directory in self.files.ancestors().filter(|path| *path != Path::new("/")) {
             let stat = self.tree.stat(directory.as_os_str().as_bytes()).unwrap().unwrap();
@@ -198,10 +200,11 @@ impl World {
             streams: StandardStreams::default(),
             outputs: vec![(directory, declared)],
         };
+        let kept = Arc::new(Kept::new(&self.tree, closure));
         let prepared = Prepared {
             action,
-            kept: Arc::new(Kept::new(&self.tree, closure)),
-            proof: None,
+            proof: mark.and_then(|mark| prove(&self.tree, &kept, mark)),
+            kept,
             looked: std::time::Instant::now(),
             outputs: Vec::new(),
             tier: Tier::Scan,
@@ -232,6 +235,12 @@ impl World {
     /// Looks at what the builder was told and no watch proves.
     pub(super) async fn sweep(&self) {
         staleness::sweep_unwatched(&self.farm.acquire().await.unwrap().link, &self.tree);
+    }
+
+    /// Whether the builder was told of a unit's files without another look at them.
+    pub(super) async fn is_told_at_once(&self, unit: &Unit) -> bool {
+        let slot = self.farm.acquire().await.unwrap();
+        remote::tell_at_once(&self.tree, &unit.prepared, &slot.link, &|_, _| false).is_some()
     }
 
     /// Has the builder told of a unit's files.

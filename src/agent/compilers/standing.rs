@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::KnownToolchain;
 use crate::inputs::closure::places;
 use crate::inputs::kept::Kept;
-use crate::inputs::tree::{Mark, Tree};
+use crate::inputs::tree::{Changes, Mark, Tree};
 use crate::inputs::validate::{Validity, untouched, validate};
 
 /// Toolchains remembered; beyond it all are learned again.
@@ -38,15 +38,21 @@ struct Places {
 pub(super) struct Standing(Mutex<HashMap<Call, Places>>);
 
 impl Standing {
-    /// The toolchain of `call`, if nothing came, went or changed in any of its places since it was learned.
-    pub(super) fn get(&self, tree: &Tree, call: &Call) -> Option<Arc<KnownToolchain>> {
+    /// The toolchain of `call`, if nothing came, went or changed in any of its places since it was learned. `changes` says
+    /// what did since a mark.
+    pub(super) fn get(
+        &self,
+        tree: &Tree,
+        call: &Call,
+        changes: impl FnOnce(Mark) -> Option<Changes>,
+    ) -> Option<Arc<KnownToolchain>> {
         let (toolchain, kept, mark) = {
             let map = self.lock();
             let places = map.get(call)?;
             let (kept, mark) = places.proof.as_ref()?;
             (Arc::clone(&places.toolchain), Arc::clone(kept), *mark)
         };
-        let newer = untouched(tree, &kept, mark)?;
+        let newer = untouched(tree, &kept, changes(mark)?)?;
         if newer != mark
             && let Some(Places {
                 proof: Some((current, mark)),

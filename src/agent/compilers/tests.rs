@@ -239,8 +239,7 @@ fn a_toolchain_stands_until_something_changes_where_its_programs_are_looked_for(
         let (compilers, tree) = (Compilers::new(root.clone()), Tree::watching());
         let compiler = Path::new("/usr/bin/gcc");
         let known = compilers.toolchain(&tree, compiler, &env).unwrap();
-        let call = (compiler.to_owned(), env.to_vec());
-        let standing = || compilers.standing.get(&tree, &call);
+        let standing = || compilers.toolchain_at_once(&tree, compiler, &env);
         assert!(Arc::ptr_eq(&standing().expect(what), &known), "{what}");
         change(&root);
         assert_eq!(standing().is_some(), stands, "{what}");
@@ -274,6 +273,6 @@ fn nothing_is_learned_of_relative_directories() {
     let compiler = Path::new("/usr/bin/gcc");
     compilers.toolchain(&tree, compiler, &env).unwrap();
     let call = (compiler.to_owned(), env.to_vec());
-    assert!(compilers.standing.get(&tree, &call).is_none());
+    assert!(compilers.toolchain_at_once(&tree, compiler, &env).is_none());
     assert!(!compilers.standing.is_due(&call), "nor tried for every unit");
 }
