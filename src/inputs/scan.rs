@@ -153,63 +153,59 @@ pub fn scan(content: &[u8]) -> References {
     if text::has_unclear_splice(content) {
         scanner.not_understood();
     }
-    let mut position = 0;
-    while let Some(skipped) = content.get(position..).and_then(next_trigger) {
-        scanner.judge(position + skipped);
-        position += skipped + 1;
-    }
+    for_each_beginning(content, |at| scanner.judge(at));
     scanner.finish()
 }
 
-/// Where the next two bytes are that any rule begins with.
-fn next_trigger(content: &[u8]) -> Option<usize> {
-    content.windows(2).position(|pair| match pair {
-        [first, second] => FIRST[usize::from(*first)] & SECOND[usize::from(*second)] != 0,
-        _ => false,
-    })
+/// Bytes that are asked at a time whether a rule begins with them.
+const BLOCK: usize = 64;
+
+/// Calls `judge` for every position where any rule may begin, ascending.
+fn for_each_beginning(content: &[u8], mut judge: impl FnMut(usize)) {
+    let mut start = 0;
+    while let Some(firsts) = content.get(start..start + BLOCK)
+        && let Some(seconds) = content.get(start + 1..start + 1 + BLOCK)
+    {
+        let mut marks = [0; BLOCK];
+        for ((mark, first), second) in marks.iter_mut().zip(firsts).zip(seconds) {
+            *mark = u8::from(begins_rule(*first, *second));
+        }
+        let (words, _) = marks.as_chunks::<8>();
+        for (word, at) in words.iter().zip((start..).step_by(8)) {
+            let mut marked = u64::from_le_bytes(*word);
+            while marked != 0 {
+                judge(at + marked.trailing_zeros() as usize / 8);
+                marked &= marked - 1;
+            }
+        }
+        start += BLOCK;
+    }
+    let rest = content.get(start..).unwrap_or_default();
+    for (offset, pair) in rest.windows(2).enumerate() {
+        if matches!(pair, [first, second] if begins_rule(*first, *second)) {
+            judge(start + offset);
+        }
+    }
 }
 
-/// How rules begin: a byte and those that may follow it. A splice may stand within any word, so a backslash
-/// or trigraph may follow as well; a lone `#` is followed by anything.
-const BEGINNINGS: [(u8, &[u8]); 6] = [
-    (b'%', b":\\?"),
-    (b'?', b"?"),
-    (b'_', b"_P\\?"),
-    (b'.', b"iI\\?\""),
-    (b'i', b"m\\?"),
-    (b'm', b"o\\?"),
-];
-
-/// The bit of `#`, above those of [`BEGINNINGS`].
-const HASH: u8 = 1 << BEGINNINGS.len();
-
-/// By first byte, the bit of its beginning.
-const FIRST: [u8; 256] = {
-    let mut bits = [0; 256];
-    bits[b'#' as usize] = HASH;
-    let mut index = 0;
-    while index < BEGINNINGS.len() {
-        bits[BEGINNINGS[index].0 as usize] = 1 << index;
-        index += 1;
-    }
-    bits
-};
-
-/// By second byte, the bits of the beginnings it may follow.
-const SECOND: [u8; 256] = {
-    let mut bits = [HASH; 256];
-    let mut index = 0;
-    while index < BEGINNINGS.len() {
-        let followers = BEGINNINGS[index].1;
-        let mut follower = 0;
-        while follower < followers.len() {
-            bits[followers[follower] as usize] |= 1 << index;
-            follower += 1;
-        }
-        index += 1;
-    }
-    bits
-};
+/// Whether any rule begins with these two bytes. A splice may stand within any word, so a backslash or trigraph may
+/// follow as well; a lone `#` is followed by anything. Nearly all of a text is asked this and no more: without branches
+/// and tables, compilers ask it of many bytes at a time.
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "a call for each byte would be all that a scan takes"
+)]
+const fn begins_rule(first: u8, second: u8) -> bool {
+    let splice = (second == b'\\') | (second == b'?');
+    (first == b'#')
+        | ((first == b'%') & ((second == b':') | splice))
+        | ((first == b'?') & (second == b'?'))
+        | ((first == b'_') & ((second == b'_') | (second == b'P') | splice))
+        | ((first == b'.') & ((second == b'i') | (second == b'I') | (second == b'"') | splice))
+        | ((first == b'i') & ((second == b'm') | splice))
+        | ((first == b'm') & ((second == b'o') | splice))
+}
 
 struct Scanner<'a> {
     text: Text<'a>,
@@ -252,7 +248,7 @@ impl<'a> Scanner<'a> {
                 _ => Ok(()),
             },
             // Most words in system headers begin or end like this and few of them matter.
-            [b'_', b'_', third, ..] if !self.may_matter(at, *third) => Ok(()),
+            [b'_', b'_', word @ ..] if !self.may_matter(at, word) => Ok(()),
             [b'_', ..] => self.probe(at),
             [b'.', ..] => self.assembler(at),
             [b'i', ..] => self.import(at),
@@ -264,10 +260,16 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Whether a rule may know the word whose two underscores at `at` are followed by `third`.
-    fn may_matter(&self, at: usize, third: u8) -> bool {
-        matches!(third, b'h' | b'D' | b'T' | b'p' | b'\\' | b'?')
-            || !is_word_byte(third) && look_back::begins_word(self.text, at)
+    /// Whether a rule may know the word that goes on with `word` behind the two underscores at `at`.
+    fn may_matter(&self, at: usize, word: &[u8]) -> bool {
+        match word {
+            [b'D' | b'T' | b'\\' | b'?', ..] => true,
+            // `__has_include` and `__pragma`; much else begins with one of their letters.
+            [b'h', next, ..] => matches!(next, b'a' | b'\\' | b'?'),
+            [b'p', next, ..] => matches!(next, b'r' | b'\\' | b'?'),
+            [next, ..] => !is_word_byte(*next) && look_back::begins_word(self.text, at),
+            [] => true,
+        }
     }
 
     /// Any name may be meant.

@@ -637,7 +637,44 @@ const CONTEXTS: [&str; 10] = [
     "1'000 \"\\\" ",
 ];
 
+#[test]
+fn every_pair_of_bytes_by_which_a_rule_begins_is_met() {
+    let mut beginnings: Vec<String> = [
+        "%:", "%\\", "%?", "??", "__", "_P", "_\\", "_?", ".i", ".I", ".\\", ".?", ".\"", "im", "i\\", "i?",
+        "mo", "m\\", "m?",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    beginnings.extend((0..=127).map(|second| format!("#{}", char::from(second))));
+    for first in 0..=127 {
+        for second in 0..=127 {
+            let pair = format!("{}{}", char::from(first), char::from(second));
+            // At every place of a block, and behind the last.
+            for before in [0, 1, BLOCK - 2, BLOCK - 1, BLOCK] {
+                let text = [&vec![b' '; before], pair.as_bytes()].concat();
+                let mut met = Vec::new();
+                for_each_beginning(&text, |at| met.push(at));
+                let expected: &[usize] = if beginnings.contains(&pair) {
+                    &[before]
+                } else {
+                    &[]
+                };
+                assert_eq!(met, expected, "{pair:?} behind {before}");
+            }
+        }
+    }
+}
+
 proptest! {
+    #[test]
+    fn no_place_of_a_rule_is_passed_over(text in "[#%:?_.im\\\\ \\\\x]{0,300}") {
+        let mut met = Vec::new();
+        for_each_beginning(text.as_bytes(), |at| met.push(at));
+        let pairs = text.as_bytes().windows(2).enumerate();
+        let expected = pairs.filter(|(_, pair)| begins_rule(pair[0], pair[1]));
+        prop_assert_eq!(met, expected.map(|(at, _)| at).collect::<Vec<_>>());
+    }
+
     #[test]
     fn no_context_hides_a_directive((directive, kind) in directives(), context in 0..CONTEXTS.len()) {
         let text = format!("{}{directive}\n*/ \" )x\" tail", CONTEXTS[context]);
