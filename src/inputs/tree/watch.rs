@@ -202,17 +202,15 @@ impl Watch {
             // It was watched before it was asked of.
             own = Some(watch);
         } else if let Some(stat) = answer {
-            let mut state = write(lock);
             // A directory's times tell of its names, which only its own watch sees.
             own = if stat.is_directory() {
-                state.cover(path, DEPTH)
+                self.vet(path).and_then(|vetted| write(lock).cover(path, &vetted))
             } else {
-                state.cover_file(path)
+                write(lock).cover_file(path)
             };
             if own.is_none() {
                 return Ok(answer);
             }
-            drop(state);
             answer = ask()?;
         }
         let mut state = write(lock);
@@ -232,9 +230,31 @@ impl Watch {
                 return Some((state.epoch, ticket));
             }
         }
+        let vetted = self.vet(parent)?;
         let mut state = write(self.0.as_ref()?);
-        state.cover(parent, DEPTH)?;
+        state.cover(parent, &vetted)?;
         Some((state.epoch, state.known.ticket(parent)?))
+    }
+
+    /// What of `path` and the directories above it is not watched yet, if all of it can be. Asked without the lock: a
+    /// file system that does not answer is nobody's trouble but of those who ask of its files.
+    fn vet<'a>(&self, path: &'a [u8]) -> Option<Vec<&'a [u8]>> {
+        let mut unwatched = Vec::new();
+        let mut next = Some(path);
+        while let Some(directory) = next
+            && self.read()?.known.directory(directory).is_none()
+        {
+            if unwatched.len() >= DEPTH {
+                return None;
+            }
+            unwatched.push(directory);
+            next = parent_of(directory);
+        }
+        let is_watchable = |directory: &&[u8]| {
+            let found = statfs(as_path(directory));
+            found.is_ok_and(|found| WATCHED_FILE_SYSTEMS.contains(&found.filesystem_type().0))
+        };
+        unwatched.iter().all(is_watchable).then_some(unwatched)
     }
 
     fn read(&self) -> Option<RwLockReadGuard<'_, State>> {
@@ -321,17 +341,17 @@ impl State {
         }
     }
 
-    /// Watches the directory `path` and those above it.
-    fn cover(&mut self, path: &[u8], depth: usize) -> Option<WatchId> {
+    /// Watches the directory `path` and those above it, as far as they are among the `vetted`.
+    fn cover(&mut self, path: &[u8], vetted: &[&[u8]]) -> Option<WatchId> {
         if let Some(watch) = self.known.directory(path) {
             return Some(watch);
         }
-        if path != b"/" {
-            self.cover(parent_of(path)?, depth.checked_sub(1)?)?;
-        }
-        let kind = statfs(as_path(path)).ok()?.filesystem_type().0;
-        if !WATCHED_FILE_SYSTEMS.contains(&kind) {
+        // It was watched a moment ago, and is another one by now.
+        if !vetted.contains(&path) {
             return None;
+        }
+        if path != b"/" {
+            self.cover(parent_of(path)?, vetted)?;
         }
         // Were the name given to another inode meanwhile, its parent's watch would tell.
         let watch = self.add(path, of_directory())?;
