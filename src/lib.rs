@@ -17,6 +17,7 @@ pub mod sandbox;
 pub mod scheduler;
 #[cfg(feature = "farm")]
 pub mod store;
+// Two attributes: clippy knows tests by the second alone.
 #[cfg(feature = "farm")]
 #[cfg(test)]
 mod tests;

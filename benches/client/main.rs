@@ -2,8 +2,9 @@
 //! with a farm on loopback that has seen the compilers before.
 //!
 //! Scheduler and builder are processes of their own and not counted. `cargo bench --bench client -- --peers
-//! distcc,pump` measures others with the same units; `-- --wrapper PATH` a wrapper that was linked otherwise; `-- --memory`,
-//! or `-- --memory=UNITS`, the memory instead. Fails when a unit was compiled here: then the numbers would mean nothing.
+//! distcc,pump` measures others with the same units; `-- --wrapper PATH` a wrapper that was linked otherwise; `--
+//! --memory`, or `-- --memory=UNITS`, the memory instead. Fails when a unit was compiled here: then the numbers would
+//! mean nothing.
 
 #![allow(
     missing_docs,

@@ -225,8 +225,7 @@ impl Compilers {
         env: &Environment,
     ) -> Result<Arc<KnownToolchain>, String> {
         let call = (compiler.to_owned(), pick(env, &TOOL_VARIABLES));
-        let changes = |mark| tree.changes_since(mark);
-        if let Some(known) = self.standing.get(tree, &call, changes) {
+        if let Some(known) = self.standing.get(tree, &call) {
             return Ok(known);
         }
         let key = self.toolchain_key(compiler, env);
@@ -240,7 +239,7 @@ impl Compilers {
         Ok(known)
     }
 
-    /// The same, for a thread that others wait for: `None` if it takes a look at any file.
+    /// The same, for a thread that others wait for: `None` if it takes more than a look at a few files.
     pub fn toolchain_at_once(
         &self,
         tree: &Tree,
@@ -248,8 +247,7 @@ impl Compilers {
         env: &Environment,
     ) -> Option<Arc<KnownToolchain>> {
         let call = (compiler.to_owned(), pick(env, &TOOL_VARIABLES));
-        let changes = |mark| tree.changes_since_at_once(mark);
-        self.standing.get(tree, &call, changes)
+        self.standing.get_at_once(tree, &call)
     }
 
     fn toolchain_key(&self, compiler: &Path, env: &Environment) -> ToolchainKey {

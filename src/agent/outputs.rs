@@ -55,30 +55,22 @@ pub fn locate(cwd: &[u8], outputs: &[Output]) -> Result<Vec<Located>, OddOutput>
     outputs.iter().map(|output| locate_one(cwd, output)).collect()
 }
 
-/// The same, for a thread that others wait for: `None` unless every output is named by the real path of its directory, which
-/// `is_known`.
+/// The same, for a thread that others wait for: `None` unless every output is fit to travel, and named by the real path
+/// of its directory, which `is_known`.
 pub fn locate_at_once(
     cwd: &[u8],
     outputs: &[Output],
     is_known: impl Fn(&[u8]) -> bool,
-) -> Option<Result<Vec<Located>, OddOutput>> {
-    let places: Option<Vec<_>> = outputs
-        .iter()
-        .map(|output| {
-            let path = spelled(cwd, output);
-            let (directory, name) = (path.parent()?, path.file_name()?);
-            // Neither is told by a path's components: it may end with a slash, or a dot.
-            let is_plain = path.as_os_str().as_bytes().ends_with(name.as_bytes());
-            (is_plain && is_known(directory.as_os_str().as_bytes()))
-                .then(|| (directory.to_owned(), name.to_owned()))
-        })
-        .collect();
-    let located = outputs.iter().zip(places?);
-    Some(
-        located
-            .map(|(output, (directory, name))| judge(output, &directory, &name))
-            .collect(),
-    )
+) -> Option<Vec<Located>> {
+    let located = outputs.iter().map(|output| {
+        let path = spelled(cwd, output);
+        let (directory, name) = (path.parent()?, path.file_name()?);
+        // Neither is told by a path's components: it may end with a slash, or a dot.
+        let is_plain = path.as_os_str().as_bytes().ends_with(name.as_bytes());
+        let is_here = is_plain && is_known(directory.as_os_str().as_bytes());
+        is_here.then(|| judge(output, directory, name).ok())?
+    });
+    located.collect()
 }
 
 fn spelled(cwd: &[u8], output: &Output) -> PathBuf {
@@ -174,7 +166,7 @@ mod tests {
         for path in ["build/old.o", "build/new.o", "build//new.o", "build/s.o"] {
             assert_eq!(
                 at_once(path),
-                Some(at(path).map(|located| vec![located])),
+                at(path).ok().map(|located| vec![located]),
                 "{path}"
             );
         }

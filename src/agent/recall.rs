@@ -25,9 +25,6 @@ use crate::inputs::validate::{Revision, revise, revise_at_once};
 /// Calls remembered; beyond it all are forgotten and learned again.
 const REMEMBERED: usize = 20_000;
 
-/// Files that are looked at on a thread that others wait for; with more another does it.
-const LOOKED_AT_ONCE: usize = 256;
-
 /// Variables that differ from call to call of one build and that neither a verdict nor a compiler looks at.
 const IDLE_VARIABLES: [&str; 6] = ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "SHLVL", "OLDPWD", "_"];
 
@@ -52,18 +49,19 @@ impl Remembered {
         known.files == toolchain.files && known.real_files == toolchain.real_files
     }
 
-    /// What was found as a compile ready to travel.
+    /// What was found as a compile ready to travel, with all it may read now and what proves that.
     fn prepared(
-        self,
+        &self,
         request: &CompileRequest,
+        (kept, proof): (Arc<Kept>, Option<Mark>),
         outputs: Vec<Located>,
         resolved: Option<Resolved>,
         looked: Instant,
     ) -> Prepared {
         Prepared {
             action: remote::action(request, &outputs, resolved),
-            kept: self.kept,
-            proof: self.proof,
+            kept,
+            proof,
             looked,
             outputs,
             tier: self.tier,
@@ -151,16 +149,12 @@ impl Recall {
             Ok(resolved) => resolved,
             Err(reason) => return Some((candidate, Err(reason))),
         };
-        let prepared = Prepared {
-            kept,
-            proof,
-            ..remembered.prepared(request, outputs, resolved, looked)
-        };
+        let prepared = remembered.prepared(request, (kept, proof), outputs, resolved, looked);
         Some((candidate, Ok(prepared)))
     }
 
-    /// The same, for a thread that others wait for: `None` also where anything is to be looked at but the files that
-    /// somebody may have mapped, if these are few, and where the outputs go.
+    /// The same, for a thread that others wait for: `None` also where more is to be looked at than a few files that
+    /// somebody may have mapped, a few names that came or went beside them, and where the outputs go.
     pub fn prepare_at_once(
         &self,
         compilers: &Compilers,
@@ -175,10 +169,7 @@ impl Recall {
             .iter()
             .any(|(name, list)| name == b"LD_LIBRARY_PATH" && !list.is_empty());
         let candidate = Arc::clone(&remembered.candidate);
-        if loads_others
-            || candidate.plan.native_arguments.is_some()
-            || remembered.kept.mapped().count() > LOOKED_AT_ONCE
-        {
+        if loads_others || candidate.plan.native_arguments.is_some() {
             return None;
         }
         let now = compilers.toolchain_at_once(tree, remote::compiler_of(request), &request.env)?;
@@ -188,12 +179,8 @@ impl Recall {
         let looked = Instant::now();
         let (kept, proof) = revise_at_once(tree, &remembered.kept, remembered.proof?, is_ours)?;
         let is_known = |directory: &[u8]| matches!(kept.get(directory), Some(Object::Directory { .. }));
-        let outputs = outputs::locate_at_once(&request.cwd, &candidate.plan.outputs, is_known)?.ok()?;
-        let prepared = Prepared {
-            kept,
-            proof: Some(proof),
-            ..remembered.prepared(request, outputs, None, looked)
-        };
+        let outputs = outputs::locate_at_once(&request.cwd, &candidate.plan.outputs, is_known)?;
+        let prepared = remembered.prepared(request, (kept, Some(proof)), outputs, None, looked);
         Some((candidate, prepared))
     }
 

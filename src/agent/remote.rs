@@ -29,11 +29,13 @@ use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::kept::Kept;
 use crate::inputs::scan::has_assembler_name;
 use crate::inputs::tree::{ContentDigest, Mark, StatTuple, Tree, join};
-use crate::inputs::validate::{Validity, prove, still_holds, validate};
+use crate::inputs::validate::{Validity, is_looked_at_in_no_time, prove, still_holds, validate};
 use crate::toolchain::terminal;
 
 /// What a closure may have to be told on a thread that others wait for; more is told on another.
 const TOLD_AT_ONCE: usize = 512;
+/// The same of the names in its directories that the builder may not know yet.
+const NAMES_AT_ONCE: usize = 2048;
 
 /// How inputs are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -430,20 +432,31 @@ pub fn tell(
     Ok((told, proof))
 }
 
-/// The same, for a thread that others wait for: `None` where anything is to be looked at but files that somebody may
-/// have mapped, or there is much to tell.
+/// The same, for a thread that others wait for: `None` where watches prove too little, or there is much to tell.
 pub fn tell_at_once(
     tree: &Tree,
     prepared: &Prepared,
     link: &Link,
     is_ours: &(dyn Fn(&[u8], &[u8]) -> bool + Sync),
-) -> Option<(ToldAction, Mark)> {
-    if prepared.kept.items.len() > TOLD_AT_ONCE {
+) -> Option<Result<(ToldAction, Option<Mark>), TableError>> {
+    let kept = &prepared.kept;
+    if kept.items.len() > TOLD_AT_ONCE || !is_looked_at_in_no_time(kept) {
         return None;
     }
-    let proof = still_holds(tree, &prepared.kept, prepared.proof?)?;
-    let told = link.tell_at_once(|table| tell_in(table, tree, prepared, is_ours))?;
-    Some((told.ok()?, proof))
+    let proof = still_holds(tree, kept, prepared.proof?)?;
+    let told = link.tell_at_once(|table| {
+        let unjudged = kept
+            .listed
+            .iter()
+            .filter(|(path, listed)| !table.is_judged_by(path, listed))
+            .map(|(_, listed)| listed.listing.names.len());
+        if unjudged.sum::<usize>() > NAMES_AT_ONCE {
+            return Ok(None);
+        }
+        tell_in(table, tree, prepared, is_ours).map(Some)
+    })?;
+    let told = told.map(Told::transposed).transpose()?;
+    Some(told.map(|told| (told, Some(proof))))
 }
 
 fn tell_in(
@@ -461,20 +474,11 @@ fn tell_in(
 
 /// The same without a look, if the builder has it all from before. Never waits.
 pub fn told_before(prepared: &Prepared, link: &Link) -> Option<ToldAction> {
-    let Told {
-        epoch,
-        position,
-        value,
-    } = link.ask(|table| {
+    let told = link.ask(|table| {
         let entries = table.recall(&prepared.kept)?;
         Some((entries, declare(table, &prepared.action).ok()?))
-    })?;
-    let value = value?;
-    Some(Told {
-        epoch,
-        position,
-        value,
-    })
+    });
+    told?.transposed()
 }
 
 /// Runs a prepared compile on the slot's builder, which was told of it.

@@ -66,7 +66,7 @@ pub fn sweep_unwatched(link: &Link, tree: &Tree) {
 }
 
 /// Whether such a look has nothing to look at: watches prove all that was told since the last one, and all that changed
-/// since and was told. Then it counts as one. Waits for no file and for no other look.
+/// since and was told. Then it counts as one. Looks at no file and waits for no other look.
 pub fn is_swept(link: &Link, tree: &Tree) -> bool {
     let Some(mut looked) = link.looked_if_idle() else {
         return false;

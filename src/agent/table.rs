@@ -250,6 +250,15 @@ impl Table {
         self.id(path).is_some() || self.poison_at(directory, name).is_some()
     }
 
+    /// Whether the names of a directory were judged by this very listing, so that to be told of it costs nothing.
+    pub fn is_judged_by(&self, directory: &[u8], listed: &Listed) -> bool {
+        let names = self.directories.get(directory);
+        names.is_some_and(|names| {
+            let last = names.reconciled.as_ref();
+            !names.is_outgrown && last.is_some_and(|(last, _)| Arc::ptr_eq(last, &listed.listing))
+        })
+    }
+
     /// The position after the records that were taken.
     pub fn position(&self) -> u64 {
         self.position

@@ -33,6 +33,19 @@ pub struct Told<T> {
     pub value: T,
 }
 
+impl<T> Told<Option<T>> {
+    /// What a change gave, if anything.
+    pub fn transposed(self) -> Option<Told<T>> {
+        let Self { epoch, position, .. } = self;
+        let value = self.value?;
+        Some(Told {
+            epoch,
+            position,
+            value,
+        })
+    }
+}
+
 /// A connection that carries a table.
 #[derive(Debug, Clone)]
 pub(super) struct Carrier {
@@ -116,7 +129,10 @@ impl Telling {
         self: &Arc<Self>,
         change: impl Fn(&mut Table) -> Result<T, TableError>,
     ) -> Result<Told<T>, TableError> {
-        self.tell_in(&mut self.state(), change)
+        let told = self.tell_in(&mut self.state(), change);
+        // What a thread left that panicked was told with it.
+        self.state.clear_poison();
+        told
     }
 
     /// The same, or `None` while somebody else changes it.

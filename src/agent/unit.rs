@@ -175,10 +175,12 @@ impl Units {
         notes: &Arc<Notes>,
     ) -> Decision {
         let key = recall::key_of(&request);
-        let asked = Arc::clone(&request);
         let begun = match self.begin_at_once(&request, &key) {
             Some(begun) => Some(Ok(begun)),
-            None => self.blocking(move |units| units.begin(&asked, &key)).await,
+            None => {
+                let asked = Arc::clone(&request);
+                self.blocking(move |units| units.begin(&asked, &key)).await
+            }
         };
         let (candidate, mut first) = match begun {
             Some(Ok(begun)) => begun,
@@ -389,18 +391,19 @@ impl Units {
             return Ok((told, prepared));
         }
         let is_ours = |directory: &[u8], name: &[u8]| self.is_published(directory, name);
-        if let Some((told, proof)) = remote::tell_at_once(&self.tree, &prepared, &slot.link, &is_ours) {
-            let proof = Some(proof);
-            return Ok((told, Prepared { proof, ..prepared }));
-        }
-        let link = Arc::clone(&slot.link);
-        let telling = self.blocking(move |units| {
-            let is_ours = |directory: &[u8], name: &[u8]| units.is_published(directory, name);
-            (remote::tell(&units.tree, &prepared, &link, &is_ours), prepared)
-        });
-        let (told, prepared) = telling
-            .await
-            .ok_or(Failed::Finally(Decision::fallback("internal")))?;
+        let at_once = remote::tell_at_once(&self.tree, &prepared, &slot.link, &is_ours);
+        let (told, prepared) = match at_once {
+            Some(told) => (told, prepared),
+            None => {
+                let link = Arc::clone(&slot.link);
+                let telling = self.blocking(move |units| {
+                    let is_ours = |directory: &[u8], name: &[u8]| units.is_published(directory, name);
+                    (remote::tell(&units.tree, &prepared, &link, &is_ours), prepared)
+                });
+                let internal = Failed::Finally(Decision::fallback("internal"));
+                telling.await.ok_or(internal)?
+            }
+        };
         match told {
             Ok((told, proof)) => Ok((told, Prepared { proof, ..prepared })),
             Err(error) => Err(self.classify(error.into(), slot, &unit.notes)),

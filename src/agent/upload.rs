@@ -28,9 +28,9 @@ const _: () = assert!(BATCH_BYTES <= limits::BATCH);
 const UPLOADS: usize = 4;
 // Room is left for what jobs write: whoever finds the connection's send window full waits, whatever its priority.
 const _: () = assert!(UPLOADS as u64 * (STREAM_WINDOW as u64) < SEND_WINDOW);
-/// Bytes that are compressed, and how hard at most, on a thread that others wait for: that takes no longer than to wake
-/// another, twice.
+/// Bytes that are compressed on a thread that others wait for: a tenth of a millisecond. With more another does it.
 const PACKED_AT_ONCE: u64 = 64 << 10;
+/// The same of zstd's level.
 const LEVEL_AT_ONCE: i32 = 1;
 
 /// A blob and a file that holds it.
@@ -171,7 +171,7 @@ async fn send_batch(
     // The others are much alike, and share the path.
     let level = effort.level(connection, size.saturating_mul(1 + others as u64));
     let effort = Arc::clone(effort);
-    let packed = move |contents: Vec<Text>| {
+    let packed = move |contents: Vec<Content>| {
         let packed = effort.spend(level, size, || pack(&contents, size, level));
         packed.map_err(|_| RunError::Lost)
     };
@@ -199,18 +199,19 @@ async fn send_batch(
     Ok(send)
 }
 
-/// A blob's bytes.
-type Text = (BlobDigest, Arc<Vec<u8>>);
+/// A blob and its bytes.
+type Content = (BlobDigest, Arc<Vec<u8>>);
 
 /// The bytes of all `files`, if they were read a moment ago.
-fn recent(tree: &Tree, files: &[File]) -> Option<Vec<Text>> {
-    let texts = files
-        .iter()
-        .map(|file| Some((file.digest, tree.recent(file.digest.as_bytes())?)));
-    texts.collect()
+fn recent(tree: &Tree, files: &[File]) -> Option<Vec<Content>> {
+    let contents = files.iter().map(|File { digest, size, .. }| {
+        let bytes = tree.recent(digest.as_bytes())?;
+        (bytes.len() as u64 == *size).then_some((*digest, bytes))
+    });
+    contents.collect()
 }
 
-fn read(tree: &Tree, files: &[File]) -> Result<Vec<Text>, RunError> {
+fn read(tree: &Tree, files: &[File]) -> Result<Vec<Content>, RunError> {
     use std::os::unix::ffi::OsStrExt;
     let contents = files.iter().map(|File { digest, path, size }| {
         tree.read_verified(path.as_os_str().as_bytes(), digest.as_bytes())
@@ -221,7 +222,7 @@ fn read(tree: &Tree, files: &[File]) -> Result<Vec<Text>, RunError> {
     contents.collect()
 }
 
-fn pack(contents: &[Text], size: u64, level: i32) -> std::io::Result<(BlobBatch, Vec<u8>)> {
+fn pack(contents: &[Content], size: u64, level: i32) -> std::io::Result<(BlobBatch, Vec<u8>)> {
     let mut packer = Packer::new(size, level)?;
     for (digest, bytes) in contents {
         packer.add(*digest, bytes)?;

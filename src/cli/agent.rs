@@ -132,8 +132,8 @@ pub(crate) fn serve(detach: bool) -> Result<u8, Failure> {
     let file = file.map_err(|error| text::chain(&error));
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if matches!(&file, Ok(ClientFile { farm: Some(_), .. })) {
-        // What an agent computes runs on blocking threads; to pass its messages from thread to thread would cost more
-        // than they do. An embedded farm has a builder's work as well.
+        // What takes an agent long runs on blocking threads; to pass its messages from thread to thread, and what it
+        // does at once for a unit, would cost more than they do. An embedded farm has a builder's work as well.
         builder.worker_threads(1);
     }
     let runtime = builder.enable_all().build()?;

@@ -1,8 +1,8 @@
 //! What is known of the client's files: digests, references and directory listings, each believed only as
 //! long as the kernel's word for its file is unchanged.
 //!
-//! Blocking, shared by any number of discoveries. Keeps no file contents for long, resolves no names, follows no
-//! symlinks: every path given is physical, so its last component is looked at itself.
+//! Blocking, shared by any number of discoveries. Keeps no contents but the last few texts, resolves no names, follows
+//! no symlinks: every path given is physical, so its last component is looked at itself.
 
 mod content;
 mod known;
@@ -16,6 +16,7 @@ mod watch;
 #[cfg(test)]
 mod watch_tests;
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -61,7 +62,9 @@ const REMEMBERED_ALIASES: usize = 4;
 /// Names a directory that lookups touch may hold.
 pub const LISTING_NAMES: usize = 50_000;
 /// Names looked at one by one to know a directory that changed: as many as cost less than to read it.
-const FOLLOWED_NAMES: usize = 64;
+pub(super) const FOLLOWED_NAMES: usize = 64;
+/// Names of a directory that changed which are gone through on a thread that others wait for.
+const NAMES_AT_ONCE: usize = 2048;
 /// How often a file that changes while it is read is read again.
 pub const READ_ATTEMPTS: usize = 4;
 
@@ -133,8 +136,8 @@ struct Remembered {
 #[derive(Debug, Default)]
 pub struct Tree {
     contents: RwLock<HashMap<Vec<u8>, Content>>,
-    /// Scans by what was scanned. Not kept on the disk: a scan passes 800 MB in a second (`cargo bench --bench inputs --
-    /// scan`), so an agent that starts again spends 6 ms on all headers of a large C++ unit, once.
+    /// Scans by what was scanned. Not kept on the disk: a scan passes 640 MB in a second (`cargo bench --bench inputs
+    /// -- scan`), so an agent that starts again spends 8 ms on all headers of a large C++ unit, once.
     references: RwLock<HashMap<ContentDigest, Arc<References>>>,
     listings: RwLock<HashMap<Vec<u8>, Remembered>>,
     /// Targets by link.
@@ -307,8 +310,8 @@ impl Tree {
         Ok((self.remember(path, content), references))
     }
 
-    /// The bytes of `digest`, which were at `path`, for an upload: those read a moment ago, or what is there if it still is
-    /// so.
+    /// The bytes of `digest`, which were at `path`, for an upload: those read a moment ago, or those that are there if
+    /// they still are the same.
     pub fn read_verified(&self, path: &[u8], digest: &ContentDigest) -> Option<Arc<Vec<u8>>> {
         if let Some(recent) = self.recent(digest) {
             return Some(recent);
@@ -362,14 +365,6 @@ impl Tree {
         Ok(listed)
     }
 
-    /// The same, for a thread that others wait for: `None` but for a directory whose watch tells what became of its names,
-    /// if that is little.
-    pub fn listing_at_once(&self, path: &[u8]) -> Option<Listed> {
-        let footing = known(&self.listings, path)?.footing?;
-        let changed = self.watch.count_changed(path, footing)?;
-        (changed <= FOLLOWED_NAMES).then(|| self.listing(path).ok())?
-    }
-
     /// The same, or `None` where there are more than `limit` names.
     pub fn listing_of_few(&self, path: &[u8], limit: usize) -> Result<Option<Listed>, TreeError> {
         let remembered = known(&self.listings, path);
@@ -383,6 +378,19 @@ impl Tree {
         }
         let listed = self.listing(path)?;
         Ok((listed.listing.names.len() <= limit).then_some(listed))
+    }
+
+    /// [`Self::listing`], for a thread that others wait for: `None` but for a directory whose watch tells what became
+    /// of its names, if these are few, and those that came, went or were replaced are no more than `left`, which they
+    /// are taken from.
+    pub fn listing_at_once(&self, path: &[u8], left: &Cell<usize>) -> Option<Listed> {
+        let Remembered { listed, footing } = known(&self.listings, path)?;
+        let changed = self.watch.count_changed(path, footing?)?;
+        if changed > 0 && listed.listing.names.len() > NAMES_AT_ONCE {
+            return None;
+        }
+        left.set(left.get().checked_sub(changed)?);
+        self.listing(path).ok()
     }
 
     /// The names remembered of a directory in which, by its watch, nothing came, went or was replaced since.

@@ -4,13 +4,18 @@
 //! is listed again and only the names some lookup asked for are judged: a build that writes its objects
 //! beside its headers changes directories all the time.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::closure::Object;
 use super::kept::{Item, Kept};
 use super::tree::{
-    ChangedName, Changes, Listed, Listing, Mark, StatTuple, Tree, TreeError, join, precompiled_header_of,
+    ChangedName, Changes, FOLLOWED_NAMES, Listed, Listing, Mark, StatTuple, Tree, TreeError, join,
+    precompiled_header_of,
 };
+
+/// Files that are looked at on a thread that others wait for; with more another does it.
+const LOOKED_AT_ONCE: usize = 256;
 
 /// What [`validate`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +86,12 @@ pub enum Revision {
     Other,
 }
 
+/// Whether the files of `kept` that somebody may have mapped are so few that a thread may look at them that others wait
+/// for.
+pub fn is_looked_at_in_no_time(kept: &Kept) -> bool {
+    kept.mapped().count() <= LOOKED_AT_ONCE
+}
+
 /// Whether `kept` holds that held as of `proof`, and a newer proof: without a look at anything but files that
 /// somebody may have mapped. `None` if that cannot be told so quickly.
 pub fn still_holds(tree: &Tree, kept: &Kept, proof: Mark) -> Option<Mark> {
@@ -88,7 +99,8 @@ pub fn still_holds(tree: &Tree, kept: &Kept, proof: Mark) -> Option<Mark> {
     mapped_files_hold(tree, kept).then_some(changes.mark)
 }
 
-/// The same, if besides nothing at all came or went in a directory that is listed in `kept`.
+/// A newer proof for `kept`, if of all that `changes` say since it held nothing concerns it, nor came or went in a
+/// directory that it lists.
 pub fn untouched(tree: &Tree, kept: &Kept, changes: Changes) -> Option<Mark> {
     let changes = changes_beside(kept, changes)?;
     let mut directories = changes.names.iter().map(|changed| &*changed.directory);
@@ -96,16 +108,20 @@ pub fn untouched(tree: &Tree, kept: &Kept, changes: Changes) -> Option<Mark> {
     (is_untouched && mapped_files_hold(tree, kept)).then_some(changes.mark)
 }
 
-/// [`revise`], for a thread that others wait for: `None` if that takes a look at more than files that somebody may have
-/// mapped, and names that came or went in a directory beside them.
+/// [`revise`], for a thread that others wait for: `None` if that takes a look at more than a few files that somebody
+/// may have mapped, and a few names that came or went in its directories.
 pub fn revise_at_once(
     tree: &Tree,
     kept: &Arc<Kept>,
     proof: Mark,
     is_ours: &dyn Fn(&[u8], &[u8]) -> bool,
 ) -> Option<(Arc<Kept>, Mark)> {
+    if !is_looked_at_in_no_time(kept) {
+        return None;
+    }
     let mark = still_holds(tree, kept, proof)?;
-    let listed = relist(kept, |path| tree.listing_at_once(path), is_ours)?;
+    let left = Cell::new(FOLLOWED_NAMES);
+    let listed = relist(kept, |path| tree.listing_at_once(path, &left), is_ours)?;
     Some((renewed(kept, Vec::new(), listed), mark))
 }
 
@@ -281,8 +297,8 @@ fn reread(tree: &Tree, kept: &Kept, edited: &[usize]) -> Option<Vec<(usize, Arc<
         .collect()
 }
 
-/// Newer listings of directories, as `listing` gives them; `None` where it gives none, where a name appeared that a lookup asked for, or where names are computed and
-/// one appeared that is not ours.
+/// Newer listings of directories, as `listing` gives them; `None` where it gives none, where a name appeared that a
+/// lookup asked for, or where names are computed and one appeared that is not ours.
 fn relist(
     kept: &Kept,
     listing: impl Fn(&[u8]) -> Option<Listed>,

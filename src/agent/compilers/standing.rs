@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::KnownToolchain;
 use crate::inputs::closure::places;
 use crate::inputs::kept::Kept;
-use crate::inputs::tree::{Changes, Mark, Tree};
-use crate::inputs::validate::{Validity, untouched, validate};
+use crate::inputs::tree::{Mark, Tree};
+use crate::inputs::validate::{Validity, is_looked_at_in_no_time, untouched, validate};
 
 /// Toolchains remembered; beyond it all are learned again.
 const REMEMBERED: usize = 64;
@@ -38,13 +38,28 @@ struct Places {
 pub(super) struct Standing(Mutex<HashMap<Call, Places>>);
 
 impl Standing {
-    /// The toolchain of `call`, if nothing came, went or changed in any of its places since it was learned. `changes` says
-    /// what did since a mark.
-    pub(super) fn get(
+    /// The toolchain of `call`, if nothing came, went or changed in any of its places since it was learned.
+    pub(super) fn get(&self, tree: &Tree, call: &Call) -> Option<Arc<KnownToolchain>> {
+        self.get_if(call, |kept, mark| {
+            untouched(tree, kept, tree.changes_since(mark)?)
+        })
+    }
+
+    /// The same, for a thread that others wait for: `None` also if that takes a look at more than a few files.
+    pub(super) fn get_at_once(&self, tree: &Tree, call: &Call) -> Option<Arc<KnownToolchain>> {
+        self.get_if(call, |kept, mark| {
+            if !is_looked_at_in_no_time(kept) {
+                return None;
+            }
+            untouched(tree, kept, tree.changes_since_at_once(mark)?)
+        })
+    }
+
+    /// The toolchain of `call`, if `newer` gives a newer proof for its places.
+    fn get_if(
         &self,
-        tree: &Tree,
         call: &Call,
-        changes: impl FnOnce(Mark) -> Option<Changes>,
+        newer: impl FnOnce(&Kept, Mark) -> Option<Mark>,
     ) -> Option<Arc<KnownToolchain>> {
         let (toolchain, kept, mark) = {
             let map = self.lock();
@@ -52,7 +67,7 @@ impl Standing {
             let (kept, mark) = places.proof.as_ref()?;
             (Arc::clone(&places.toolchain), Arc::clone(kept), *mark)
         };
-        let newer = untouched(tree, &kept, changes(mark)?)?;
+        let newer = newer(&kept, mark)?;
         if newer != mark
             && let Some(Places {
                 proof: Some((current, mark)),

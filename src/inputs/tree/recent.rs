@@ -8,8 +8,10 @@ use foldhash::HashMap;
 
 use super::ContentDigest;
 
-/// Bytes kept, the last that were read.
+/// Bytes kept, of those that came last, with what it takes to keep them.
 const RECENT_BYTES: usize = 4 << 20;
+/// What a text takes beside its bytes.
+const OVERHEAD: usize = 256;
 /// Bytes of one text; to read a longer one again is the least that is done with it.
 const RECENT_TEXT: usize = 128 << 10;
 
@@ -35,14 +37,14 @@ impl Recent {
         if state.texts.contains_key(digest) {
             return;
         }
-        state.bytes += text.len();
+        state.bytes += OVERHEAD + text.len();
         state.order.push_back(*digest);
         state.texts.insert(*digest, Arc::new(text));
         while state.bytes > RECENT_BYTES
             && let Some(oldest) = state.order.pop_front()
         {
             let gone = state.texts.remove(&oldest);
-            state.bytes -= gone.map_or(0, |text| text.len());
+            state.bytes -= gone.map_or(0, |text| OVERHEAD + text.len());
         }
     }
 
@@ -63,7 +65,7 @@ mod tests {
         let digest = |number: usize| *blake3::hash(&number.to_le_bytes()).as_bytes();
         recent.keep(&digest(0), vec![0; RECENT_TEXT + 1]);
         assert_eq!(recent.get(&digest(0)), None, "too long");
-        let last = RECENT_BYTES / RECENT_TEXT;
+        let last = RECENT_BYTES / (OVERHEAD + RECENT_TEXT);
         for number in (0..=last).chain([last]) {
             recent.keep(&digest(number), vec![number as u8; RECENT_TEXT]);
         }
@@ -73,6 +75,9 @@ mod tests {
             assert_eq!(text.map(|text| text[0]), Some(number as u8));
         }
         let state = recent.0.lock().unwrap();
-        assert_eq!((state.bytes, state.order.len()), (RECENT_BYTES, last));
+        assert_eq!(
+            (state.bytes, state.order.len()),
+            (last * (OVERHEAD + RECENT_TEXT), last)
+        );
     }
 }
