@@ -8,6 +8,8 @@ mod content;
 mod known;
 mod listing;
 mod recent;
+#[cfg(test)]
+mod silent_tests;
 mod stat;
 #[cfg(test)]
 mod tests;
