@@ -20,7 +20,7 @@ use super::remote::{self, Candidate, Caveats, Prepared, Tier};
 use crate::inputs::closure::Object;
 use crate::inputs::kept::Kept;
 use crate::inputs::tree::{Mark, Tree};
-use crate::inputs::validate::{Revision, revise, revise_at_once};
+use crate::inputs::validate::{Revision, is_looked_at_in_no_time, revise, revise_at_once};
 
 /// Calls remembered; beyond it all are forgotten and learned again.
 const REMEMBERED: usize = 20_000;
@@ -169,7 +169,10 @@ impl Recall {
             .iter()
             .any(|(name, list)| name == b"LD_LIBRARY_PATH" && !list.is_empty());
         let candidate = Arc::clone(&remembered.candidate);
-        if loads_others || candidate.plan.native_arguments.is_some() {
+        if loads_others
+            || candidate.plan.native_arguments.is_some()
+            || !is_looked_at_in_no_time(&remembered.kept)
+        {
             return None;
         }
         let now = compilers.toolchain_at_once(tree, remote::compiler_of(request), &request.env)?;

@@ -108,17 +108,14 @@ pub fn untouched(tree: &Tree, kept: &Kept, changes: Changes) -> Option<Mark> {
     (is_untouched && mapped_files_hold(tree, kept)).then_some(changes.mark)
 }
 
-/// [`revise`], for a thread that others wait for: `None` if that takes a look at more than a few files that somebody
-/// may have mapped, and a few names that came or went in its directories.
+/// [`revise`], for a thread that others wait for, if it [may look at the files](is_looked_at_in_no_time): `None` if that
+/// takes a look at more than those that somebody may have mapped, and a few names that came or went in its directories.
 pub fn revise_at_once(
     tree: &Tree,
     kept: &Arc<Kept>,
     proof: Mark,
     is_ours: &dyn Fn(&[u8], &[u8]) -> bool,
 ) -> Option<(Arc<Kept>, Mark)> {
-    if !is_looked_at_in_no_time(kept) {
-        return None;
-    }
     let mark = still_holds(tree, kept, proof)?;
     let left = Cell::new(FOLLOWED_NAMES);
     let listed = relist(kept, |path| tree.listing_at_once(path, &left), is_ours)?;

@@ -70,11 +70,7 @@ fn mount_silent(at: &Path) -> File {
     assert!((&device).read(&mut request).unwrap() >= UNIQUE.end);
     let mut reply: Vec<u8> = [16 + 64, 0].into_iter().flat_map(u32::to_ne_bytes).collect();
     reply.extend(&request[UNIQUE]);
-    reply.extend(
-        [7, 31, 0, 0, 0, 4096, 1]
-            .into_iter()
-            .flat_map(u32::to_ne_bytes),
-    );
+    reply.extend([7, 31, 0, 0, 0, 4096, 1].into_iter().flat_map(u32::to_ne_bytes));
     reply.resize(16 + 64, 0);
     (&device).write_all(&reply).unwrap();
     device
