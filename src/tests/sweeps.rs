@@ -1,5 +1,7 @@
 //! When a builder is believed to know a unit, and when what it was told is looked at again.
 
+use std::path::Path;
+
 use super::world::World;
 use crate::agent::table::TableError;
 use crate::inputs::tree::Tree;
@@ -55,6 +57,20 @@ async fn what_was_told_is_looked_at_once_and_again_when_it_changed() {
     assert!(!world.is_swept().await, "it changed before anybody looked");
     world.sweep().await;
     assert!(!world.is_told(&unit).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_watch_proves_is_looked_at_after_it_was_told() {
+    let world = World::over(1000.0, Tree::watching()).await;
+    world.write("a", "first", 100);
+    world.tell(&world.unit("a.o", &["a"])).await.unwrap();
+    world.sweep().await;
+    assert!(world.is_swept().await);
+    let unit = world.unit_passing("b.o", &["a"], Path::new("/proc/sys"));
+    world.tell(&unit).await.unwrap();
+    assert!(!world.is_swept().await, "nothing watches it");
+    world.sweep().await;
+    assert!(!world.is_swept().await, "nor ever will");
 }
 
 #[tokio::test(start_paused = true)]

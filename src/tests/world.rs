@@ -163,9 +163,15 @@ impl World {
 
     /// A compile to `object` that reads these files as they are now.
     pub(super) fn unit(&self, object: &str, files: &[&str]) -> Unit {
+        self.unit_passing(object, files, &self.files)
+    }
+
+    /// The same, if it passes through `passed` as well.
+    pub(super) fn unit_passing(&self, object: &str, files: &[&str], passed: &Path) -> Unit {
         let mark = self.tree.refresh();
         let mut closure = Closure::default();
-        for directory in self.files.ancestors().filter(|path| *path != Path::new("/")) {
+        let passed = self.files.ancestors().chain(passed.ancestors());
+        for directory in passed.filter(|path| *path != Path::new("/")) {
             let stat = self.tree.stat(directory.as_os_str().as_bytes()).unwrap().unwrap();
             let path = directory.as_os_str().as_bytes().to_vec();
             closure.objects.insert(path, Object::Directory { stat });
