@@ -1,4 +1,4 @@
-//! A file system that does not answer: who asks of its files waits, and nobody else.
+//! File systems that do not answer, for which nobody else waits, and those that do not tell of changes.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -56,13 +56,50 @@ fn a_file_system_that_does_not_answer_holds_only_who_asks_of_its_files() {
     assert_eq!(answered, Ok((true, true, true)));
 }
 
-/// Mounts a file system at `at`, seen by this thread and those it starts, of which every question can be read and none is
-/// answered. The tests run as root.
-fn mount_silent(at: &Path) -> File {
-    let device = File::options().read(true).write(true).open("/dev/fuse").unwrap();
+#[test]
+fn a_file_of_another_file_system_is_not_believed_by_its_directorys_watches() {
+    let guard = tempfile::tempdir().unwrap();
+    let path = guard.path().canonicalize().unwrap().join("a.h");
+    std::fs::write(&path, "text").unwrap();
+    let proven = |tree: &Tree| {
+        let path = path.as_os_str().as_bytes();
+        tree.refresh();
+        assert!(tree.stat(path).unwrap().is_some());
+        tree.proven(path).is_some()
+    };
+    assert!(proven(&Tree::watching()));
+    std::thread::scope(|scope| {
+        let bound = scope.spawn(|| {
+            leave_mounts();
+            // Nothing tells when the kernel makes other text of it.
+            mount(
+                Some("/proc/version"),
+                &path,
+                None::<&str>,
+                MsFlags::MS_BIND,
+                None::<&str>,
+            )
+            .unwrap();
+            let proven = proven(&Tree::watching());
+            umount2(&path, MntFlags::MNT_DETACH).unwrap();
+            proven
+        });
+        assert!(!bound.join().unwrap());
+    });
+}
+
+/// Has what this thread and those it starts mount seen by no other. The tests run as root.
+fn leave_mounts() {
     unshare(CloneFlags::CLONE_NEWNS).expect("the tests run as root");
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
+}
+
+/// Mounts a file system at `at`, seen by this thread and those it starts, of which every question can be read and none is
+/// answered.
+fn mount_silent(at: &Path) -> File {
+    let device = File::options().read(true).write(true).open("/dev/fuse").unwrap();
+    leave_mounts();
     let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
     mount(Some("none"), at, Some("fuse"), MsFlags::empty(), Some(&*options)).unwrap();
     // Only the first, FUSE_INIT: the kernel asks nothing before (linux/fuse.h).

@@ -205,8 +205,11 @@ impl Watch {
             // A directory's times tell of its names, which only its own watch sees.
             own = if stat.is_directory() {
                 self.vet(path).and_then(|vetted| write(lock).cover(path, &vetted))
-            } else {
+            } else if stat.is_symlink() || is_watchable(path) {
                 write(lock).cover_file(path)
+            } else {
+                // It is mounted there from elsewhere.
+                None
             };
             if own.is_none() {
                 return Ok(answer);
@@ -250,11 +253,8 @@ impl Watch {
             unwatched.push(directory);
             next = parent_of(directory);
         }
-        let is_watchable = |directory: &&[u8]| {
-            let found = statfs(as_path(directory));
-            found.is_ok_and(|found| WATCHED_FILE_SYSTEMS.contains(&found.filesystem_type().0))
-        };
-        unwatched.iter().all(is_watchable).then_some(unwatched)
+        let is_whole = unwatched.iter().all(|directory| is_watchable(directory));
+        is_whole.then_some(unwatched)
     }
 
     fn read(&self) -> Option<RwLockReadGuard<'_, State>> {
@@ -383,6 +383,12 @@ impl State {
             }
         }
     }
+}
+
+/// Whether every change on the file system that holds `path` passes through this kernel.
+fn is_watchable(path: &[u8]) -> bool {
+    let found = statfs(as_path(path));
+    found.is_ok_and(|found| WATCHED_FILE_SYSTEMS.contains(&found.filesystem_type().0))
 }
 
 fn of_directory() -> AddWatchFlags {
