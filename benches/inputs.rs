@@ -79,7 +79,7 @@ impl Unit {
         loop {
             let closure = self.discover(tree);
             let is_settled = |object: &Object| !matches!(object, Object::File { settled: false, .. });
-            if closure.objects.values().all(is_settled)
+            if closure.items.iter().all(|item| is_settled(&item.object))
                 && closure.listed.values().all(|listed| listed.settled)
             {
                 return closure;
@@ -103,10 +103,10 @@ fn search_list_of_gxx(cwd: &Path) -> SearchList {
 
 fn scanning(criterion: &mut Criterion, closure: &Closure) {
     let texts: Vec<_> = closure
-        .objects
+        .items
         .iter()
-        .filter(|(_, object)| matches!(object, Object::File { .. }))
-        .map(|(path, _)| std::fs::read(OsStr::from_bytes(path)).unwrap())
+        .filter(|item| matches!(item.object, Object::File { .. }))
+        .map(|item| std::fs::read(OsStr::from_bytes(&item.path)).unwrap())
         .collect();
     let total: usize = texts.iter().map(Vec::len).sum();
     println!("the closure: {} files of {total} bytes", texts.len());

@@ -97,16 +97,18 @@ mod tests {
             (b"/s/u", directory),
         ];
         let absent = [(&b"/s"[..], &b"b.h"[..]), (b"/s/i", b"c.h")];
-        let closure = Closure {
-            objects: objects.map(|(path, object)| (path.to_vec(), object)).into(),
+        let mut closure = Closure {
             absent: absent
-                .map(|(path, name)| (path.to_vec(), BTreeSet::from([name.to_vec()])))
+                .map(|(path, name)| (path.into(), BTreeSet::from([name.to_vec()])))
                 .into(),
             listed: ["/", "/s", "/s/i", "/s/p"]
-                .map(|path| (path.as_bytes().to_vec(), listed(&[])))
+                .map(|path| (path.as_bytes().into(), listed(&[])))
                 .into(),
             ..Closure::default()
         };
+        for (path, object) in objects {
+            closure.put(path, object);
+        }
         Kept::new(&Tree::new(), closure)
     }
 

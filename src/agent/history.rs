@@ -506,13 +506,10 @@ mod tests {
         let stat = StatTuple::from(&std::fs::metadata("/").unwrap());
         let tree = Tree::default();
         let kept = |paths: &[String]| {
-            let objects = paths
-                .iter()
-                .map(|path| (path.clone().into_bytes(), Object::Directory { stat }));
-            let closure = Closure {
-                objects: objects.collect(),
-                ..Closure::default()
-            };
+            let mut closure = Closure::default();
+            for path in paths {
+                closure.put(path.as_bytes(), Object::Directory { stat });
+            }
             Kept::new(&tree, closure)
         };
         let paths: Vec<_> = (0..20).map(|number| format!("/{number:02}")).collect();

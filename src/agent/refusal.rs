@@ -40,7 +40,7 @@ pub(super) fn refuse_foreign_installation(
 pub(super) fn refuse_overwritten(closure: &Closure, outputs: &[Located]) -> Result<(), LocalReason> {
     if outputs
         .iter()
-        .any(|output| closure.objects.contains_key(&output.place()))
+        .any(|output| closure.get(&output.place()).is_some())
     {
         return Err(OddOutput::NotRegular.code().into());
     }
@@ -54,7 +54,7 @@ pub(super) fn require_read_alike(
 ) -> Result<(), LocalReason> {
     let is_alike = |(path, digest): &(PathBuf, ContentDigest)| {
         let real = path.canonicalize().ok()?;
-        match closure.objects.get(real.as_os_str().as_bytes())? {
+        match closure.get(real.as_os_str().as_bytes())? {
             closure::Object::File { digest: now, .. } => Some(now == digest),
             closure::Object::Directory { .. } | closure::Object::Symlink { .. } => None,
         }
@@ -68,8 +68,8 @@ pub(super) fn require_read_alike(
 
 /// What a closure may hold that only this machine can answer.
 pub(super) fn refuse_untravelled(closure: &Closure, reads_clock: bool) -> Result<(), LocalReason> {
-    if let Some(path) = closure.objects.keys().find(|path| is_machine_made(path)) {
-        let path = String::from_utf8_lossy(path);
+    if let Some(item) = closure.items.iter().find(|item| is_machine_made(&item.path)) {
+        let path = String::from_utf8_lossy(&item.path);
         return Err(LocalReason::because("special-directory", &path));
     }
     let reason = if reads_clock || closure.time_macros.timestamp {
@@ -106,8 +106,8 @@ mod tests {
         let file = scratch.path().canonicalize().unwrap().join("flags.rsp");
         std::fs::write(&file, "-DX=1").unwrap();
         let tree = Tree::new();
-        let bytes = file.as_os_str().as_bytes();
-        let content = tree.content(bytes, &tree.stat(bytes).unwrap().unwrap()).unwrap();
+        let path = file.as_os_str().as_bytes().into();
+        let content = tree.content(&path, &tree.stat(&path).unwrap().unwrap()).unwrap();
         let mut closure = Closure::default();
         let object = closure::Object::File {
             stat: content.stat,
@@ -116,7 +116,7 @@ mod tests {
             settled: true,
             scanned: false,
         };
-        closure.objects.insert(bytes.to_vec(), object);
+        closure.put(&path, object);
         let read = |text: &str| vec![(file.clone(), *blake3::hash(text.as_bytes()).as_bytes())];
         assert_eq!(require_read_alike(&closure, &read("-DX=1")), Ok(()));
         assert!(require_read_alike(&closure, &read("-DX=2")).is_err());

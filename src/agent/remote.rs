@@ -397,7 +397,7 @@ fn fingerprint(toolchain: &KnownToolchain, plan: &Plan, closure: &Closure) -> Bl
     hasher.update(plan.language.name().as_bytes());
     for (path, real) in toolchain.files.iter().zip(&toolchain.real_files) {
         hasher.update(path).update(&[0]);
-        if let Some(closure::Object::File { digest, .. }) = closure.objects.get(real) {
+        if let Some(closure::Object::File { digest, .. }) = closure.get(real) {
             hasher.update(digest);
         }
     }

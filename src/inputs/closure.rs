@@ -20,6 +20,7 @@ mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use discovery::{discover, places};
 #[cfg(test)]
@@ -96,16 +97,31 @@ pub enum Object {
     },
 }
 
+/// A path of a closure and what is there.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Absolute and physical.
+    pub path: Arc<[u8]>,
+    /// What is there.
+    pub object: Object,
+}
+
+/// What is at `path` of `items`, which ascend by path.
+pub(super) fn find<'a>(items: &'a [Arc<Item>], path: &[u8]) -> Option<&'a Object> {
+    let index = items.binary_search_by(|item| (*item.path).cmp(path)).ok()?;
+    items.get(index).map(|item| &item.object)
+}
+
 /// Everything one compile may read. A path here is absolute and physical: the real path of the parent
 /// directory and a name. The root directory itself is in no map but `listed`.
 #[derive(Debug, Clone, Default)]
 pub struct Closure {
-    /// What exists.
-    pub objects: BTreeMap<Vec<u8>, Object>,
+    /// What exists, ascending by path.
+    pub items: Vec<Arc<Item>>,
     /// The directories in which names were looked up, with all their names.
-    pub listed: BTreeMap<Vec<u8>, Listed>,
+    pub listed: BTreeMap<Arc<[u8]>, Listed>,
     /// By directory, the names looked up and not found.
-    pub absent: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
+    pub absent: BTreeMap<Arc<[u8]>, BTreeSet<Vec<u8>>>,
     /// The macros by which names were found that a file includes or asks for: what defines one of them may change what
     /// is read.
     pub expanded: BTreeSet<Vec<u8>>,
@@ -125,18 +141,25 @@ pub struct Closure {
     pub time_macros: TimeMacros,
     /// A file imports or declares a module.
     pub modules: bool,
-    /// The precompiled form (`x.h.gch`, `x.h.pch`) of a header stands beside it and is among `objects`.
+    /// The precompiled form (`x.h.gch`, `x.h.pch`) of a header stands beside it and is among `items`.
     pub precompiled: bool,
     /// One stands where no header is, or is a directory of several.
     pub odd_precompiled: bool,
     /// A file loads a precompiled header by pragma.
     pub pch_pragma: bool,
-    /// The physical path of the source file, a key of `objects`.
+    /// The physical path of the source file, among `items`.
     pub source: Vec<u8>,
     /// Its size in bytes.
     pub source_bytes: u64,
     /// The bytes of all files together.
     pub total_bytes: u64,
+}
+
+impl Closure {
+    /// What is at `path`.
+    pub fn get(&self, path: &[u8]) -> Option<&Object> {
+        find(&self.items, path)
+    }
 }
 
 /// Why no closure could be found: the compile belongs to the local compiler.

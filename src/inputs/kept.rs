@@ -5,17 +5,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::closure::{Closure, Object};
+use super::closure::{self, Closure, Item, Object};
 use super::tree::{Listed, Tree, join, may_be_mapped};
-
-/// A path of a closure and what is there.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Item {
-    /// Absolute and physical.
-    pub path: Box<[u8]>,
-    /// What is there.
-    pub object: Object,
-}
 
 /// Names, in one directory say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -114,10 +105,6 @@ pub struct Kept {
 impl Kept {
     /// Keeps `closure`, sharing with all that `tree` knows.
     pub fn new(tree: &Tree, closure: Closure) -> Self {
-        let items = closure
-            .objects
-            .into_iter()
-            .map(|(path, object)| tree.share(path, object));
         let absent = closure
             .absent
             .into_iter()
@@ -126,7 +113,7 @@ impl Kept {
             .listed
             .into_iter()
             .map(|(path, listed)| (tree.share_directory(&path), listed));
-        let (items, absent): (Box<[_]>, Box<[_]>) = (items.collect(), absent.collect());
+        let (items, absent): (Box<[_]>, Box<[_]>) = (closure.items.into(), absent.collect());
         Self {
             extent: Extent::of(&items, &absent),
             mapped: mapped(&items),
@@ -157,8 +144,7 @@ impl Kept {
 
     /// What is at `path`.
     pub fn get(&self, path: &[u8]) -> Option<&Object> {
-        let index = self.items.binary_search_by(|item| (*item.path).cmp(path)).ok()?;
-        self.items.get(index).map(|item| &item.object)
+        closure::find(&self.items, path)
     }
 
     /// The names of `directory` looked up in vain.

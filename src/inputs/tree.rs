@@ -32,8 +32,7 @@ pub use listing::{EntryKind, Listing};
 use stat::FileSystem;
 pub use stat::StatTuple;
 
-use super::closure::Object;
-use super::kept::Item;
+use super::closure::{Item, Object};
 use super::scan::{Alias, Definition, Mentions, References};
 use crate::host::clock;
 use crate::host::files::{FileError, PathContext};
@@ -51,6 +50,9 @@ type Mentioning = (ContentDigest, Box<[u8]>);
 
 /// Where a symlink leads, and what the kernel said of it both before and after that was read.
 type Target = (StatTuple, Vec<u8>);
+
+/// A path, in the one copy that all share who remember something of it, and what the kernel says of what is there.
+pub(super) type Seen = (Arc<[u8]>, StatTuple);
 
 /// Files whose digest is remembered; beyond it everything is forgotten and learned again.
 pub const REMEMBERED_FILES: usize = 400_000;
@@ -111,8 +113,32 @@ pub struct Content {
     pub digest: ContentDigest,
     /// Whether an equal [`StatTuple`] proves equal bytes: false within a clock granule of the last change.
     pub settled: bool,
-    /// What the bytes refer to; known if they were scanned.
-    references: Option<Arc<References>>,
+    /// Known if they were scanned.
+    scanned: Option<Scanned>,
+}
+
+/// A file that was scanned.
+#[derive(Debug, Clone)]
+pub struct Scanned {
+    /// The file as closures hold it.
+    pub item: Arc<Item>,
+    /// Of its bytes.
+    pub digest: ContentDigest,
+    /// What they refer to.
+    pub references: Arc<References>,
+}
+
+impl Content {
+    /// The file as closures hold it, which may have been scanned.
+    pub(super) fn object(&self, scanned: bool) -> Object {
+        Object::File {
+            stat: self.stat,
+            digest: self.digest,
+            executable: self.stat.is_executable(),
+            settled: self.settled,
+            scanned,
+        }
+    }
 }
 
 /// One reading of a directory.
@@ -137,7 +163,7 @@ struct Remembered {
 /// The memory of one client's files.
 #[derive(Debug, Default)]
 pub struct Tree {
-    contents: RwLock<HashMap<Vec<u8>, Content>>,
+    contents: RwLock<HashMap<Arc<[u8]>, Content>>,
     /// Scans by what was scanned. Not kept on the disk: a scan passes 640 MB in a second (`cargo bench --bench inputs
     /// -- scan`), so an agent that starts again spends 8 ms on all headers of a large C++ unit, once.
     references: RwLock<HashMap<ContentDigest, Arc<References>>>,
@@ -147,7 +173,7 @@ pub struct Tree {
     /// By epoch of the watches and number: a file system that is mounted may get the number of one that was.
     file_systems: RwLock<HashMap<(u64, u64), FileSystem>>,
     watch: Watch,
-    items: RwLock<HashMap<Box<[u8]>, Arc<Item>>>,
+    items: RwLock<HashMap<Arc<[u8]>, Arc<Item>>>,
     mentions: RwLock<HashMap<Mentioning, Arc<Mentions>>>,
     /// Those of most files.
     no_mentions: Arc<Mentions>,
@@ -209,14 +235,30 @@ impl Tree {
         self.watch.stat(path, || self.ask(path))
     }
 
+    /// The same, and the path as it is remembered.
+    pub(super) fn look(&self, path: &[u8]) -> Result<Option<Seen>, TreeError> {
+        let (known, answer) = match self.watch.shared_answer(path) {
+            Some((known, answer)) => (Some(known), self.believed(path, answer)?),
+            None => {
+                let answer = self.stat(path)?;
+                (self.watch.shared_answer(path).map(|(known, _)| known), answer)
+            }
+        };
+        Ok(answer.map(|stat| (known.unwrap_or_else(|| path.into()), stat)))
+    }
+
     /// What is said of a path that is watched; the kernel is asked all the same of what somebody may have mapped.
     fn watched(&self, path: &[u8]) -> Option<Result<Option<StatTuple>, TreeError>> {
         let answer = self.watch.answer(path)?;
-        Some(if is_present_file(answer) && may_be_mapped(path) {
+        Some(self.believed(path, answer))
+    }
+
+    fn believed(&self, path: &[u8], answer: Option<StatTuple>) -> Result<Option<StatTuple>, TreeError> {
+        if is_present_file(answer) && may_be_mapped(path) {
             self.ask(path)
         } else {
             Ok(answer)
-        })
+        }
     }
 
     /// What watches prove of `path` as of the last [`Self::refresh`], without a look at it; `None` if nothing.
@@ -270,8 +312,16 @@ impl Tree {
         known(&self.contents, path).filter(|known| known.settled && known.stat == *now)
     }
 
+    fn known_scan(&self, path: &[u8], now: &StatTuple) -> Option<Scanned> {
+        let contents = reading(&self.contents);
+        let known = contents
+            .get(path)
+            .filter(|known| known.settled && known.stat == *now)?;
+        known.scanned.clone()
+    }
+
     /// The digest of the regular file at `path`, whose stat tuple is `now`.
-    pub fn content(&self, path: &[u8], now: &StatTuple) -> Result<Content, TreeError> {
+    pub fn content(&self, path: &Arc<[u8]>, now: &StatTuple) -> Result<Content, TreeError> {
         if let Some(known) = self.known_content(path, now) {
             return Ok(known);
         }
@@ -282,16 +332,13 @@ impl Tree {
             return Ok(known);
         }
         let (content, _) = self.read(path, content::Purpose::Digest)?;
-        Ok(self.remember(path, content))
+        self.remember(path, content.clone());
+        Ok(content)
     }
 
     /// The same, and what its bytes refer to.
-    pub fn scanned(&self, path: &[u8], now: &StatTuple) -> Result<(Content, Arc<References>), TreeError> {
-        let known = || {
-            let known = self.known_content(path, now)?;
-            let references = Arc::clone(known.references.as_ref()?);
-            Some((known, references))
-        };
+    pub fn scanned(&self, path: &Arc<[u8]>, now: &StatTuple) -> Result<Scanned, TreeError> {
+        let known = || self.known_scan(path, now);
         if let Some(known) = known() {
             return Ok(known);
         }
@@ -305,11 +352,19 @@ impl Tree {
         let references = self.references(&content.digest, &bytes);
         self.note_mentions(&content.digest, &bytes, &references.probe_aliases);
         self.recent.keep(&content.digest, bytes);
-        let content = Content {
-            references: Some(Arc::clone(&references)),
-            ..content
+        let scanned = Scanned {
+            item: self.share(Arc::clone(path), content.object(true)),
+            digest: content.digest,
+            references,
         };
-        Ok((self.remember(path, content), references))
+        self.remember(
+            path,
+            Content {
+                scanned: Some(scanned.clone()),
+                ..content
+            },
+        );
+        Ok(scanned)
     }
 
     /// The bytes of `digest`, which were at `path`, for an upload: those read a moment ago, or those that are there if
@@ -455,20 +510,15 @@ impl Tree {
     }
 
     /// What is known to be at `path`, in the one copy all closures share.
-    pub(super) fn share(&self, path: Vec<u8>, object: Object) -> Arc<Item> {
-        let path = path.into_boxed_slice();
+    pub(super) fn share(&self, path: Arc<[u8]>, object: Object) -> Arc<Item> {
         if let Some(item) = known(&self.items, &*path)
             && item.object == object
         {
             return item;
         }
         let item = Arc::new(Item { path, object });
-        insert_bounded(
-            &self.items,
-            item.path.clone(),
-            Arc::clone(&item),
-            REMEMBERED_FILES,
-        );
+        let path = Arc::clone(&item.path);
+        insert_bounded(&self.items, path, Arc::clone(&item), REMEMBERED_FILES);
         item
     }
 
@@ -593,7 +643,7 @@ impl Tree {
             stat: mounted(reading.stat, file_system, epoch),
             digest: reading.digest,
             settled,
-            references: None,
+            scanned: None,
         };
         self.watch.compare(path, content.stat);
         Ok((content, reading.bytes))
@@ -613,9 +663,8 @@ impl Tree {
         references
     }
 
-    fn remember(&self, path: &[u8], content: Content) -> Content {
-        insert_bounded(&self.contents, path.to_vec(), content.clone(), REMEMBERED_FILES);
-        content
+    fn remember(&self, path: &Arc<[u8]>, content: Content) {
+        insert_bounded(&self.contents, Arc::clone(path), content, REMEMBERED_FILES);
     }
 
     /// The file system that holds `path` itself, of which `stat` was said in `epoch`.
@@ -671,8 +720,18 @@ fn is_present_file(answer: Option<StatTuple>) -> bool {
 
 /// The path of `name` in `directory`.
 pub(crate) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    let separator: &[u8] = if directory == b"/" { b"" } else { b"/" };
-    [directory, separator, name].concat()
+    let mut path = Vec::with_capacity(directory.len() + 1 + name.len());
+    join_to(&mut path, directory, name);
+    path
+}
+
+/// Appends it to what is in `path`.
+pub(crate) fn join_to(path: &mut Vec<u8>, directory: &[u8], name: &[u8]) {
+    path.extend_from_slice(directory);
+    if directory != b"/" {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
 }
 
 pub(crate) fn as_path(path: &[u8]) -> &Path {

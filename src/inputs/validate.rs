@@ -7,10 +7,10 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::closure::Object;
-use super::kept::{Item, Kept};
+use super::closure::{Item, Object};
+use super::kept::Kept;
 use super::tree::{
-    ChangedName, Changes, FOLLOWED_NAMES, Listed, Listing, Mark, StatTuple, Tree, TreeError, join,
+    ChangedName, Changes, FOLLOWED_NAMES, Listed, Listing, Mark, Scanned, StatTuple, Tree, TreeError, join,
     precompiled_header_of,
 };
 
@@ -230,7 +230,7 @@ enum Standing {
     Other,
 }
 
-fn compare(tree: &Tree, path: &[u8], object: &Object) -> Result<Standing, TreeError> {
+fn compare(tree: &Tree, path: &Arc<[u8]>, object: &Object) -> Result<Standing, TreeError> {
     let Some(now) = tree.stat(path)? else {
         return Ok(Standing::Other);
     };
@@ -279,17 +279,10 @@ fn reread(tree: &Tree, kept: &Kept, edited: &[usize]) -> Option<Vec<(usize, Arc<
             };
             let before = tree.references_of(digest)?;
             let now = tree.stat(&item.path).ok()??;
-            let (content, references) = tree.scanned(&item.path, &now).ok()?;
-            let object = Object::File {
-                stat: content.stat,
-                digest: content.digest,
-                executable: content.stat.is_executable(),
-                settled: content.settled,
-                scanned: true,
-            };
+            let Scanned { item, references, .. } = tree.scanned(&item.path, &now).ok()?;
             let defines = |name: &[u8]| before.defined.may_hold(name) || references.defined.may_hold(name);
             let refers_alike = references.refers_as(&before) && !kept.expanded.iter().any(defines);
-            refers_alike.then(|| (index, tree.share(item.path.to_vec(), object)))
+            refers_alike.then_some((index, item))
         })
         .collect()
 }

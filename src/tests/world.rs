@@ -173,11 +173,10 @@ impl World {
         let passed = self.files.ancestors().chain(passed.ancestors());
         for directory in passed.filter(|path| *path != Path::new("/")) {
             let stat = self.tree.stat(directory.as_os_str().as_bytes()).unwrap().unwrap();
-            let path = directory.as_os_str().as_bytes().to_vec();
-            closure.objects.insert(path, Object::Directory { stat });
+            closure.put(directory.as_os_str().as_bytes(), Object::Directory { stat });
         }
         for name in files {
-            let path = self.files.join(name).as_os_str().as_bytes().to_vec();
+            let path: Arc<[u8]> = self.files.join(name).as_os_str().as_bytes().into();
             let stat = self.tree.stat(&path).unwrap().unwrap();
             let content = self.tree.content(&path, &stat).unwrap();
             let object = Object::File {
@@ -187,7 +186,7 @@ impl World {
                 settled: true,
                 scanned: true,
             };
-            closure.objects.insert(path, object);
+            closure.put(&path, object);
         }
         let directory = self.files.as_os_str().as_bytes().to_vec();
         let declared = DeclaredOutput {

@@ -65,7 +65,7 @@ fn check(fixture: &mut Fixture, compiler: &str, language: &str, flags: &[&str]) 
     let closure = fixture.discover();
     for name in &read {
         let path = fixture.os_path(".").join(as_path(name)).canonicalize().unwrap();
-        let object = closure.objects.get(path.as_os_str().as_bytes());
+        let object = closure.get(path.as_os_str().as_bytes());
         assert!(
             matches!(object, Some(Object::File { .. })),
             "{compiler} reads {}",

@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::{Closure, DiscoverError, Object, Request, discover};
+use super::{Closure, DiscoverError, Item, Object, Request, discover};
 use crate::host::clock;
 use crate::inputs::search_list::SearchList;
 use crate::inputs::tree::{Tree, as_path};
@@ -93,7 +94,7 @@ impl Fixture {
             // A memory that watches a directory needs no settled reading of it.
             let is_settled_directory = |path: &[u8]| Tree::new().listing(path).unwrap().settled;
             let is_settled = |object: &Object| !matches!(object, Object::File { settled: false, .. });
-            if closure.objects.values().all(is_settled)
+            if closure.items.iter().all(|item| is_settled(&item.object))
                 && closure.listed.keys().all(|path| is_settled_directory(path))
             {
                 return;
@@ -111,14 +112,21 @@ impl Closure {
             let path = as_path(path).strip_prefix(&fixture.root).ok()?;
             (!path.as_os_str().is_empty()).then(|| path.display().to_string())
         };
-        let name = |(path, object): (&Vec<u8>, &Object)| {
-            let name = below(path)?;
-            Some(match object {
+        let name = |item: &Arc<Item>| {
+            let name = below(&item.path)?;
+            Some(match &item.object {
                 Object::Directory { .. } => format!("{name}/"),
                 Object::File { .. } => name,
                 Object::Symlink { target, .. } => format!("{name} -> {}", as_path(target).display()),
             })
         };
-        self.objects.iter().filter_map(name).collect()
+        self.items.iter().filter_map(name).collect()
+    }
+
+    /// Puts `object` at `path`.
+    pub(crate) fn put(&mut self, path: &[u8], object: Object) {
+        let place = self.items.partition_point(|item| &*item.path < path);
+        let path = path.into();
+        self.items.insert(place, Arc::new(Item { path, object }));
     }
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 
-use super::{CLOSURE_BYTES, CLOSURE_FILES, Closure, DiscoverError, Object, SYMLINKS_FOLLOWED};
+use super::{CLOSURE_BYTES, CLOSURE_FILES, Closure, DiscoverError, Item, Object, SYMLINKS_FOLLOWED};
 use crate::inputs::scan::{Alias, Definition, Mentions, References};
-use crate::inputs::tree::{Content, Listed, StatTuple, Tree, as_path, join};
+use crate::inputs::tree::{Listed, Scanned, StatTuple, Tree, as_path, join_to};
 
 /// A directory met in this discovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,7 +58,7 @@ enum Child {
 
 #[derive(Debug)]
 struct Directory {
-    path: Vec<u8>,
+    path: Arc<[u8]>,
     parent: DirectoryId,
     stat: StatTuple,
     listed: Option<Listed>,
@@ -67,9 +67,9 @@ struct Directory {
 
 #[derive(Debug)]
 struct File {
-    path: Vec<u8>,
+    path: Arc<[u8]>,
     stat: StatTuple,
-    content: Option<Content>,
+    scanned: Option<Scanned>,
 }
 
 /// Names up to which a directory is listed that is only passed through: each is told to every builder.
@@ -80,7 +80,9 @@ pub(super) struct Walker<'t> {
     tree: &'t Tree,
     directories: Vec<Directory>,
     files: Vec<File>,
-    links: Vec<(Vec<u8>, Object)>,
+    links: Vec<Arc<Item>>,
+    /// The path of what is looked at.
+    path: Vec<u8>,
     total_bytes: u64,
     precompiled: bool,
     odd_precompiled: bool,
@@ -92,12 +94,13 @@ impl<'t> Walker<'t> {
             path: as_path(b"/").to_owned(),
         };
         let stat = tree.stat(b"/")?.ok_or_else(missing)?;
-        let root = Directory::new(b"/".to_vec(), ROOT, stat);
+        let root = Directory::new(b"/"[..].into(), ROOT, stat);
         Ok(Self {
             tree,
             directories: vec![root],
             files: Vec::new(),
             links: Vec::new(),
+            path: Vec::new(),
             total_bytes: 0,
             precompiled: false,
             odd_precompiled: false,
@@ -163,8 +166,9 @@ impl<'t> Walker<'t> {
     /// What the bytes of `file` refer to.
     pub(super) fn scan(&mut self, file: FileId) -> Result<Arc<References>, DiscoverError> {
         let entry = &mut self.files[file.0];
-        let (content, references) = self.tree.scanned(&entry.path, &entry.stat)?;
-        entry.content = Some(content);
+        let scanned = self.tree.scanned(&entry.path, &entry.stat)?;
+        let references = Arc::clone(&scanned.references);
+        entry.scanned = Some(scanned);
         Ok(references)
     }
 
@@ -177,8 +181,8 @@ impl<'t> Walker<'t> {
     ) -> Result<Arc<Mentions>, DiscoverError> {
         let entry = &self.files[file.0];
         let nothing = Arc::new(Mentions::default());
-        entry.content.as_ref().map_or(Ok(nothing), |content| {
-            let mentions = self.tree.mentions(&entry.path, &content.digest, alias, whole);
+        entry.scanned.as_ref().map_or(Ok(nothing), |scanned| {
+            let mentions = self.tree.mentions(&entry.path, &scanned.digest, alias, whole);
             Ok(mentions?)
         })
     }
@@ -191,8 +195,8 @@ impl<'t> Walker<'t> {
     /// What `file`, which was scanned, makes of the macro `name`.
     pub(super) fn definitions(&self, file: FileId, name: &[u8]) -> Result<Arc<[Definition]>, DiscoverError> {
         let entry = &self.files[file.0];
-        entry.content.as_ref().map_or(Ok(Arc::default()), |content| {
-            Ok(self.tree.definitions(&entry.path, &content.digest, name)?)
+        entry.scanned.as_ref().map_or(Ok(Arc::default()), |scanned| {
+            Ok(self.tree.definitions(&entry.path, &scanned.digest, name)?)
         })
     }
 
@@ -211,23 +215,16 @@ impl<'t> Walker<'t> {
             odd_precompiled: self.odd_precompiled,
             ..Closure::default()
         };
-        // Sorted at once: to put each in its place takes twice as many comparisons of long paths.
-        let mut objects = self.links;
-        objects.reserve(self.files.len() + self.directories.len());
+        let mut items = self.links;
+        items.reserve(self.files.len() + self.directories.len());
         for file in self.files {
-            let scanned = file.content.is_some();
-            let content = match file.content {
-                Some(content) => content,
-                None => self.tree.content(&file.path, &file.stat)?,
-            };
-            let object = Object::File {
-                stat: content.stat,
-                digest: content.digest,
-                executable: content.stat.is_executable(),
-                settled: content.settled,
-                scanned,
-            };
-            objects.push((file.path, object));
+            items.push(match file.scanned {
+                Some(scanned) => scanned.item,
+                None => {
+                    let content = self.tree.content(&file.path, &file.stat)?;
+                    self.tree.share(file.path, content.object(false))
+                }
+            });
         }
         for directory in self.directories {
             let absent = directory.children.into_iter();
@@ -240,11 +237,13 @@ impl<'t> Walker<'t> {
             if let Some(listed) = directory.listed {
                 closure.listed.insert(directory.path.clone(), listed);
             }
-            if directory.path != b"/" {
-                objects.push((directory.path, Object::Directory { stat: directory.stat }));
+            if *directory.path != *b"/" {
+                let object = Object::Directory { stat: directory.stat };
+                items.push(self.tree.share(directory.path, object));
             }
         }
-        closure.objects = objects.into_iter().collect();
+        items.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+        closure.items = items;
         Ok(closure)
     }
 
@@ -334,10 +333,11 @@ impl<'t> Walker<'t> {
         let child = if is_unlisted {
             Child::Absent
         } else {
-            let path = join(&directory.path, name);
-            match self.tree.stat(&path)? {
+            self.path.clear();
+            join_to(&mut self.path, &directory.path, name);
+            match self.tree.look(&self.path)? {
                 None => Child::Absent,
-                Some(stat) => self.meet(at, path, stat)?,
+                Some((path, stat)) => self.meet(at, path, stat)?,
             }
         };
         self.directories[at.0]
@@ -347,7 +347,12 @@ impl<'t> Walker<'t> {
     }
 
     /// Records an existing path.
-    fn meet(&mut self, parent: DirectoryId, path: Vec<u8>, stat: StatTuple) -> Result<Child, DiscoverError> {
+    fn meet(
+        &mut self,
+        parent: DirectoryId,
+        path: Arc<[u8]>,
+        stat: StatTuple,
+    ) -> Result<Child, DiscoverError> {
         if self.directories.len() + self.files.len() + self.links.len() > CLOSURE_FILES {
             return Err(DiscoverError::TooManyFiles);
         }
@@ -358,7 +363,8 @@ impl<'t> Walker<'t> {
         if stat.is_symlink() {
             let target = self.tree.link_target(&path, &stat)?;
             let shared: Arc<[u8]> = Arc::from(target.as_slice());
-            self.links.push((path, Object::Symlink { target, stat }));
+            self.links
+                .push(self.tree.share(path, Object::Symlink { target, stat }));
             return Ok(Child::Symlink(shared));
         }
         if !stat.is_file() {
@@ -373,7 +379,7 @@ impl<'t> Walker<'t> {
         self.files.push(File {
             path,
             stat,
-            content: None,
+            scanned: None,
         });
         Ok(Child::File(FileId(self.files.len() - 1)))
     }
@@ -404,7 +410,7 @@ impl<'t> Walker<'t> {
 pub(super) const PRECOMPILED: [&[u8]; 2] = [b".gch", b".pch"];
 
 impl Directory {
-    fn new(path: Vec<u8>, parent: DirectoryId, stat: StatTuple) -> Self {
+    fn new(path: Arc<[u8]>, parent: DirectoryId, stat: StatTuple) -> Self {
         Self {
             path,
             parent,

@@ -3,6 +3,7 @@
 //! Never asks the kernel anything. Paths are physical. An event takes back too much rather than too little.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use foldhash::HashMap;
 
@@ -46,7 +47,7 @@ pub(super) struct Ticket {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangedName {
     /// The physical path of the directory.
-    pub directory: Box<[u8]>,
+    pub directory: Arc<[u8]>,
     /// The name in it.
     pub name: Box<[u8]>,
 }
@@ -74,7 +75,7 @@ struct Noted {
 #[derive(Debug)]
 struct Watched {
     /// The names under which the inode is known; more than one for hard links and bind mounts.
-    paths: Vec<Box<[u8]>>,
+    paths: Vec<Arc<[u8]>>,
     /// When it last changed.
     changed: u64,
 }
@@ -82,12 +83,12 @@ struct Watched {
 /// What is proven.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    answers: HashMap<Box<[u8]>, Answer>,
+    answers: HashMap<Arc<[u8]>, Answer>,
     /// Directories all of whose names, and all of whose ancestors, are watched.
-    directories: HashMap<Box<[u8]>, WatchId>,
+    directories: HashMap<Arc<[u8]>, WatchId>,
     watched: HashMap<WatchId, Watched>,
     /// Directories whose names are remembered elsewhere.
-    listed: HashMap<Box<[u8]>, Noted>,
+    listed: HashMap<Arc<[u8]>, Noted>,
     /// Counts events.
     clock: u64,
     /// Counts what was taken back that others may rely on.
@@ -104,6 +105,12 @@ impl Known {
     /// What is proven of `path`.
     pub(super) fn answer(&self, path: &[u8]) -> Option<Answer> {
         self.answers.get(path).copied()
+    }
+
+    /// The same, and the path in the one copy that all share who remember something of it.
+    pub(super) fn shared_answer(&self, path: &[u8]) -> Option<(&Arc<[u8]>, Answer)> {
+        let (path, answer) = self.answers.get_key_value(path)?;
+        Some((path, *answer))
     }
 
     /// As long as it stays the same, nothing that was proven has changed, but for the times of directories that were
@@ -200,8 +207,8 @@ impl Known {
 
     /// Notes that the directory `path` is watched. Its parent must be covered.
     pub(super) fn cover(&mut self, path: &[u8], watch: WatchId) {
-        self.note(path, watch);
-        self.directories.insert(path.into(), watch);
+        let path = self.note(path, watch);
+        self.directories.insert(path, watch);
     }
 
     /// Notes that the file `path` is watched.
@@ -209,15 +216,24 @@ impl Known {
         self.note(path, watch);
     }
 
-    fn note(&mut self, path: &[u8], watch: WatchId) {
+    fn note(&mut self, path: &[u8], watch: WatchId) -> Arc<[u8]> {
         let clock = self.clock;
         let watched = self.watched.entry(watch).or_insert_with(|| Watched {
             paths: Vec::new(),
             changed: clock,
         });
-        if !watched.paths.iter().any(|known| **known == *path) {
-            watched.paths.push(path.into());
+        if let Some(known) = watched.paths.iter().find(|known| ***known == *path) {
+            return Arc::clone(known);
         }
+        let path = Arc::from(path);
+        watched.paths.push(Arc::clone(&path));
+        path
+    }
+
+    /// `path` as it is remembered of the inode watched as `own`.
+    fn noted(&self, own: Option<WatchId>, path: &[u8]) -> Option<Arc<[u8]>> {
+        let watched = self.watched.get(&own?)?;
+        watched.paths.iter().find(|known| ***known == *path).cloned()
     }
 
     /// To be had before the kernel is asked of a name in a covered directory.
@@ -251,7 +267,8 @@ impl Known {
             self.answers.clear();
             self.lose(Loss::More);
         }
-        self.answers.insert(path.into(), answer);
+        let path = self.noted(own, path).unwrap_or_else(|| path.into());
+        self.answers.insert(path, answer);
         true
     }
 
@@ -301,7 +318,7 @@ impl Known {
     }
 
     /// Notes that a watched inode changed. Gives its names.
-    fn touch(&mut self, watch: WatchId) -> Vec<Box<[u8]>> {
+    fn touch(&mut self, watch: WatchId) -> Vec<Arc<[u8]>> {
         let clock = self.clock;
         self.watched.get_mut(&watch).map_or_else(Vec::new, |watched| {
             watched.changed = clock;

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use super::*;
 
-fn bytes(path: &Path) -> Vec<u8> {
-    path.as_os_str().as_bytes().to_vec()
+fn bytes(path: &Path) -> Arc<[u8]> {
+    path.as_os_str().as_bytes().into()
 }
 
 fn directory() -> (tempfile::TempDir, PathBuf) {
@@ -70,7 +70,7 @@ fn references_are_known_by_content() {
         fs::write(&path, "#include <x.h>\n").unwrap();
         let path = bytes(&path);
         let now = tree.stat(&path).unwrap().unwrap();
-        tree.scanned(&path, &now).unwrap().1
+        tree.scanned(&path, &now).unwrap().references
     };
     let (first, second) = (scanned("a.h"), scanned("b.h"));
     assert_eq!(first.includes.len(), 1);
@@ -90,7 +90,7 @@ fn verified_bytes_are_the_digests_bytes_or_none() {
     assert_eq!(verified(&digest), None);
     // One that was scanned outlives its file for a while.
     let now = tree.stat(&bytes(&file)).unwrap().unwrap();
-    let (scanned, _) = tree.scanned(&bytes(&file), &now).unwrap();
+    let scanned = tree.scanned(&bytes(&file), &now).unwrap();
     fs::remove_file(&file).unwrap();
     assert_eq!(verified(&digest), None);
     assert_eq!(verified(&scanned.digest).unwrap().as_slice(), b"two");
@@ -128,7 +128,7 @@ fn the_target_of_a_link_follows_it() {
         let _ = fs::remove_file(&link);
         symlink(name, &link).unwrap();
         let started = std::time::Instant::now();
-        while known(&tree.links, &bytes(&link)).is_none_or(|(_, target)| target != name.as_bytes()) {
+        while known(&tree.links, &*bytes(&link)).is_none_or(|(_, target)| target != name.as_bytes()) {
             assert_eq!(target(), name.as_bytes());
             assert!(started.elapsed().as_secs() < 60, "it never settles");
         }

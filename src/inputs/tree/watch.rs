@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -88,6 +88,13 @@ impl Watch {
     /// What is proven of `path` as of the last [`Self::refresh`].
     pub(super) fn answer(&self, path: &[u8]) -> Option<Answer> {
         self.read()?.known.answer(path)
+    }
+
+    /// The same, and the path in the one copy that all share.
+    pub(super) fn shared_answer(&self, path: &[u8]) -> Option<(Arc<[u8]>, Answer)> {
+        let state = self.read()?;
+        let (path, answer) = state.known.shared_answer(path)?;
+        Some((Arc::clone(path), answer))
     }
 
     /// Takes back what is known of `path` if it was found to be otherwise: some changes are not told of, that of an
