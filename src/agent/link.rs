@@ -1,12 +1,12 @@
 //! One warm connection to one builder: the blobs it holds, the actions it runs. What it was told is
 //! [`super::telling`]'s.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
+use foldhash::HashSet;
 use quicc_protocol::codec::DecodeError;
 use quicc_protocol::identifiers::{LeaseId, ViewId};
 use quicc_protocol::message::Message;

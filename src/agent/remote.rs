@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quicc_protocol::BlobDigest;
 use quicc_protocol::message::run::{DeclaredOutput, StandardStreams};
@@ -29,9 +29,14 @@ use crate::inputs::closure::{self, Closure, Request};
 use crate::inputs::kept::Kept;
 use crate::inputs::scan::has_assembler_name;
 use crate::inputs::tree::{ContentDigest, Mark, StatTuple, Tree, join};
-use crate::inputs::validate::{Validity, is_looked_at_in_no_time, prove, still_holds, validate};
+use crate::inputs::validate::{
+    Validity, holds_by_watches, is_looked_at_in_no_time, prove, still_holds, validate,
+};
 use crate::toolchain::terminal;
 
+/// How long what was found is taken for what is, as far as no watch says otherwise, until a builder has compiled it: then
+/// all is looked at that may have changed without a word to its watch.
+pub const FRESH: Duration = Duration::from_millis(100);
 /// What a closure may have to be told on a thread that others wait for; more is told on another.
 const TOLD_AT_ONCE: usize = 512;
 /// The same of the names in its directories that the builder may not know yet.
@@ -356,6 +361,9 @@ fn logical_cwd(request: &CompileRequest) -> Result<Option<Vec<u8>>, LocalReason>
     let Some((_, pwd)) = request.env.iter().find(|(name, _)| name == b"PWD") else {
         return Ok(None);
     };
+    if *pwd == request.cwd {
+        return Ok(Some(pwd.clone()));
+    }
     let path = |path| Path::new(OsStr::from_bytes(path));
     let identity = |path: &Path| {
         let data = std::fs::metadata(path).ok()?;
@@ -443,7 +451,9 @@ pub fn tell_at_once(
     if kept.items.len() > TOLD_AT_ONCE || !is_looked_at_in_no_time(kept) {
         return None;
     }
-    let proof = still_holds(tree, kept, prepared.proof?)?;
+    let is_fresh = prepared.looked.elapsed() <= FRESH;
+    let proves = if is_fresh { holds_by_watches } else { still_holds };
+    let proof = proves(tree, kept, prepared.proof?)?;
     let told = link.tell_at_once(|table| {
         let unjudged = kept
             .listed

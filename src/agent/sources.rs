@@ -1,11 +1,11 @@
 //! Where the bytes of an action's blobs can be read.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use quicc_protocol::BlobDigest;
 
 use crate::inputs::closure::Object;
@@ -48,10 +48,14 @@ impl Sources {
 
     /// Where each of `digests` is, in their order; `None` if one is in no file.
     pub fn find(&self, digests: &[BlobDigest]) -> Option<Vec<Source<'_>>> {
-        let by_digest: HashMap<_, _> = self.iter().map(|source| (source.digest, source)).collect();
-        digests
-            .iter()
-            .map(|digest| by_digest.get(digest).copied())
-            .collect()
+        // Few are asked for of many files: only these are put in a map.
+        let mut found: HashMap<_, Option<Source<'_>>> =
+            digests.iter().map(|digest| (*digest, None)).collect();
+        for source in self.iter() {
+            if let Some(place) = found.get_mut(&source.digest) {
+                *place = Some(source);
+            }
+        }
+        digests.iter().map(|digest| *found.get(digest)?).collect()
     }
 }

@@ -19,7 +19,7 @@ use super::history::Notes;
 use super::link::{Link, Returned, RunError, Traffic};
 use super::reason::LocalReason;
 use super::recall::{self, Key, Recall};
-use super::remote::{self, Candidate, Prepared, Tier, ToldAction};
+use super::remote::{self, Candidate, FRESH, Prepared, Tier, ToldAction};
 use super::staleness;
 use super::sweeps::{self, Sweeps};
 use super::table::TableError;
@@ -34,8 +34,6 @@ const ATTEMPTS: usize = 3;
 /// Refusals for want of a slot that cost only a pause, and the pause.
 pub(super) const BUSY_REFUSALS: usize = 40;
 pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(50);
-/// How long what was found is taken for what is, until a builder is told of it or has compiled it: then it is looked at.
-const FRESH: Duration = Duration::from_millis(100);
 /// How gcc and clang end for what is wrong with a source; whatever else is not 0 tells of the compiler itself.
 const SOURCE_ERROR: Exit = Exit::Code(1);
 /// The reason to compile a unit here whose files do not keep still; no fault of the farm's.
@@ -382,7 +380,7 @@ impl Units {
         unit: &Unit,
     ) -> Result<(ToldAction, Prepared), Failed> {
         let mut prepared = prepared;
-        // Whoever waited long for a slot does not have it compile what is old. What is told is looked at anyway.
+        // Whoever waited long for a slot does not have it compile what is old. What is told anew is looked at then.
         let is_old = prepared.looked.elapsed() > FRESH;
         if is_old && remote::told_before(&prepared, &slot.link).is_some() {
             prepared = self.require_valid(&unit.notes, prepared).await?;

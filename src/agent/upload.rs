@@ -1,10 +1,10 @@
 //! Blobs on their way to one builder: gathered into batches, read, compressed and sent, a few batches at once. Never
 //! decides which blobs the builder lacks.
 
-use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use foldhash::{HashMap, HashSet};
 use quicc_protocol::message::Message;
 use quicc_protocol::message::blob::BlobBatch;
 use quicc_protocol::{BlobDigest, limits};

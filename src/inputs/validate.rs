@@ -99,6 +99,13 @@ pub fn still_holds(tree: &Tree, kept: &Kept, proof: Mark) -> Option<Mark> {
     mapped_files_hold(tree, kept).then_some(changes.mark)
 }
 
+/// The same without a look at those either, if they were at rest when they were looked at last.
+pub fn holds_by_watches(tree: &Tree, kept: &Kept, proof: Mark) -> Option<Mark> {
+    let changes = changes_beside(kept, tree.changes_since_at_once(proof)?)?;
+    let is_settled = |item: &Item| !matches!(item.object, Object::File { settled: false, .. });
+    kept.mapped().all(is_settled).then_some(changes.mark)
+}
+
 /// A newer proof for `kept`, if of all that `changes` say since it held nothing concerns it, nor came or went in a
 /// directory that it lists.
 pub fn untouched(tree: &Tree, kept: &Kept, changes: Changes) -> Option<Mark> {
@@ -394,5 +401,7 @@ fn new_precompiled(
         .map(|name| name.to_vec())
 }
 
+#[cfg(test)]
+mod proof_tests;
 #[cfg(test)]
 mod tests;
