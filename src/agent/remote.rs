@@ -551,9 +551,13 @@ fn forget_absent(table: &mut Table, tree: &Tree, kept: &Kept) {
     }
 }
 
+/// Where the outputs go; a directory that the closure lacks is gone since it was looked at.
 fn declare(table: &Table, action: &Action) -> Result<Vec<DeclaredOutput>, TableError> {
     let declare = |(directory, declared): &(Vec<u8>, DeclaredOutput)| {
-        let directory = table.id(directory).ok_or(TableError::NoParent)?;
+        let gone = || TableError::Changed {
+            path: directory.clone(),
+        };
+        let directory = table.id(directory).ok_or_else(gone)?;
         Ok(DeclaredOutput {
             directory,
             ..declared.clone()

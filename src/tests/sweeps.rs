@@ -73,6 +73,19 @@ async fn what_no_watch_proves_is_looked_at_after_it_was_told() {
     assert!(!world.is_swept().await, "nor ever will");
 }
 
+/// Whoever removes it has his unit prepared again, which finds the compiler's own words about it; a farm has no part in
+/// that.
+#[tokio::test(start_paused = true)]
+async fn an_output_directory_that_is_gone_is_a_change() {
+    let world = World::over(1000.0, Tree::watching()).await;
+    world.write("a", "first", 100);
+    let gone = Path::new("/gone/out");
+    let unit = world.unit("a.o", &["a"]).writing_to(gone);
+    let changed = world.tell(&unit).await.err();
+    let path = gone.as_os_str().as_encoded_bytes().to_vec();
+    assert_eq!(changed, Some(TableError::Changed { path }));
+}
+
 #[tokio::test(start_paused = true)]
 async fn only_what_is_watched_is_told_at_once() {
     for (tree, is_watched) in [(Tree::watching(), true), (Tree::new(), false)] {

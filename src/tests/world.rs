@@ -70,6 +70,17 @@ pub(super) struct Unit {
     object: Vec<u8>,
 }
 
+impl Unit {
+    /// The same compile, its output in `directory`.
+    pub(super) fn writing_to(mut self, directory: &Path) -> Self {
+        let prepared = Arc::get_mut(&mut self.prepared).expect("nobody has it yet");
+        for (place, _) in &mut prepared.action.outputs {
+            *place = directory.as_os_str().as_bytes().to_vec();
+        }
+        self
+    }
+}
+
 fn endpoint(net: &Net, (site, host): (Site, u8), authority: &Authority, own: &Credentials) -> Endpoint {
     let ca = authority.certificate();
     let serves = own.identity().role.accepts_connections();
