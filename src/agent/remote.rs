@@ -25,12 +25,12 @@ use super::specs_path;
 use super::table::{Object, State, Table, TableError};
 use super::telling::Told;
 use crate::compile::{self, Cause, Dialect, Invocation, Plan, Surroundings, TimeMacro, Verdict};
-use crate::inputs::closure::{self, Closure, Request};
+use crate::inputs::closure::{self, Closure, Item, Request};
 use crate::inputs::kept::Kept;
 use crate::inputs::scan::has_assembler_name;
 use crate::inputs::tree::{ContentDigest, Mark, StatTuple, Tree, join};
 use crate::inputs::validate::{
-    Validity, holds_by_watches, is_looked_at_in_no_time, prove, still_holds, validate,
+    Validity, is_looked_at_in_no_time, prove, still_holds, still_holds_if, validate,
 };
 use crate::toolchain::terminal;
 
@@ -451,9 +451,8 @@ pub fn tell_at_once(
     if kept.items.len() > TOLD_AT_ONCE || !is_looked_at_in_no_time(kept) {
         return None;
     }
-    let is_fresh = prepared.looked.elapsed() <= FRESH;
-    let proves = if is_fresh { holds_by_watches } else { still_holds };
-    let proof = proves(tree, kept, prepared.proof?)?;
+    let doubtful = untold(prepared, link);
+    let proof = still_holds_if(tree, kept, prepared.proof?, &doubtful)?;
     let told = link.tell_at_once(|table| {
         let unjudged = kept
             .listed
@@ -467,6 +466,21 @@ pub fn tell_at_once(
     })?;
     let told = told.map(Told::transposed).transpose()?;
     Some(told.map(|told| (told, Some(proof))))
+}
+
+/// The files of a compile that may have changed without a word to their watches and are not to be taken for what they
+/// were a moment ago: a builder that is told of one anew, as it was, would have it for others too. Who was told so before
+/// learns nothing.
+fn untold<'a>(prepared: &'a Prepared, link: &Link) -> Vec<&'a Item> {
+    let all = || prepared.kept.mapped();
+    let is_told = |table: &Table, item: &Item| match &item.object {
+        closure::Object::File { stat, settled, .. } => *settled && table.stat(&item.path) == Some(stat),
+        closure::Object::Directory { .. } | closure::Object::Symlink { .. } => true,
+    };
+    let untold = (prepared.looked.elapsed() <= FRESH)
+        .then(|| link.ask(|table| all().filter(|item| !is_told(table, item)).collect()))
+        .flatten();
+    untold.map_or_else(|| all().collect(), |told: Told<Vec<_>>| told.value)
 }
 
 fn tell_in(

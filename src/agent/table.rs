@@ -54,7 +54,7 @@ pub enum TableError {
     /// The builder was told a later state of something in the closure: the closure is to be found again.
     #[error("a closure is older than what its builder was told")]
     Outdated,
-    /// Something in the closure is in another state by now, likewise.
+    /// Something in the closure is in another state by now, or where an output goes is gone, likewise.
     #[error("{} changed since the inputs were found", String::from_utf8_lossy(path))]
     Changed {
         /// The first physical path found different.

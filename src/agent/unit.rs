@@ -380,7 +380,7 @@ impl Units {
         unit: &Unit,
     ) -> Result<(ToldAction, Prepared), Failed> {
         let mut prepared = prepared;
-        // Whoever waited long for a slot does not have it compile what is old. What is told anew is looked at then.
+        // Whoever waited long for a slot does not have it compile what is old. What is told anew is looked at anyway.
         let is_old = prepared.looked.elapsed() > FRESH;
         if is_old && remote::told_before(&prepared, &slot.link).is_some() {
             prepared = self.require_valid(&unit.notes, prepared).await?;

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 pub use discovery::{discover, places};
 #[cfg(test)]
-pub(crate) use fixture::Fixture;
+pub(crate) use fixture::{Fixture, Mapping};
 
 use super::scan::TimeMacros;
 use super::search_list::SearchList;
@@ -113,7 +113,7 @@ pub(super) fn find<'a>(items: &'a [Arc<Item>], path: &[u8]) -> Option<&'a Object
 }
 
 /// Everything one compile may read. A path here is absolute and physical: the real path of the parent
-/// directory and a name. The root directory itself is in no map but `listed`.
+/// directory and a name. The root directory itself is not among the `items`.
 #[derive(Debug, Clone, Default)]
 pub struct Closure {
     /// What exists, ascending by path.

@@ -103,16 +103,16 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Keeps `closure`, sharing with all that `tree` knows.
+    /// Keeps `closure`, sharing the paths of its directories with all that `tree` knows.
     pub fn new(tree: &Tree, closure: Closure) -> Self {
         let absent = closure
             .absent
             .into_iter()
-            .map(|(path, names)| (tree.share_directory(&path), names.into()));
+            .map(|(path, names)| (tree.share_directory(path), names.into()));
         let listed = closure
             .listed
             .into_iter()
-            .map(|(path, listed)| (tree.share_directory(&path), listed));
+            .map(|(path, listed)| (tree.share_directory(path), listed));
         let (items, absent): (Box<[_]>, Box<[_]>) = (closure.items.into(), absent.collect());
         Self {
             extent: Extent::of(&items, &absent),

@@ -51,7 +51,7 @@ type Mentioning = (ContentDigest, Box<[u8]>);
 /// Where a symlink leads, and what the kernel said of it both before and after that was read.
 type Target = (StatTuple, Vec<u8>);
 
-/// A path, in the one copy that all share who remember something of it, and what the kernel says of what is there.
+/// A path, in the copy that whoever remembers something of it can share, and what the kernel says of what is there.
 pub(super) type Seen = (Arc<[u8]>, StatTuple);
 
 /// Files whose digest is remembered; beyond it everything is forgotten and learned again.
@@ -235,13 +235,14 @@ impl Tree {
         self.watch.stat(path, || self.ask(path))
     }
 
-    /// The same, and the path as it is remembered.
+    /// The same, and the path as its watch remembers it, if it has one.
     pub(super) fn look(&self, path: &[u8]) -> Result<Option<Seen>, TreeError> {
         let (known, answer) = match self.watch.shared_answer(path) {
             Some((known, answer)) => (Some(known), self.believed(path, answer)?),
             None => {
                 let answer = self.stat(path)?;
-                (self.watch.shared_answer(path).map(|(known, _)| known), answer)
+                let known = answer.and_then(|_| self.watch.shared_answer(path));
+                (known.map(|(known, _)| known), answer)
             }
         };
         Ok(answer.map(|stat| (known.unwrap_or_else(|| path.into()), stat)))
@@ -523,17 +524,16 @@ impl Tree {
     }
 
     /// The path of a directory, in the one copy all closures share.
-    pub(super) fn share_directory(&self, path: &[u8]) -> Arc<[u8]> {
+    pub(super) fn share_directory(&self, path: Arc<[u8]>) -> Arc<[u8]> {
         let mut directories = self.directories.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = directories.get(path) {
+        if let Some(shared) = directories.get(&path) {
             return Arc::clone(shared);
         }
         if directories.len() >= REMEMBERED_LISTINGS {
             directories.clear();
         }
-        let shared: Arc<[u8]> = path.into();
-        directories.insert(Arc::clone(&shared));
-        shared
+        directories.insert(Arc::clone(&path));
+        path
     }
 
     /// What the file at `path`, whose bytes had `digest`, asks for through the macro `alias`; if `whole`, with all its

@@ -99,11 +99,11 @@ pub fn still_holds(tree: &Tree, kept: &Kept, proof: Mark) -> Option<Mark> {
     mapped_files_hold(tree, kept).then_some(changes.mark)
 }
 
-/// The same without a look at those either, if they were at rest when they were looked at last.
-pub fn holds_by_watches(tree: &Tree, kept: &Kept, proof: Mark) -> Option<Mark> {
+/// The same where of those files only the `doubtful` may have changed: no other is looked at.
+pub fn still_holds_if(tree: &Tree, kept: &Kept, proof: Mark, doubtful: &[&Item]) -> Option<Mark> {
     let changes = changes_beside(kept, tree.changes_since_at_once(proof)?)?;
-    let is_settled = |item: &Item| !matches!(item.object, Object::File { settled: false, .. });
-    kept.mapped().all(is_settled).then_some(changes.mark)
+    let holds = doubtful.iter().all(|item| mapped_file_holds(tree, item));
+    holds.then_some(changes.mark)
 }
 
 /// A newer proof for `kept`, if of all that `changes` say since it held nothing concerns it, nor came or went in a
@@ -329,12 +329,16 @@ fn relist(
 
 /// Whether the files still stand that may change without a word to their watches, while a proof of all else holds.
 fn mapped_files_hold(tree: &Tree, kept: &Kept) -> bool {
-    kept.mapped().all(|item| match &item.object {
+    kept.mapped().all(|item| mapped_file_holds(tree, item))
+}
+
+fn mapped_file_holds(tree: &Tree, item: &Item) -> bool {
+    match &item.object {
         Object::File { stat, settled, .. } => {
             *settled && matches!(tree.stat(&item.path), Ok(Some(now)) if now == *stat)
         }
         Object::Directory { .. } | Object::Symlink { .. } => true,
-    })
+    }
 }
 
 /// Whether every word of the kernel that `kept` rests on is watched, and was as of `mark`.

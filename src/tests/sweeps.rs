@@ -1,9 +1,12 @@
 //! When a builder is believed to know a unit, and when what it was told is looked at again.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::world::World;
+use crate::agent::remote::FRESH;
 use crate::agent::table::TableError;
+use crate::inputs::closure::Mapping;
 use crate::inputs::tree::Tree;
 
 #[tokio::test(start_paused = true)]
@@ -84,6 +87,28 @@ async fn an_output_directory_that_is_gone_is_a_change() {
     let changed = world.tell(&unit).await.err();
     let path = gone.as_os_str().as_encoded_bytes().to_vec();
     assert_eq!(changed, Some(TableError::Changed { path }));
+}
+
+/// A store through a mapping is told of by nobody. Only what the builder has anyhow is not looked at for it, and only a
+/// moment after it was found.
+#[tokio::test(start_paused = true)]
+async fn what_may_be_mapped_is_looked_at_before_it_is_told_anew() {
+    let now = Instant::now();
+    let (fresh, old) = (
+        now + Duration::from_secs(3600),
+        now.checked_sub(2 * FRESH).unwrap(),
+    );
+    for (looked, is_told, expected) in [(fresh, false, false), (fresh, true, true), (old, true, false)] {
+        let world = World::over(1000.0, Tree::watching()).await;
+        world.write("a", "first", 100);
+        if is_told {
+            world.tell(&world.unit("a.o", &["a"])).await.unwrap();
+        }
+        let unit = world.unit("b.o", &["a"]).looked_at(looked);
+        let mapping = Mapping::store(&world.path("a"), "X");
+        assert_eq!(world.is_told_at_once(&unit).await, expected, "{is_told}");
+        drop(mapping);
+    }
 }
 
 #[tokio::test(start_paused = true)]

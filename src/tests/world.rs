@@ -71,6 +71,14 @@ pub(super) struct Unit {
 }
 
 impl Unit {
+    /// The same compile, its files looked at last at `time`.
+    pub(super) fn looked_at(mut self, time: std::time::Instant) -> Self {
+        Arc::get_mut(&mut self.prepared)
+            .expect("nobody has it yet")
+            .looked = time;
+        self
+    }
+
     /// The same compile, its output in `directory`.
     pub(super) fn writing_to(mut self, directory: &Path) -> Self {
         let prepared = Arc::get_mut(&mut self.prepared).expect("nobody has it yet");
@@ -170,6 +178,10 @@ impl World {
     /// Replaces the file `to` by the file `from`.
     pub(super) fn rename(&self, from: &str, to: &str) {
         std::fs::rename(self.files.join(from), self.files.join(to)).unwrap();
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.files.join(name)
     }
 
     /// A compile to `object` that reads these files as they are now.

@@ -1,8 +1,10 @@
 //! A client's directory for tests.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
 
 use super::{Closure, DiscoverError, Item, Object, Request, discover};
@@ -128,5 +130,33 @@ impl Closure {
         let place = self.items.partition_point(|item| &*item.path < path);
         let path = path.into();
         self.items.insert(place, Arc::new(Item { path, object }));
+    }
+}
+
+/// A store through a shared mapping, which stays until this is dropped.
+pub(crate) struct Mapping(std::process::Child);
+
+impl Mapping {
+    /// Puts `bytes` at the beginning of `file`.
+    pub(crate) fn store(file: &Path, bytes: &str) -> Self {
+        let script = "import mmap, sys\n\
+                      f = open(sys.argv[1], 'r+b'); m = mmap.mmap(f.fileno(), 0)\n\
+                      m[0:len(sys.argv[2])] = sys.argv[2].encode(); m.flush()\n\
+                      print('stored', flush=True); sys.stdin.read()\n";
+        let mut command = crate::host::process::command(Path::new("/usr/bin/env"), Path::new("/"));
+        command.env("PATH", "/usr/local/bin:/usr/bin:/bin");
+        command.args(["python3", "-c", script]).arg(file).arg(bytes);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().expect("apt-get install python3");
+        let mut line = [0; 7];
+        process.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+        Self(process)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
     }
 }

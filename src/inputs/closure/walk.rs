@@ -81,7 +81,7 @@ pub(super) struct Walker<'t> {
     directories: Vec<Directory>,
     files: Vec<File>,
     links: Vec<Arc<Item>>,
-    /// The path of what is looked at.
+    /// Where the path of a child is put together that is asked for.
     path: Vec<u8>,
     total_bytes: u64,
     precompiled: bool,

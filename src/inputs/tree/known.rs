@@ -107,7 +107,7 @@ impl Known {
         self.answers.get(path).copied()
     }
 
-    /// The same, and the path in the one copy that all share who remember something of it.
+    /// The same, and the path in the copy that whoever remembers something of it can share.
     pub(super) fn shared_answer(&self, path: &[u8]) -> Option<(&Arc<[u8]>, Answer)> {
         let (path, answer) = self.answers.get_key_value(path)?;
         Some((path, *answer))

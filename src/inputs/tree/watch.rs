@@ -90,7 +90,7 @@ impl Watch {
         self.read()?.known.answer(path)
     }
 
-    /// The same, and the path in the one copy that all share.
+    /// The same, and the path in the copy that whoever remembers something of it can share.
     pub(super) fn shared_answer(&self, path: &[u8]) -> Option<(Arc<[u8]>, Answer)> {
         let state = self.read()?;
         let (path, answer) = state.known.shared_answer(path)?;
