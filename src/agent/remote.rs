@@ -34,8 +34,8 @@ use crate::inputs::validate::{
 };
 use crate::toolchain::terminal;
 
-/// How long what was found is taken for what is, as far as no watch says otherwise, until a builder has compiled it: then
-/// all is looked at that may have changed without a word to its watch.
+/// How long what was found is taken for what is, until a builder is told of it anew or has compiled it: then it is looked
+/// at.
 pub const FRESH: Duration = Duration::from_millis(100);
 /// What a closure may have to be told on a thread that others wait for; more is told on another.
 const TOLD_AT_ONCE: usize = 512;
