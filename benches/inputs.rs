@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use quicc::host::process;
-use quicc::inputs::closure::{Closure, Object, Request, discover};
+use quicc::inputs::closure::{Closure, IncludeGraphs, Object, Request, discover};
 use quicc::inputs::kept::Kept;
 use quicc::inputs::scan::{Alias, scan};
 use quicc::inputs::search_list::{self, SearchList};
@@ -46,6 +46,7 @@ fn main() {
 struct Unit {
     directory: tempfile::TempDir,
     search: SearchList,
+    graphs: IncludeGraphs,
 }
 
 impl Unit {
@@ -53,7 +54,11 @@ impl Unit {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("a.cc"), SOURCE).unwrap();
         let search = search_list_of_gxx(directory.path());
-        Self { directory, search }
+        Self {
+            directory,
+            search,
+            graphs: IncludeGraphs::default(),
+        }
     }
 
     fn discover(&self, tree: &Tree) -> Closure {
@@ -70,7 +75,7 @@ impl Unit {
             precompiles: false,
             further_directories: &[],
         };
-        discover(tree, &request).unwrap()
+        discover(tree, &self.graphs, &request).unwrap()
     }
 
     /// Discovers until an equal `stat` proves equal bytes and names, as in a tree at rest.

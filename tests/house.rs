@@ -30,7 +30,7 @@ const LAYERS: [(&str, u8); 13] = [
 ];
 
 /// Files that decide: no waiting, no files, no sockets, no clock.
-const PURE: [&str; 20] = [
+const PURE: [&str; 22] = [
     "compile/",
     "agent/demand.rs",
     "agent/doubt.rs",
@@ -46,6 +46,8 @@ const PURE: [&str; 20] = [
     "store/evict.rs",
     "inputs/scan",
     "inputs/closure/expansion.rs",
+    "inputs/closure/lookups.rs",
+    "inputs/closure/places.rs",
     "inputs/search_list.rs",
     "inputs/tree/known.rs",
     "sandbox/plan.rs",

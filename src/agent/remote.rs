@@ -25,7 +25,7 @@ use super::specs_path;
 use super::table::{Object, State, Table, TableError};
 use super::telling::Told;
 use crate::compile::{self, Cause, Dialect, Invocation, Plan, Surroundings, TimeMacro, Verdict};
-use crate::inputs::closure::{self, Closure, Item, Request};
+use crate::inputs::closure::{self, Closure, IncludeGraphs, Item, Request};
 use crate::inputs::kept::Kept;
 use crate::inputs::scan::has_assembler_name;
 use crate::inputs::tree::{ContentDigest, Mark, StatTuple, Tree, join};
@@ -209,6 +209,7 @@ fn read_regular(path: &Path) -> Option<Vec<u8>> {
 pub fn prepare(
     compilers: &Compilers,
     tree: &Tree,
+    graphs: &IncludeGraphs,
     request: &CompileRequest,
     candidate: &Candidate,
     tier: Tier,
@@ -250,7 +251,7 @@ pub fn prepare(
     let resolved = resolve_native(compilers, request, candidate)?;
     let mark = tree.refresh();
     let discover = |inputs: &Request<'_>| {
-        closure::discover(tree, inputs).map_err(|error| said("inputs", &error.to_string()))
+        closure::discover(tree, graphs, inputs).map_err(|error| said("inputs", &error.to_string()))
     };
     let mut closure = discover(&inputs)?;
     if closure.computed_probe || plan.mentions_probe {

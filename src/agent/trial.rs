@@ -200,7 +200,15 @@ async fn compile_there(
 fn make_ready(units: &Units, asked: &CompileRequest, language: Language) -> Option<Unit> {
     let (request, here, object) = write(units, asked, language)?;
     let candidate = remote::judge(&units.compilers, &units.tree, &request).ok()?;
-    let prepared = remote::prepare(&units.compilers, &units.tree, &request, &candidate, Tier::Scan).ok()?;
+    let prepared = remote::prepare(
+        &units.compilers,
+        &units.tree,
+        &units.graphs,
+        &request,
+        &candidate,
+        Tier::Scan,
+    )
+    .ok()?;
     Some(Unit {
         here,
         object,

@@ -26,6 +26,7 @@ use super::table::TableError;
 use super::trial::Beside;
 use super::trust::{self, Trust, Unproven, Unusable};
 use crate::compile::{self, Role};
+use crate::inputs::closure::IncludeGraphs;
 use crate::inputs::tree::Tree;
 use crate::inputs::validate::still_holds;
 
@@ -88,6 +89,8 @@ pub struct Units {
     pub farm: Arc<Farm>,
     /// The client's files.
     pub tree: Arc<Tree>,
+    /// What their includes led to.
+    pub graphs: IncludeGraphs,
     /// The compilers.
     pub compilers: Compilers,
     /// Tried toolchains.
@@ -144,6 +147,7 @@ impl Units {
         Arc::new(Self {
             farm,
             tree,
+            graphs: IncludeGraphs::default(),
             compilers: Compilers::new(trials.clone()),
             trust: Trust::default(),
             recall: Recall::default(),
@@ -274,7 +278,14 @@ impl Units {
         }
         let candidate = remote::judge(&self.compilers, &self.tree, request)?;
         let first = (!self.is_odd(request)).then(|| {
-            let prepared = remote::prepare(&self.compilers, &self.tree, request, &candidate, Tier::Scan);
+            let prepared = remote::prepare(
+                &self.compilers,
+                &self.tree,
+                &self.graphs,
+                request,
+                &candidate,
+                Tier::Scan,
+            );
             (prepared, false)
         });
         Ok((Arc::new(candidate), first))
@@ -300,8 +311,9 @@ impl Units {
             Some(first) => first,
             None => {
                 let (asked, of) = (Arc::clone(&unit.request), Arc::clone(&unit.candidate));
-                let prepared = self
-                    .blocking(move |units| remote::prepare(&units.compilers, &units.tree, &asked, &of, tier));
+                let prepared = self.blocking(move |units| {
+                    remote::prepare(&units.compilers, &units.tree, &units.graphs, &asked, &of, tier)
+                });
                 let internal = Failed::Finally(Decision::fallback("internal"));
                 (prepared.await.ok_or(internal)?, false)
             }

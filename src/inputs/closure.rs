@@ -12,8 +12,13 @@ mod expansion;
 mod expansion_tests;
 #[cfg(test)]
 mod fixture;
+mod graph;
+#[cfg(test)]
+mod graph_tests;
+mod lookups;
 #[cfg(test)]
 mod macro_tests;
+mod places;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -25,6 +30,7 @@ use std::sync::Arc;
 pub use discovery::{discover, places};
 #[cfg(test)]
 pub(crate) use fixture::{Fixture, Mapping};
+pub use graph::IncludeGraphs;
 
 use super::scan::TimeMacros;
 use super::search_list::SearchList;

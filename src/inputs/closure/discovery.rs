@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashSet;
 
 use super::expansion::Expansion;
-use super::walk::{DirectoryId, FileId, Found, Lookups, PRECOMPILED, ROOT, Walker};
+use super::graph::{Context, Graph, IncludeGraphs};
+use super::lookups::{Extent, LookupId, Lookups, Outcome, Scope, VisitId};
+use super::places::{DirectoryId, FileId, ROOT};
+use super::walk::{Found, Marks, PRECOMPILED, Passage, Walker};
 use super::{Closure, DiscoverError, Request};
 use crate::inputs::scan::{
-    Alias, Form, Mentions, Reference, ReferenceKind, References, TimeMacros, TimePieces, scan,
+    self, Alias, Form, Mentions, Reference, ReferenceKind, References, TimeMacros, TimePieces,
 };
 use crate::inputs::tree::{Tree, as_path};
 
@@ -26,34 +29,58 @@ const ALIASES: usize = 64;
 
 /// Everything on the way to absolute `paths`, and the names in those that are directories.
 pub fn places<'a>(tree: &Tree, paths: impl Iterator<Item = &'a [u8]>) -> Result<Closure, DiscoverError> {
-    let mut walker = Walker::new(tree)?;
+    let mut walker = Walker::new(tree, None)?;
     for path in paths {
-        if let Found::Directory(directory) = walker.walk(ROOT, path, Lookups::Unlisted)? {
+        if let Found::Directory(directory) = walker.walk(ROOT, path, Passage::Unlisted)? {
             walker.list(directory)?;
         }
     }
     walker.finish()
 }
 
-/// Finds everything the compile of `request` may read.
-pub fn discover(tree: &Tree, request: &Request<'_>) -> Result<Closure, DiscoverError> {
-    tree.refresh();
-    let mut walker = Walker::new(tree)?;
-    let Found::Directory(cwd) = walker.walk(ROOT, request.cwd, Lookups::Unlisted)? else {
+/// Finds everything the compile of `request` may read. `graphs` are used and added to.
+pub fn discover(
+    tree: &Tree,
+    graphs: &IncludeGraphs,
+    request: &Request<'_>,
+) -> Result<Closure, DiscoverError> {
+    if let Some(graph) = graphs.take(tree, request) {
+        // An error may be due to what is remembered beyond this compile, or to a file that changed since.
+        if let Ok(closure) = discover_from(tree, graphs, request, Some(graph)) {
+            return Ok(closure);
+        }
+    }
+    discover_from(tree, graphs, request, None)
+}
+
+fn discover_from(
+    tree: &Tree,
+    graphs: &IncludeGraphs,
+    request: &Request<'_>,
+    graph: Option<Graph>,
+) -> Result<Closure, DiscoverError> {
+    let (context, places, lookups, mark) = match graph {
+        Some(graph) => (graph.context, Some(graph.places), graph.lookups, Some(graph.mark)),
+        None => (Context::of(request), None, Lookups::default(), tree.refresh()),
+    };
+    let mut walker = Walker::new(tree, places)?;
+    let Found::Directory(cwd) = walker.walk(ROOT, request.cwd, Passage::Unlisted)? else {
         return Err(DiscoverError::Missing {
             path: as_path(request.cwd).to_owned(),
         });
     };
     let mut discovery = Discovery {
         walker,
+        lookups,
         cwd,
         search: Vec::new(),
         quote_only: 0,
         assembler: Vec::new(),
-        spellings: HashMap::default(),
-        done: HashSet::default(),
-        visited: HashSet::default(),
+        looked_up: Marks::default(),
+        is_visited: Marks::default(),
+        visited: Vec::new(),
         pending: Vec::new(),
+        trace: Trace::default(),
         scanned: Vec::new(),
         expansion: Expansion::new(request.search.predefined.as_deref(), request.definitions),
         summary: Summary::default(),
@@ -63,32 +90,19 @@ pub fn discover(tree: &Tree, request: &Request<'_>) -> Result<Closure, DiscoverE
     discovery.unite_expansion();
     discovery.unite_time_pieces();
     discovery.list_for_computed()?;
+    discovery.walker.look_again()?;
     discovery.walker.list_passages();
-    discovery.finish(source)
-}
-
-/// A lookup that need not be made again: where it began, what it looked for (an index of
-/// [`Discovery::spellings`]) and how far it went.
-type Done = (Scope, usize, Extent);
-
-/// Where a lookup begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Scope {
-    /// In an includer's directory, then along the whole list.
-    Includer(DirectoryId),
-    /// At this place of the list.
-    List(usize),
-    /// At the root.
-    Absolute,
-}
-
-/// How many matches of a search matter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Extent {
-    /// The compiler takes the first.
-    First,
-    /// Which one depends on where the includer itself was found, so all are kept.
-    All,
+    let closure = discovery.finish(source)?;
+    let Discovery { walker, lookups, .. } = discovery;
+    if let Some((places, mark)) = mark.and_then(|mark| walker.proven(mark)) {
+        graphs.put(Graph {
+            context,
+            places,
+            lookups,
+            mark,
+        });
+    }
+    Ok(closure)
 }
 
 /// Whether a file found is scanned in turn.
@@ -114,6 +128,8 @@ struct Summary {
 
 struct Discovery<'t> {
     walker: Walker<'t>,
+    /// With those of earlier discoveries.
+    lookups: Lookups,
     cwd: DirectoryId,
     /// The directories searched, those for quoted names only first.
     search: Vec<DirectoryId>,
@@ -121,23 +137,36 @@ struct Discovery<'t> {
     quote_only: usize,
     /// Where the assembler looks besides cwd.
     assembler: Vec<DirectoryId>,
-    spellings: HashMap<Vec<u8>, usize>,
-    done: HashSet<Done>,
-    /// A file's references depend on the directory of the name it was reached by, so one file may be
-    /// visited under several.
-    visited: HashSet<(DirectoryId, FileId)>,
-    pending: Vec<(DirectoryId, FileId)>,
+    looked_up: Marks,
+    is_visited: Marks,
+    visited: Vec<VisitId>,
+    pending: Vec<VisitId>,
+    trace: Trace,
     /// The files visited.
     scanned: Vec<(FileId, Arc<References>)>,
     expansion: Expansion,
     summary: Summary,
 }
 
+/// What was done since a record was begun.
+#[derive(Default)]
+struct Trace {
+    visits: Vec<VisitId>,
+    lookups: Vec<LookupId>,
+}
+
+/// Where a record began: how long each list of what is done was.
+struct Begun {
+    facts: usize,
+    visits: usize,
+    lookups: usize,
+}
+
 /// What was learned of a macro that stands for `__has_include`.
 struct Asked {
     alias: Arc<Alias>,
     /// Of whom, and whether of all their words.
-    of: HashSet<(DirectoryId, FileId, bool)>,
+    of: HashSet<(VisitId, bool)>,
     /// Of all these.
     mentions: Mentions,
 }
@@ -196,7 +225,7 @@ impl Discovery<'_> {
         let source = match self.named(request.source)? {
             Found::File { directory, file } => {
                 self.walker.list(directory)?;
-                self.visit(directory, file);
+                self.scan(directory, file);
                 // gcc looks for one of the source as well.
                 for suffix in PRECOMPILED.iter().copied().filter(|_| !request.precompiles) {
                     let precompiled = self.named(&[request.source, suffix].concat())?;
@@ -232,7 +261,7 @@ impl Discovery<'_> {
                 // Names are computed there: any of its neighbours may be asked for, by `__has_include` say, which
                 // `-M` does not tell.
                 self.walker.list(directory)?;
-                self.visit(directory, file);
+                self.scan(directory, file);
             }
         }
         for name in request.further_files {
@@ -266,7 +295,7 @@ impl Discovery<'_> {
     /// Macros that read a clock, made of pieces, wherever those are.
     fn unite_time_pieces(&mut self) {
         if let Some(given) = self.expansion.given() {
-            self.summary.time_pieces.unite(scan(given).time_pieces);
+            self.summary.time_pieces.unite(scan::scan(given).time_pieces);
         }
         self.summary.time_macros.unite(self.summary.time_pieces.pasted());
     }
@@ -284,11 +313,20 @@ impl Discovery<'_> {
     fn visit_all(&mut self) -> Result<(), DiscoverError> {
         let mut asked = BTreeMap::new();
         loop {
-            while let Some((directory, file)) = self.pending.pop() {
+            while let Some(visit) = self.pending.pop() {
+                let (directory, file) = self.lookups.visited(visit);
                 let references = self.walker.scan(file)?;
                 self.summary.unite(&references);
-                for reference in &references.includes {
-                    self.follow(directory, reference)?;
+                match self.lookups.outcome_of_visit(visit) {
+                    Some(outcome) => self.repeat(&outcome)?,
+                    None => {
+                        let begun = self.begin();
+                        for reference in &references.includes {
+                            self.follow(directory, reference)?;
+                        }
+                        let outcome = self.end(&begun);
+                        self.lookups.conclude_visit(visit, outcome);
+                    }
                 }
                 for operand in &references.operands {
                     self.expansion.meet(directory, operand);
@@ -310,7 +348,7 @@ impl Discovery<'_> {
             self.summary.computed_probe = true;
             return Ok(());
         }
-        let visited: Vec<_> = self.visited.iter().copied().collect();
+        let visited = self.visited.clone();
         for name in self.summary.probe_aliases.clone() {
             let given = self.expansion.given();
             let known = match asked.entry(name) {
@@ -326,17 +364,14 @@ impl Discovery<'_> {
         Ok(())
     }
 
-    fn ask_alias(
-        &mut self,
-        known: &mut Asked,
-        visited: &[(DirectoryId, FileId)],
-    ) -> Result<(), DiscoverError> {
+    fn ask_alias(&mut self, known: &mut Asked, visited: &[VisitId]) -> Result<(), DiscoverError> {
         loop {
             let whole = known.is_pasted();
-            for &(directory, file) in visited {
-                if !known.of.insert((directory, file, whole)) {
+            for &visit in visited {
+                if !known.of.insert((visit, whole)) {
                     continue;
                 }
+                let (directory, file) = self.lookups.visited(visit);
                 let mentions = self.walker.mentions(file, &known.alias, whole)?;
                 known.mentions.unite(&mentions);
                 for reference in &mentions.includes {
@@ -375,11 +410,11 @@ impl Discovery<'_> {
         Ok(())
     }
 
-    fn finish(self, source: FileId) -> Result<Closure, DiscoverError> {
+    fn finish(&mut self, source: FileId) -> Result<Closure, DiscoverError> {
         let (path, size) = self.walker.file(source);
         let path = path.to_vec();
         Ok(Closure {
-            expanded: self.expansion.names(),
+            expanded: std::mem::take(&mut self.expansion).names(),
             computed: self.summary.computed,
             computed_probe: self.summary.computed_probe,
             aliased_probe: !self.summary.probe_aliases.is_empty(),
@@ -396,7 +431,7 @@ impl Discovery<'_> {
 
     /// What the command line means by `name`.
     fn named(&mut self, name: &[u8]) -> Result<Found, DiscoverError> {
-        self.walker.walk(self.cwd, name, Lookups::Unlisted)
+        self.walker.walk(self.cwd, name, Passage::Unlisted)
     }
 
     /// The directories among `names`; what else they are is recorded on the way.
@@ -433,7 +468,7 @@ impl Discovery<'_> {
             ReferenceKind::Embed | ReferenceKind::HasEmbed => {
                 self.assemble(directory, name, Reading::Opaque)?;
                 for index in 0..self.search.len() {
-                    self.look_up(self.search[index], name, Reading::Opaque)?;
+                    self.find(self.search[index], name, Reading::Opaque)?;
                 }
                 Ok(())
             }
@@ -449,26 +484,100 @@ impl Discovery<'_> {
         extent: Extent,
     ) -> Result<(), DiscoverError> {
         if name.starts_with(b"/") {
-            return self.include_absolute(name);
+            self.look_up(Scope::Absolute, name, Extent::First)
+        } else if form == Form::Quote {
+            self.look_up(Scope::Includer(directory), name, extent)
+        } else {
+            self.search(name, form, extent)
         }
-        if form == Form::Quote {
-            if !self.begin(Scope::Includer(directory), name, extent) {
-                return Ok(());
+    }
+
+    fn search(&mut self, name: &[u8], form: Form, extent: Extent) -> Result<(), DiscoverError> {
+        let first = match form {
+            Form::Quote => 0,
+            Form::Angle => self.quote_only,
+        };
+        self.look_up(Scope::List(first), name, extent)
+    }
+
+    /// Makes a lookup, unless this discovery did.
+    fn look_up(&mut self, scope: Scope, name: &[u8], extent: Extent) -> Result<(), DiscoverError> {
+        let lookup = self.lookups.lookup(scope, name, extent);
+        self.make(lookup)
+    }
+
+    fn make(&mut self, lookup: LookupId) -> Result<(), DiscoverError> {
+        self.trace.lookups.push(lookup);
+        if !self.looked_up.insert(lookup.0) {
+            return Ok(());
+        }
+        if let Some(outcome) = self.lookups.outcome(lookup) {
+            return self.repeat(&outcome);
+        }
+        let (scope, name, extent) = self.lookups.asked(lookup);
+        let begun = self.begin();
+        match scope {
+            Scope::Absolute => self.include_absolute(&name)?,
+            Scope::Includer(directory) => {
+                let is_found = self.find(directory, &name, Reading::Scanned)?;
+                if !is_found || extent == Extent::All {
+                    self.search(&name, Form::Quote, extent)?;
+                }
             }
-            let found = self.look_up(directory, name, Reading::Scanned)?;
-            if found && extent == Extent::First {
-                return Ok(());
+            Scope::List(first) => {
+                for index in first..self.search.len() {
+                    let is_found = self.find(self.search[index], &name, Reading::Scanned)?;
+                    if is_found && extent == Extent::First {
+                        break;
+                    }
+                }
             }
         }
-        self.search(name, form, extent)
+        let outcome = self.end(&begun);
+        self.lookups.conclude(lookup, outcome);
+        Ok(())
+    }
+
+    /// Does what was done when `outcome` came about.
+    fn repeat(&mut self, outcome: &Outcome) -> Result<(), DiscoverError> {
+        let begun = self.begin();
+        for fact in &outcome.facts {
+            self.walker.meet(*fact);
+        }
+        for visit in &outcome.visits {
+            self.visit(*visit);
+        }
+        for lookup in &outcome.lookups {
+            self.make(*lookup)?;
+        }
+        self.end(&begun);
+        Ok(())
+    }
+
+    /// Begins a record of what is done.
+    fn begin(&self) -> Begun {
+        Begun {
+            facts: self.walker.trace.len(),
+            visits: self.trace.visits.len(),
+            lookups: self.trace.lookups.len(),
+        }
+    }
+
+    /// Ends it. What is in it is in no other.
+    fn end(&mut self, begun: &Begun) -> Outcome {
+        Outcome {
+            facts: since(&mut self.walker.trace, begun.facts),
+            visits: since(&mut self.trace.visits, begun.visits),
+            lookups: since(&mut self.trace.lookups, begun.lookups),
+        }
     }
 
     /// Absolute names list no directory, so precompiled forms are asked for by name.
     fn include_absolute(&mut self, name: &[u8]) -> Result<(), DiscoverError> {
-        if !self.begin(Scope::Absolute, name, Extent::First) || self.is_null_device(name)? {
+        if self.is_null_device(name)? {
             return Ok(());
         }
-        self.look_up(ROOT, name, Reading::Scanned)?;
+        self.find(ROOT, name, Reading::Scanned)?;
         let header = self.named(name)?;
         for suffix in PRECOMPILED {
             let precompiled = self.named(&[name, suffix].concat())?;
@@ -477,7 +586,7 @@ impl Discovery<'_> {
         Ok(())
     }
 
-    fn is_null_device(&self, name: &[u8]) -> Result<bool, DiscoverError> {
+    fn is_null_device(&mut self, name: &[u8]) -> Result<bool, DiscoverError> {
         if name != NULL_DEVICE || !self.walker.is_device(name)? {
             return Ok(false);
         }
@@ -489,36 +598,6 @@ impl Discovery<'_> {
         Ok(true)
     }
 
-    fn search(&mut self, name: &[u8], form: Form, extent: Extent) -> Result<(), DiscoverError> {
-        let first = match form {
-            Form::Quote => 0,
-            Form::Angle => self.quote_only,
-        };
-        if !self.begin(Scope::List(first), name, extent) {
-            return Ok(());
-        }
-        for index in first..self.search.len() {
-            let found = self.look_up(self.search[index], name, Reading::Scanned)?;
-            if found && extent == Extent::First {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether this lookup is made for the first time.
-    fn begin(&mut self, scope: Scope, name: &[u8], extent: Extent) -> bool {
-        let next = self.spellings.len();
-        let spelling = match self.spellings.get(name) {
-            Some(spelling) => *spelling,
-            None => {
-                self.spellings.insert(name.to_vec(), next);
-                next
-            }
-        };
-        self.done.insert((scope, spelling, extent))
-    }
-
     /// Everything gas might open: it searches cwd and the `-I` directories; the includer's is added
     /// for integrated assemblers.
     fn assemble(
@@ -527,34 +606,45 @@ impl Discovery<'_> {
         name: &[u8],
         reading: Reading,
     ) -> Result<(), DiscoverError> {
-        self.look_up(self.cwd, name, reading)?;
-        self.look_up(directory, name, reading)?;
+        self.find(self.cwd, name, reading)?;
+        self.find(directory, name, reading)?;
         for index in 0..self.assembler.len() {
-            self.look_up(self.assembler[index], name, reading)?;
+            self.find(self.assembler[index], name, reading)?;
         }
         Ok(())
     }
 
     /// Whether `name` is a file seen from `directory`. A directory of that name is passed over, as both
     /// compilers do.
-    fn look_up(
-        &mut self,
-        directory: DirectoryId,
-        name: &[u8],
-        reading: Reading,
-    ) -> Result<bool, DiscoverError> {
-        let Found::File { directory, file } = self.walker.walk(directory, name, Lookups::Listed)? else {
+    fn find(&mut self, directory: DirectoryId, name: &[u8], reading: Reading) -> Result<bool, DiscoverError> {
+        let Found::File { directory, file } = self.walker.walk(directory, name, Passage::Listed)? else {
             return Ok(false);
         };
         if reading == Reading::Scanned {
-            self.visit(directory, file);
+            self.scan(directory, file);
         }
         Ok(true)
     }
 
-    fn visit(&mut self, directory: DirectoryId, file: FileId) {
-        if self.visited.insert((directory, file)) {
-            self.pending.push((directory, file));
+    /// Has `file` scanned, whose name was found in `directory`.
+    fn scan(&mut self, directory: DirectoryId, file: FileId) {
+        let visit = self.lookups.visit(directory, file);
+        self.visit(visit);
+    }
+
+    fn visit(&mut self, visit: VisitId) {
+        self.trace.visits.push(visit);
+        if self.is_visited.insert(visit.0) {
+            self.visited.push(visit);
+            self.pending.push(visit);
         }
     }
+}
+
+/// What was added to `list` since it was `length` long, each once, taken out of it.
+fn since<T: Ord>(list: &mut Vec<T>, length: usize) -> Box<[T]> {
+    let mut added = list.split_off(length);
+    added.sort_unstable();
+    added.dedup();
+    added.into()
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use foldhash::{HashMap, HashSet};
 
 use super::discovery::NULL_DEVICE;
-use super::walk::DirectoryId;
+use super::places::DirectoryId;
 use crate::inputs::scan::{Definition, Form, Operand, Reference, ReferenceKind, definitions};
 
 /// Where a machine's files are of its own making: whether one is meant is left to a preprocessor, and nothing there is

@@ -1,5 +1,6 @@
 //! A client's directory for tests.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -7,16 +8,17 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
-use super::{Closure, DiscoverError, Item, Object, Request, discover};
+use super::{Closure, DiscoverError, IncludeGraphs, Item, Object, Request, discover};
 use crate::host::clock;
 use crate::inputs::search_list::SearchList;
-use crate::inputs::tree::{Tree, as_path};
+use crate::inputs::tree::{Listed, Tree, as_path};
 
 /// Compiles `a.c` in a fresh directory, with the search directories it was made with.
 pub(crate) struct Fixture {
     _guard: tempfile::TempDir,
     root: PathBuf,
     pub(crate) tree: Tree,
+    graphs: IncludeGraphs,
     pub(crate) search: SearchList,
 }
 
@@ -29,6 +31,7 @@ impl Fixture {
             _guard: guard,
             root,
             tree: Tree::new(),
+            graphs: IncludeGraphs::default(),
             search: SearchList {
                 angle,
                 predefined: Some(b"#define linux 1\n".to_vec()),
@@ -71,9 +74,22 @@ impl Fixture {
         &'a self,
         change: impl FnOnce(&mut Request<'a>),
     ) -> Result<Closure, DiscoverError> {
-        let mut request = Request {
+        let mut request = self.request(b"a.c");
+        change(&mut request);
+        let found = discover(&self.tree, &self.graphs, &request);
+        let anew = discover(&Tree::new(), &IncludeGraphs::default(), &request);
+        let says = |found: &Result<Closure, DiscoverError>| match found {
+            Ok(closure) => closure.essence(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(says(&found), says(&anew), "as if nothing had been remembered");
+        found
+    }
+
+    fn request<'a>(&'a self, source: &'a [u8]) -> Request<'a> {
+        Request {
             cwd: self.root.as_os_str().as_bytes(),
-            source: b"a.c",
+            source,
             search: &self.search,
             definitions: Some(&[]),
             forced_includes: &[],
@@ -83,9 +99,13 @@ impl Fixture {
             optional_files: &[],
             precompiles: false,
             further_directories: &[],
-        };
-        change(&mut request);
-        discover(&self.tree, &request)
+        }
+    }
+
+    /// Whether anything that still holds is remembered of earlier discoveries.
+    pub(crate) fn remembers(&self) -> bool {
+        let graph = self.graphs.take(&self.tree, &self.request(b"a.c"));
+        graph.map(|graph| self.graphs.put(graph)).is_some()
     }
 
     /// Discovers until every file and listing is older than a clock granule, as in a tree at rest.
@@ -108,6 +128,36 @@ impl Fixture {
 }
 
 impl Closure {
+    /// All that matters of it.
+    fn essence(&self) -> String {
+        let timeless = |item: &Arc<Item>| {
+            let object = match item.object.clone() {
+                Object::Directory { stat } => format!("{} {:o}", stat.ino, stat.mode),
+                Object::File {
+                    stat,
+                    digest,
+                    executable,
+                    scanned,
+                    ..
+                } => {
+                    let times = (stat.mtime_ns, stat.ctime_ns);
+                    format!("{} {times:?} {digest:?} {executable} {scanned}", stat.ino)
+                }
+                Object::Symlink { target, stat } => format!("{} {}", stat.ino, target.escape_ascii()),
+            };
+            format!("{} {object}", item.path.escape_ascii())
+        };
+        let names = |(path, listed): (&Arc<[u8]>, &Listed)| (Arc::clone(path), Arc::clone(&listed.listing));
+        let listed: Vec<_> = self.listed.iter().map(names).collect();
+        let rest = Self {
+            items: Vec::new(),
+            listed: BTreeMap::new(),
+            ..self.clone()
+        };
+        let items: Vec<_> = self.items.iter().map(timeless).collect();
+        format!("{items:#?} {listed:?} {rest:#?}")
+    }
+
     /// The paths below the fixture's root and what they are: `name`, `name/` or `name -> target`.
     pub(crate) fn names(&self, fixture: &Fixture) -> Vec<String> {
         let below = |path: &[u8]| {

@@ -1,0 +1,228 @@
+//! What is remembered of includes, against what is found by a memory of nothing: [`Fixture`] compares the two in each
+//! discovery.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use proptest::prelude::*;
+
+use super::graph::{GRAPH_SIZE, GRAPHS};
+use super::{Closure, Fixture, Mapping, Object};
+use crate::inputs::tree::Tree;
+
+/// Two sources that include the same headers in several ways.
+fn fixture() -> Fixture {
+    let mut fixture = Fixture::new(&["first", "second"]);
+    fixture.write(
+        "a.c",
+        "#include \"x.h\"\n#include \"own.h\"\n#include <sub/y.h>\n",
+    );
+    fixture.write(
+        "b.c",
+        "#include <x.h>\n#include \"sub/y.h\"\n#include \"link.h\"\n",
+    );
+    fixture.write("own.h", "#include \"x.h\"\n");
+    fixture.write(
+        "second/x.h",
+        "#include \"sub/y.h\"\n#if __has_include(<none.h>)\n",
+    );
+    fixture.write("second/sub/y.h", "#include_next <x.h>\n#include \"../z.h\"\n");
+    fixture.write("second/z.h", "#define P __has_include\n#if P(\"p.h\")\n");
+    fixture.directory("first");
+    symlink("second/x.h", fixture.os_path("link.h")).unwrap();
+    fixture.tree = Tree::watching();
+    fixture.settle();
+    fixture.discover();
+    assert!(fixture.remembers(), "this machine has inotify");
+    fixture
+}
+
+fn discover(fixture: &Fixture, source: &str) -> Closure {
+    fixture.discover_with(|request| request.source = source.as_bytes())
+}
+
+#[test]
+fn what_nothing_concerns_is_remembered() {
+    let check = |what: &str, change: &dyn Fn(&Fixture), remembered: bool| {
+        let fixture = fixture();
+        change(&fixture);
+        assert_eq!(fixture.remembers(), remembered, "{what}");
+        discover(&fixture, "b.c");
+        fixture.settle();
+        discover(&fixture, "b.c");
+        assert!(fixture.remembers(), "{what}: found anew");
+    };
+    let write = |name: &'static str| move |f: &Fixture| f.write(name, "");
+    check("nothing", &|_| {}, true);
+    check("an object", &write("a.o"), true);
+    check("a neighbour", &write("second/neighbour.h"), true);
+    check(
+        "a directory nobody asked for",
+        &|f| f.directory("first/other"),
+        true,
+    );
+    check("elsewhere", &write("elsewhere/x.h"), true);
+    check("a header found earlier", &write("first/x.h"), false);
+    check("a name asked for", &write("first/none.h"), false);
+    check("a precompiled header", &write("second/x.h.gch"), false);
+    check("a header rewritten", &write("own.h"), false);
+    check("a header removed", &|f| f.remove("second/z.h"), false);
+    let replaced = |f: &Fixture| {
+        f.write("temporary", "");
+        fs::rename(f.os_path("temporary"), f.os_path("own.h")).unwrap();
+    };
+    check("a header replaced", &replaced, false);
+    let linked = |f: &Fixture| {
+        f.remove("link.h");
+        symlink("own.h", f.os_path("link.h")).unwrap();
+    };
+    check("a link nobody asked for", &linked, true);
+    let moved = |f: &Fixture| {
+        fs::rename(f.os_path("second"), f.os_path("third")).unwrap();
+        fs::rename(f.os_path("third"), f.os_path("second")).unwrap();
+    };
+    check("a directory moved away and back", &moved, false);
+    let closed =
+        |f: &Fixture| fs::set_permissions(f.os_path("first"), fs::Permissions::from_mode(0o700)).unwrap();
+    check("a directory of other permissions", &closed, false);
+}
+
+/// Its watch says nothing of it (inotify(7), "Limitations and caveats").
+#[test]
+fn a_store_through_a_mapping_is_seen() {
+    let fixture = fixture();
+    fixture.write("own.h", "#include \"p.h\"\n");
+    fixture.settle();
+    let digest = |closure: &Closure| match closure.get(&fixture.path("own.h")) {
+        Some(Object::File { digest, .. }) => *digest,
+        other => panic!("{other:?}"),
+    };
+    let before = digest(&fixture.discover());
+    let _mapping = Mapping::store(&fixture.os_path("own.h"), "#include \"q.h\"");
+    assert!(fixture.remembers(), "watches tell nothing");
+    assert_ne!(digest(&fixture.discover()), before);
+}
+
+#[test]
+fn what_no_watch_proves_is_not_remembered() {
+    let fixture = fixture();
+    fixture.write("b.c", "#include \"/dev/null\"\n");
+    fixture.settle();
+    fixture.discover();
+    assert!(fixture.remembers());
+    discover(&fixture, "b.c");
+    assert!(!fixture.remembers(), "a device no closure tells of");
+    let mut fixture = fixture;
+    fixture.tree = Tree::new();
+    fixture.discover();
+    assert!(!fixture.remembers(), "without watches");
+}
+
+#[test]
+fn an_error_is_found_anew() {
+    let fixture = fixture();
+    fs::create_dir(fixture.os_path("d.c")).unwrap();
+    let fails = |source: &str| {
+        fixture
+            .try_discover(|request| request.source = source.as_bytes())
+            .is_err()
+    };
+    assert!(fails("missing.c"));
+    fixture.discover();
+    assert!(fails("d.c"));
+    fixture.discover();
+    assert!(fixture.remembers());
+}
+
+#[test]
+fn what_is_remembered_is_bounded() {
+    let mut fixture = fixture();
+    let searches: Vec<_> = (0..GRAPHS)
+        .map(|number| {
+            let mut search = fixture.search.clone();
+            search.angle.push(format!("{number}").into());
+            search
+        })
+        .collect();
+    for search in &searches {
+        fixture.discover_with(|request| request.search = search);
+    }
+    assert!(!fixture.remembers(), "the oldest is forgotten");
+    let many: String = (0..GRAPH_SIZE / 2)
+        .map(|number| format!("#include <none{number}.h>\n"))
+        .collect();
+    fixture.write("many.c", &many);
+    fixture.tree = Tree::watching();
+    fixture.settle();
+    fixture.discover();
+    assert!(fixture.remembers());
+    discover(&fixture, "many.c");
+    assert!(!fixture.remembers(), "too large");
+}
+
+/// One change: a kind, and the paths it happens to, by number.
+type Change = (u8, usize, usize);
+
+fn apply(fixture: &Fixture, (kind, one, other): Change) {
+    const PATHS: [&str; 18] = [
+        "a.c",
+        "b.c",
+        "own.h",
+        "x.h",
+        "link.h",
+        "none.h",
+        "first",
+        "first/x.h",
+        "first/sub",
+        "first/sub/y.h",
+        "second",
+        "second/x.h",
+        "second/x.h.gch",
+        "second/sub",
+        "second/sub/y.h",
+        "second/z.h",
+        "second/sub/p.h",
+        "a.o",
+    ];
+    const TEXTS: [&str; 6] = [
+        "",
+        "#include \"x.h\"\n",
+        "#include_next <x.h>\n",
+        "#include <sub/y.h>\n#include \"none.h\"\n",
+        "#define Q __has_include\n#if Q(<z.h>)\n#endif\n",
+        "#include \"/dev/null\"\n",
+    ];
+    let path = |number: usize| fixture.os_path(PATHS[number % PATHS.len()]);
+    let text = TEXTS[other % TEXTS.len()];
+    // What is impossible now changes nothing.
+    let _ = match kind % 8 {
+        0 => fs::write(path(one), text),
+        1 => fs::remove_file(path(one)),
+        2 => fs::rename(path(one), path(other)),
+        3 => fs::hard_link(path(one), path(other)),
+        4 => symlink("x.h", path(one)),
+        5 => fs::create_dir(path(one)),
+        6 => fs::write(path(17), text).and_then(|()| fs::rename(path(17), path(one))),
+        _ => fs::set_permissions(path(one), fs::Permissions::from_mode(0o755)),
+    };
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
+
+    #[test]
+    fn what_is_remembered_is_what_would_be_found(
+        steps in prop::collection::vec((any::<Change>(), any::<u8>()), 1..16),
+    ) {
+        let fixture = fixture();
+        for (change, step) in steps {
+            apply(&fixture, change);
+            if step % 4 == 0 && fixture.os_path("a.c").is_file() && fixture.try_discover(|_| {}).is_ok() {
+                fixture.settle();
+            }
+            let source: &[u8] = if step % 2 == 0 { b"b.c" } else { b"a.c" };
+            // That both fail alike counts as well.
+            let _ = fixture.try_discover(|request| request.source = source);
+        }
+    }
+}
