@@ -629,7 +629,13 @@ impl Tree {
         self.watch.answer(path).is_some()
     }
 
-    /// The same for the names in a directory that was listed, if all that changes in it has been told of since `mark`.
+    /// Whether the directory that had `stat` stands and is watched. Its times change with every name in it, and are then
+    /// asked for anew.
+    pub(super) fn is_directory_proven(&self, path: &[u8], stat: &StatTuple) -> bool {
+        matches!(self.stat(path), Ok(Some(now)) if now.is_same_inode(stat)) && self.is_proven(path)
+    }
+
+    /// [`Self::is_proven`] for the names in a directory that was listed, if all that changes in it has been told of since `mark`.
     pub(super) fn is_listing_proven(&self, path: &[u8], mark: Mark) -> bool {
         self.watch.is_listed_since(path, mark) && self.is_proven(path)
     }

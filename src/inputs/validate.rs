@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::closure::{Item, Object};
 use super::kept::Kept;
 use super::tree::{
-    ChangedName, Changes, FOLLOWED_NAMES, Listed, Listing, Mark, Scanned, StatTuple, Tree, TreeError, join,
+    ChangedName, Changes, FOLLOWED_NAMES, Listed, Listing, Mark, Scanned, Tree, TreeError, join,
     precompiled_header_of,
 };
 
@@ -53,7 +53,7 @@ pub fn validate(tree: &Tree, kept: &Kept) -> Validity {
 /// what watches say. `None` where they cannot, or say otherwise.
 pub fn prove(tree: &Tree, kept: &Kept, mark: Mark) -> Option<Mark> {
     let is_as_found = |item: &Arc<Item>| match &item.object {
-        Object::Directory { stat } => is_watched_directory(tree, &item.path, stat),
+        Object::Directory { stat } => tree.is_directory_proven(&item.path, stat),
         Object::File { stat, settled, .. } => *settled && tree.proven(&item.path) == Some(Some(*stat)),
         Object::Symlink { stat, .. } => tree.proven(&item.path) == Some(Some(*stat)),
     };
@@ -64,12 +64,6 @@ pub fn prove(tree: &Tree, kept: &Kept, mark: Mark) -> Option<Mark> {
             .all(|(path, _)| tree.is_listing_proven(path, mark))
         && unlisted_absences(kept).all(|path| tree.proven(&path) == Some(None));
     is_proven.then_some(mark)
-}
-
-/// Whether the directory that had `stat` stands and is watched. Its times change with every name in it, and are then to be
-/// asked for anew.
-fn is_watched_directory(tree: &Tree, path: &[u8], stat: &StatTuple) -> bool {
-    matches!(tree.stat(path), Ok(Some(now)) if now.is_same_inode(stat)) && tree.is_proven(path)
 }
 
 /// A closure that holds now, made of one that held before.
@@ -344,7 +338,7 @@ fn mapped_file_holds(tree: &Tree, item: &Item) -> bool {
 /// Whether every word of the kernel that `kept` rests on is watched, and was as of `mark`.
 fn is_proven(tree: &Tree, kept: &Kept, mark: Mark) -> bool {
     let is_again = |item: &Item| match &item.object {
-        Object::Directory { stat } => is_watched_directory(tree, &item.path, stat),
+        Object::Directory { stat } => tree.is_directory_proven(&item.path, stat),
         Object::File { .. } | Object::Symlink { .. } => false,
     };
     let items = &mut kept.items.iter();
@@ -363,13 +357,12 @@ fn changed_name(
     path: &[u8],
     listed: &Listed,
 ) -> Result<Option<Vec<u8>>, TreeError> {
-    if listed.settled && tree.stat(path)? == Some(listed.stat) {
-        return Ok(None);
-    }
-    let now = tree.listing(path)?.listing;
-    if Arc::ptr_eq(&now, &listed.listing) {
-        return Ok(None);
-    }
+    let is_same = listed.settled && tree.stat(path)? == Some(listed.stat);
+    let now = if is_same {
+        Arc::clone(&listed.listing)
+    } else {
+        tree.listing(path)?.listing
+    };
     Ok(appeared_name(kept, path, &listed.listing, &now))
 }
 

@@ -10,7 +10,7 @@ use super::expansion::Expansion;
 use super::graph::{Context, Graph, IncludeGraphs};
 use super::lookups::{Extent, LookupId, Lookups, Outcome, Scope, VisitId};
 use super::places::{DirectoryId, FileId, ROOT};
-use super::walk::{Found, Marks, PRECOMPILED, Passage, Walker};
+use super::walk::{Found, NumberSet, PRECOMPILED, Passage, Walker};
 use super::{Closure, DiscoverError, Request};
 use crate::inputs::scan::{
     self, Alias, Form, Mentions, Reference, ReferenceKind, References, TimeMacros, TimePieces,
@@ -38,7 +38,8 @@ pub fn places<'a>(tree: &Tree, paths: impl Iterator<Item = &'a [u8]>) -> Result<
     walker.finish()
 }
 
-/// Finds everything the compile of `request` may read. `graphs` are used and added to.
+/// Finds everything the compile of `request` may read. One of `graphs`, all of which are of `tree`, is used and put back
+/// with what was found, or lost if that cannot be proven.
 pub fn discover(
     tree: &Tree,
     graphs: &IncludeGraphs,
@@ -53,7 +54,7 @@ pub fn discover(
     discover_from(tree, graphs, request, None)
 }
 
-fn discover_from(
+pub(super) fn discover_from(
     tree: &Tree,
     graphs: &IncludeGraphs,
     request: &Request<'_>,
@@ -76,8 +77,8 @@ fn discover_from(
         search: Vec::new(),
         quote_only: 0,
         assembler: Vec::new(),
-        looked_up: Marks::default(),
-        is_visited: Marks::default(),
+        looked_up: NumberSet::default(),
+        is_visited: NumberSet::default(),
         visited: Vec::new(),
         pending: Vec::new(),
         trace: Trace::default(),
@@ -137,8 +138,8 @@ struct Discovery<'t> {
     quote_only: usize,
     /// Where the assembler looks besides cwd.
     assembler: Vec<DirectoryId>,
-    looked_up: Marks,
-    is_visited: Marks,
+    looked_up: NumberSet,
+    is_visited: NumberSet,
     visited: Vec<VisitId>,
     pending: Vec<VisitId>,
     trace: Trace,
@@ -148,7 +149,7 @@ struct Discovery<'t> {
     summary: Summary,
 }
 
-/// What was done since a record was begun.
+/// What was done, for whoever records it.
 #[derive(Default)]
 struct Trace {
     visits: Vec<VisitId>,
@@ -550,7 +551,10 @@ impl Discovery<'_> {
         for lookup in &outcome.lookups {
             self.make(*lookup)?;
         }
-        self.end(&begun);
+        // It is recorded already.
+        self.walker.trace.truncate(begun.facts);
+        self.trace.visits.truncate(begun.visits);
+        self.trace.lookups.truncate(begun.lookups);
         Ok(())
     }
 

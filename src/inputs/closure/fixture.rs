@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
+use super::discovery::discover_from;
 use super::{Closure, DiscoverError, IncludeGraphs, Item, Object, Request, discover};
 use crate::host::clock;
 use crate::inputs::search_list::SearchList;
@@ -18,7 +19,9 @@ pub(crate) struct Fixture {
     _guard: tempfile::TempDir,
     root: PathBuf,
     pub(crate) tree: Tree,
-    graphs: IncludeGraphs,
+    pub(crate) graphs: IncludeGraphs,
+    /// Another memory, that watches and remembers all that this fixture discovered.
+    warm: (Tree, IncludeGraphs),
     pub(crate) search: SearchList,
 }
 
@@ -32,6 +35,7 @@ impl Fixture {
             root,
             tree: Tree::new(),
             graphs: IncludeGraphs::default(),
+            warm: (Tree::watching(), IncludeGraphs::default()),
             search: SearchList {
                 angle,
                 predefined: Some(b"#define linux 1\n".to_vec()),
@@ -78,15 +82,17 @@ impl Fixture {
         change(&mut request);
         let found = discover(&self.tree, &self.graphs, &request);
         let anew = discover(&Tree::new(), &IncludeGraphs::default(), &request);
+        let warm = discover(&self.warm.0, &self.warm.1, &request);
         let says = |found: &Result<Closure, DiscoverError>| match found {
-            Ok(closure) => closure.essence(),
+            Ok(closure) => closure.essence(&self.root),
             Err(error) => error.to_string(),
         };
         assert_eq!(says(&found), says(&anew), "as if nothing had been remembered");
+        assert_eq!(says(&warm), says(&anew), "as if nothing had been remembered");
         found
     }
 
-    fn request<'a>(&'a self, source: &'a [u8]) -> Request<'a> {
+    pub(crate) fn request<'a>(&'a self, source: &'a [u8]) -> Request<'a> {
         Request {
             cwd: self.root.as_os_str().as_bytes(),
             source,
@@ -100,6 +106,17 @@ impl Fixture {
             precompiles: false,
             further_directories: &[],
         }
+    }
+
+    /// Whether `a.c` can be discovered from what is remembered, if it is changed before that is looked at again.
+    pub(crate) fn discovers_in_spite_of(&self, change: impl FnOnce(&Self)) -> bool {
+        let request = self.request(b"a.c");
+        let graph = self.graphs.take(&self.tree, &request);
+        change(self);
+        // As another unit does.
+        self.tree.refresh();
+        let graph = Some(graph.expect("something is remembered"));
+        discover_from(&self.tree, &self.graphs, &request, graph).is_ok()
     }
 
     /// Whether anything that still holds is remembered of earlier discoveries.
@@ -128,8 +145,8 @@ impl Fixture {
 }
 
 impl Closure {
-    /// All that matters of it.
-    fn essence(&self) -> String {
+    /// All that matters of it, without the names of directories that others change at any time: those not below `root`.
+    fn essence(&self, root: &Path) -> String {
         let timeless = |item: &Arc<Item>| {
             let object = match item.object.clone() {
                 Object::Directory { stat } => format!("{} {:o}", stat.ino, stat.mode),
@@ -148,7 +165,8 @@ impl Closure {
             format!("{} {object}", item.path.escape_ascii())
         };
         let names = |(path, listed): (&Arc<[u8]>, &Listed)| (Arc::clone(path), Arc::clone(&listed.listing));
-        let listed: Vec<_> = self.listed.iter().map(names).collect();
+        let is_below = |(path, _): &(&Arc<[u8]>, &Listed)| as_path(path).starts_with(root);
+        let listed: Vec<_> = self.listed.iter().filter(is_below).map(names).collect();
         let rest = Self {
             items: Vec::new(),
             listed: BTreeMap::new(),

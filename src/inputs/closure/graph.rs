@@ -12,10 +12,14 @@ use super::lookups::Lookups;
 use super::places::Places;
 use crate::inputs::tree::{Mark, Tree};
 
-/// Graphs kept, the last that were used. Discoveries at the same time use one each.
-pub(super) const GRAPHS: usize = 16;
-/// Facts and lookups in one that is kept: four times those of a C++ unit of a thousand headers.
+/// Graphs kept, the last that were used.
+pub(super) const GRAPHS: usize = 32;
+/// Of one context: discoveries at the same time use one each.
+pub(super) const GRAPHS_OF_A_CONTEXT: usize = 4;
+/// Facts, lookups and visits in one that is kept: four times those of a C++ unit of a thousand headers.
 pub(super) const GRAPH_SIZE: usize = 50_000;
+/// In all of them.
+const GRAPHS_SIZE: usize = 200_000;
 
 /// What the lookups of a graph depend on besides files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,13 +57,18 @@ pub(super) struct Graph {
     pub(super) mark: Mark,
 }
 
-/// The include graphs of the units discovered last, for any number of discoveries.
+impl Graph {
+    fn size(&self) -> usize {
+        self.places.len() + self.lookups.len()
+    }
+}
+
+/// The include graphs of the units discovered last, for any number of discoveries with one and the same [`Tree`].
 #[derive(Debug, Default)]
 pub struct IncludeGraphs(Mutex<VecDeque<Graph>>);
 
 impl IncludeGraphs {
-    /// One that fits `request` and still holds; it is the caller's to put back. Takes notice of all that changed until
-    /// now.
+    /// One that fits `request` and still holds, taken out; then all that changed until now was taken notice of.
     pub(super) fn take(&self, tree: &Tree, request: &Request<'_>) -> Option<Graph> {
         let mut graph = {
             let mut graphs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,13 +82,28 @@ impl IncludeGraphs {
 
     /// Keeps `graph` for others, unless it has grown too large.
     pub(super) fn put(&self, graph: Graph) {
-        if graph.places.len() + graph.lookups.len() > GRAPH_SIZE {
+        if graph.size() > GRAPH_SIZE {
             return;
         }
+        let mut forgotten = Vec::new();
         let mut graphs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        graphs.push_back(graph);
-        if graphs.len() > GRAPHS {
-            graphs.pop_front();
+        let alike = |other: &Graph| other.context == graph.context;
+        if graphs.iter().filter(|other| alike(other)).count() >= GRAPHS_OF_A_CONTEXT {
+            let oldest = graphs.iter().position(alike);
+            forgotten.extend(oldest.and_then(|oldest| graphs.remove(oldest)));
         }
+        graphs.push_back(graph);
+        while graphs.len() > GRAPHS || graphs.iter().map(Graph::size).sum::<usize>() > GRAPHS_SIZE {
+            forgotten.extend(graphs.pop_front());
+        }
+        drop(graphs);
+        // Which takes a while.
+        drop(forgotten);
+    }
+
+    /// How many are kept.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use proptest::prelude::*;
 
-use super::graph::{GRAPH_SIZE, GRAPHS};
+use super::graph::{GRAPH_SIZE, GRAPHS, GRAPHS_OF_A_CONTEXT};
 use super::{Closure, Fixture, Mapping, Object};
 use crate::inputs::tree::Tree;
 
@@ -112,10 +112,43 @@ fn what_no_watch_proves_is_not_remembered() {
     assert!(fixture.remembers());
     discover(&fixture, "b.c");
     assert!(!fixture.remembers(), "a device no closure tells of");
-    let mut fixture = fixture;
-    fixture.tree = Tree::new();
+    let fixture = Fixture::new(&[]);
+    fixture.write("a.c", "");
+    fixture.settle();
     fixture.discover();
-    assert!(!fixture.remembers(), "without watches");
+    assert_eq!(fixture.graphs.len(), 0, "without watches");
+}
+
+/// A closure whose listings are later than its absences would be taken for a true one ever after.
+#[test]
+fn what_comes_during_a_discovery_is_not_overlooked() {
+    let check = |what: &str, change: &dyn Fn(&Fixture), expected: bool| {
+        assert_eq!(fixture().discovers_in_spite_of(change), expected, "{what}");
+    };
+    check("nothing", &|_| {}, true);
+    check("a neighbour", &|f| f.write("first/neighbour.h", ""), true);
+    check("a header found earlier", &|f| f.write("first/x.h", ""), false);
+    check("a precompiled header", &|f| f.write("second/x.h.gch", ""), false);
+    check(
+        "a directory replaced",
+        &|f| {
+            fs::rename(f.os_path("first"), f.os_path("other")).unwrap();
+            f.directory("first");
+        },
+        false,
+    );
+}
+
+#[test]
+fn directories_are_as_they_are_now() {
+    let fixture = fixture();
+    fixture.write("a.o", "");
+    let closure = fixture.discover();
+    let root = fixture.path("");
+    let Some(Object::Directory { stat }) = closure.get(&root[..root.len() - 1]) else {
+        panic!("the working directory is in the closure");
+    };
+    assert_eq!(Tree::new().stat(&root[..root.len() - 1]).unwrap(), Some(*stat));
 }
 
 #[test]
@@ -136,7 +169,7 @@ fn an_error_is_found_anew() {
 
 #[test]
 fn what_is_remembered_is_bounded() {
-    let mut fixture = fixture();
+    let fixture = fixture();
     let searches: Vec<_> = (0..GRAPHS)
         .map(|number| {
             let mut search = fixture.search.clone();
@@ -144,15 +177,19 @@ fn what_is_remembered_is_bounded() {
             search
         })
         .collect();
+    for search in &searches[1..] {
+        fixture.discover_with(|request| request.search = search);
+    }
+    assert!(fixture.remembers(), "as many are");
     for search in &searches {
         fixture.discover_with(|request| request.search = search);
     }
     assert!(!fixture.remembers(), "the oldest is forgotten");
+    assert_eq!(fixture.graphs.len(), GRAPHS);
     let many: String = (0..GRAPH_SIZE / 2)
         .map(|number| format!("#include <none{number}.h>\n"))
         .collect();
     fixture.write("many.c", &many);
-    fixture.tree = Tree::watching();
     fixture.settle();
     fixture.discover();
     assert!(fixture.remembers());
@@ -160,11 +197,27 @@ fn what_is_remembered_is_bounded() {
     assert!(!fixture.remembers(), "too large");
 }
 
+#[test]
+fn discoveries_at_the_same_time_are_remembered_up_to_a_bound() {
+    let fixture = fixture();
+    let request = fixture.request(b"a.c");
+    let graphs: Vec<_> = (0..=GRAPHS_OF_A_CONTEXT)
+        .map(|_| {
+            let graph = fixture.graphs.take(&fixture.tree, &request);
+            fixture.discover();
+            graph.unwrap()
+        })
+        .collect();
+    assert_eq!(fixture.graphs.len(), 1);
+    graphs.into_iter().for_each(|graph| fixture.graphs.put(graph));
+    assert_eq!(fixture.graphs.len(), GRAPHS_OF_A_CONTEXT);
+}
+
 /// One change: a kind, and the paths it happens to, by number.
 type Change = (u8, usize, usize);
 
 fn apply(fixture: &Fixture, (kind, one, other): Change) {
-    const PATHS: [&str; 18] = [
+    const PATHS: [&str; 22] = [
         "a.c",
         "b.c",
         "own.h",
@@ -183,6 +236,10 @@ fn apply(fixture: &Fixture, (kind, one, other): Change) {
         "second/z.h",
         "second/sub/p.h",
         "a.o",
+        "b.o",
+        "first/neighbour.h",
+        "second/neighbour.h",
+        "second/sub/neighbour",
     ];
     const TEXTS: [&str; 6] = [
         "",

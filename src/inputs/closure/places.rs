@@ -8,6 +8,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use super::{Item, Object};
+use crate::inputs::scan::{Alias, Mentions};
 use crate::inputs::tree::{Changes, Scanned, StatTuple, may_be_mapped, precompiled_header_of};
 
 /// A directory.
@@ -72,6 +73,8 @@ pub(super) struct File {
     pub(super) scanned: Option<Scanned>,
     /// As a closure holds it in which it is not scanned.
     pub(super) opaque: Option<Arc<Item>>,
+    /// What it was last asked about, and what it says of that.
+    pub(super) mentions: Option<(Arc<Alias>, Arc<Mentions>)>,
 }
 
 /// Everything found, by one discovery or several.
@@ -165,6 +168,7 @@ impl Places {
             stat,
             scanned: None,
             opaque: None,
+            mentions: None,
         });
         FileId(self.files.len() - 1)
     }

@@ -1,8 +1,8 @@
 //! Names resolved as the kernel resolves them, component by component, every step recorded.
 //!
 //! Never normalises `..` lexically: after a symlink it means the parent of the link's target. Each name is
-//! asked of the kernel once per discovery, a failed one not at all where the directory's listing is known. What an
-//! earlier discovery found, and watches prove, is not asked at all.
+//! asked of the kernel once per discovery, a failed one not at all where the directory's listing is known. Of what an
+//! earlier discovery found only that is looked at again which watches do not tell all of.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +12,9 @@ use foldhash::{HashMap, HashSet};
 use super::places::{Child, Directory, DirectoryId, Fact, FactId, FileId, Places, ROOT};
 use super::{CLOSURE_BYTES, CLOSURE_FILES, Closure, DiscoverError, Item, Object, SYMLINKS_FOLLOWED};
 use crate::inputs::scan::{Alias, Definition, Mentions, References};
-use crate::inputs::tree::{Listed, Listing, Mark, StatTuple, Tree, TreeError, as_path, join, join_to};
+use crate::inputs::tree::{
+    Listed, Listing, Mark, StatTuple, Tree, TreeError, as_path, join, join_to, precompiled_header_of,
+};
 
 /// Whether the directories a relative name passes are listed, so that names not shipped can be poisoned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +41,12 @@ pub(super) enum Found {
     Absent,
 }
 
-/// Numbers that were met.
+/// A set of small numbers.
 #[derive(Debug, Default)]
-pub(super) struct Marks(Vec<bool>);
+pub(super) struct NumberSet(Vec<bool>);
 
-impl Marks {
-    /// Whether `number` is met for the first time.
+impl NumberSet {
+    /// Whether `number` was not in it.
     pub(super) fn insert(&mut self, number: usize) -> bool {
         if number >= self.0.len() {
             self.0.resize(number + 1, false);
@@ -60,20 +62,27 @@ impl Marks {
 /// Names up to which a directory is listed that is only passed through: each is told to every builder.
 const PASSAGE_NAMES: usize = 512;
 
+/// How much earlier discoveries found.
+struct Old {
+    directories: usize,
+    files: usize,
+    facts: usize,
+}
+
 /// Everything met in one discovery.
 pub(super) struct Walker<'t> {
     tree: &'t Tree,
     /// With what earlier discoveries found.
     places: Places,
-    /// How many directories, files and facts these found.
-    old: (usize, usize, usize),
+    /// How much of that.
+    old: Old,
     /// The facts met.
     met: Vec<FactId>,
-    is_met: Marks,
+    is_met: NumberSet,
     /// The same in the order they were met in, again and again, for whoever records them.
     pub(super) trace: Vec<FactId>,
     /// The files scanned.
-    scanned: Marks,
+    scanned: NumberSet,
     /// The directories listed, by number.
     listed: Vec<Option<Listed>>,
     /// Where the path of a child is put together that is asked for.
@@ -83,7 +92,7 @@ pub(super) struct Walker<'t> {
 }
 
 impl<'t> Walker<'t> {
-    /// Goes on from `places`, which hold as of the last refresh of `tree`, or from nothing.
+    /// Goes on from `places` that nothing is known to have changed of, or from nothing.
     pub(super) fn new(tree: &'t Tree, places: Option<Places>) -> Result<Self, DiscoverError> {
         let places = match places {
             Some(places) => places,
@@ -96,12 +105,16 @@ impl<'t> Walker<'t> {
         };
         Ok(Self {
             tree,
-            old: (places.directories.len(), places.files.len(), places.len()),
+            old: Old {
+                directories: places.directories.len(),
+                files: places.files.len(),
+                facts: places.len(),
+            },
             places,
             met: Vec::new(),
-            is_met: Marks::default(),
+            is_met: NumberSet::default(),
             trace: Vec::new(),
-            scanned: Marks::default(),
+            scanned: NumberSet::default(),
             listed: Vec::new(),
             path: Vec::new(),
             is_odd: false,
@@ -222,17 +235,22 @@ impl<'t> Walker<'t> {
 
     /// What `file`, which was scanned, asks for through the macro `alias`; if `whole`, with all its words.
     pub(super) fn mentions(
-        &self,
+        &mut self,
         file: FileId,
-        alias: &Alias,
+        alias: &Arc<Alias>,
         whole: bool,
     ) -> Result<Arc<Mentions>, DiscoverError> {
-        let entry = &self.places.files[file.0];
-        let nothing = Arc::new(Mentions::default());
-        entry.scanned.as_ref().map_or(Ok(nothing), |scanned| {
-            let mentions = self.tree.mentions(&entry.path, &scanned.digest, alias, whole);
-            Ok(mentions?)
-        })
+        let entry = &mut self.places.files[file.0];
+        let known = entry.mentions.as_ref().filter(|(of, _)| Arc::ptr_eq(of, alias));
+        if let Some((_, mentions)) = known.filter(|(_, mentions)| mentions.is_whole || !whole) {
+            return Ok(Arc::clone(mentions));
+        }
+        let Some(scanned) = &entry.scanned else {
+            return Ok(Arc::default());
+        };
+        let mentions = self.tree.mentions(&entry.path, &scanned.digest, alias, whole)?;
+        entry.mentions = Some((Arc::clone(alias), Arc::clone(&mentions)));
+        Ok(mentions)
     }
 
     /// The macro `name`, made ready to be looked for.
@@ -276,6 +294,11 @@ impl<'t> Walker<'t> {
         for fact in &self.met {
             match self.places.fact(*fact) {
                 Fact::Absent(directory, name) => {
+                    // It came meanwhile. Who compares names later would not see that.
+                    let listed = self.listing(*directory);
+                    if listed.is_some_and(|listed| listed.listing.names.contains_key(name)) {
+                        return Err(raced(&self.places.directories[directory.0].path));
+                    }
                     absent.entry(*directory).or_default().insert(name.to_vec());
                 }
                 Fact::Directory(_) | Fact::File(_) | Fact::Symlink(_) | Fact::Listed(_) => {}
@@ -294,25 +317,43 @@ impl<'t> Walker<'t> {
 
     /// Looks at what earlier discoveries found of which watches do not tell all.
     pub(super) fn look_again(&mut self) -> Result<(), DiscoverError> {
-        let (directories, files, _) = self.old;
         for fact in self.met.clone() {
             match *self.places.fact(fact) {
-                Fact::Directory(at) if at.0 < directories => {
+                Fact::Directory(at) if at.0 < self.old.directories => {
                     let directory = &mut self.places.directories[at.0];
                     match self.tree.stat(&directory.path)? {
                         Some(now) if now.is_same_inode(&directory.stat) => directory.stat = now,
                         _ => return Err(raced(&directory.path)),
                     }
                 }
-                Fact::File(file) if file.0 < files => {
+                Fact::File(file) if file.0 < self.old.files => {
                     let file = &self.places.files[file.0];
                     if file.may_be_mapped && !file.is_still(self.tree.stat(&file.path)?) {
                         return Err(raced(&file.path));
                     }
                 }
-                Fact::Listed(directory) => self.read_names(directory)?,
+                Fact::Listed(directory) if directory.0 < self.old.directories => {
+                    self.read_names(directory)?;
+                    self.refuse_new_precompiled(directory)?;
+                }
                 _ => {}
             }
+        }
+        Ok(())
+    }
+
+    /// A precompiled form that came since its header was looked up was not looked for.
+    fn refuse_new_precompiled(&self, directory: DirectoryId) -> Result<(), DiscoverError> {
+        let listed = self.listing(directory);
+        let Some(listed) = listed.filter(|listed| listed.listing.has_precompiled) else {
+            return Ok(());
+        };
+        let is_looked_up = |name: &[u8]| self.places.child(directory, name).is_some();
+        let is_new = |name: &[u8]| {
+            precompiled_header_of(name).is_some_and(|header| is_looked_up(header) && !is_looked_up(name))
+        };
+        if listed.listing.names.keys().any(|name| is_new(name)) {
+            return Err(raced(&self.places.directories[directory.0].path));
         }
         Ok(())
     }
@@ -352,8 +393,17 @@ impl<'t> Walker<'t> {
         }
         let changes = self.tree.changes_since(since)?;
         let mut listings = HashMap::default();
+        let mut listing = |directory: DirectoryId| -> Option<Arc<Listing>> {
+            let listing = listings
+                .entry(directory)
+                .or_insert_with(|| self.proven_listing(directory, changes.mark));
+            listing.clone()
+        };
         let mut is_proven = |fact: &Fact| match fact {
-            Fact::Directory(directory) => self.is_directory_proven(*directory),
+            Fact::Directory(directory) => {
+                let Directory { path, stat, .. } = &self.places.directories[directory.0];
+                self.tree.is_directory_proven(path, stat)
+            }
             Fact::File(file) => {
                 let file = &self.places.files[file.0];
                 file.is_still(self.tree.proven(&file.path).flatten())
@@ -367,24 +417,14 @@ impl<'t> Walker<'t> {
                 if self.listing(*directory).is_none() {
                     return self.tree.proven(&join(path, name)) == Some(None);
                 }
-                let listing = listings
-                    .entry(*directory)
-                    .or_insert_with(|| self.proven_listing(*directory, changes.mark));
-                let names = listing.as_ref().map(|listing| &listing.names);
-                names.is_some_and(|names| !names.contains_key(&**name))
+                listing(*directory).is_some_and(|listing| !listing.names.contains_key(name))
             }
-            Fact::Listed(directory) => self.proven_listing(*directory, changes.mark).is_some(),
+            Fact::Listed(directory) => listing(*directory).is_some(),
             Fact::Precompiled | Fact::OddPrecompiled => true,
         };
-        let is_proven = self.places.facts_since(self.old.2).iter().all(&mut is_proven);
+        let is_proven = self.places.facts_since(self.old.facts).iter().all(&mut is_proven);
         let holds = is_proven && !self.places.are_concerned(&changes);
         holds.then_some((self.places, changes.mark))
-    }
-
-    fn is_directory_proven(&self, directory: DirectoryId) -> bool {
-        let Directory { path, stat, .. } = &self.places.directories[directory.0];
-        // Its times change with every name in it, and are then to be asked for anew.
-        matches!(self.tree.stat(path), Ok(Some(now)) if now.is_same_inode(stat)) && self.tree.is_proven(path)
     }
 
     /// The names in `directory` as of `mark` or later, if all that happens to them has been told of since.

@@ -285,8 +285,12 @@ impl Known {
         match event {
             Event::Name(watch, name) => {
                 for directory in self.touch(*watch) {
-                    // The directory's own times have changed as well.
-                    self.answers.remove(&*directory);
+                    // The directory's own times have changed as well. Where it was moved away, its path tells of something
+                    // else, and whoever relies on that is to know.
+                    let is_there = self.directories.get(&*directory) == Some(watch);
+                    if self.answers.remove(&*directory).is_some() && !is_there {
+                        self.lose(Loss::More);
+                    }
                     let path = super::join(&directory, name);
                     let was_known = self.answers.remove(&*path).is_some();
                     let was_directory = self.directories.contains_key(&*path);
@@ -485,6 +489,22 @@ mod tests {
         let before = known.losses();
         known.note_listed(b"/src");
         assert_eq!(known.names_lost_in(b"/src", before), None, "nobody counted then");
+    }
+
+    #[test]
+    fn what_happens_in_a_directory_moved_away_tells_nothing_of_its_old_place() {
+        let mut known = known();
+        known.apply(&Event::Name(ROOT, b"src".to_vec()));
+        let ticket = known.ticket(b"/").unwrap();
+        assert!(known.learn(ticket, None, b"/src", None));
+        let before = known.losses();
+        known.apply(&Event::Name(SRC, b"a.h".to_vec()));
+        known.apply(&Event::Name(ROOT, b"src".to_vec()));
+        assert_ne!(
+            known.losses(),
+            before,
+            "something was found absent that may be there now"
+        );
     }
 
     #[test]
