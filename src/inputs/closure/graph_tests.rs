@@ -105,13 +105,16 @@ fn a_store_through_a_mapping_is_seen() {
 
 #[test]
 fn what_no_watch_proves_is_not_remembered() {
-    let fixture = fixture();
-    fixture.write("b.c", "#include \"/dev/null\"\n");
+    let mut fixture = Fixture::new(&[]);
+    fixture.tree = Tree::watching();
+    fixture.write("a.c", "#include \"/dev/null\"\n");
     fixture.settle();
     fixture.discover();
-    assert!(fixture.remembers());
-    discover(&fixture, "b.c");
-    assert!(!fixture.remembers(), "a device no closure tells of");
+    assert_eq!(fixture.graphs.len(), 0, "a device no closure tells of");
+    fixture.write("a.c", "#include \"/none.h\"\n");
+    fixture.settle();
+    fixture.discover();
+    assert_eq!(fixture.graphs.len(), 1, "a name it tells of");
     let fixture = Fixture::new(&[]);
     fixture.write("a.c", "");
     fixture.settle();
