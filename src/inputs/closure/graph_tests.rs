@@ -87,6 +87,47 @@ fn what_nothing_concerns_is_remembered() {
     check("a directory of other permissions", &closed, false);
 }
 
+/// One discovery after the other, each compared with one from nothing.
+#[test]
+fn what_lookups_depend_on_keeps_them_apart() {
+    let fixture = fixture();
+    fixture.write("c.c", "#include \"x.h\"\nasm(\".incbin \\\"blob\\\"\");\n");
+    for name in [
+        "quoted/x.h",
+        "quoted/blob",
+        "included/blob",
+        "elsewhere/second/x.h",
+    ] {
+        fixture.write(name, name);
+    }
+    fixture.settle();
+    let mut quoting = fixture.search.clone();
+    quoting.quote.push(b"quoted".into());
+    let (included, elsewhere) = ([b"included".to_vec()], fixture.path("elsewhere"));
+    for _ in 0..2 {
+        discover(&fixture, "c.c");
+        fixture.discover_with(|request| (request.source, request.search) = (b"c.c", &quoting));
+        fixture.discover_with(|request| (request.source, request.include_directories) = (b"c.c", &included));
+        fixture.discover_with(|request| (request.source, request.cwd) = (b"../c.c", &elsewhere));
+    }
+}
+
+#[test]
+fn whether_a_file_is_scanned_is_for_each_compile_to_say() {
+    let fixture = fixture();
+    let named = [b"own.h".to_vec()];
+    let is_scanned = |closure: Closure| match closure.get(&fixture.path("own.h")) {
+        Some(Object::File { scanned, .. }) => *scanned,
+        other => panic!("{other:?}"),
+    };
+    for _ in 0..2 {
+        assert!(is_scanned(fixture.discover()));
+        let opaque =
+            fixture.discover_with(|request| (request.source, request.further_files) = (b"b.c", &named));
+        assert!(!is_scanned(opaque));
+    }
+}
+
 /// Its watch says nothing of it (inotify(7), "Limitations and caveats").
 #[test]
 fn a_store_through_a_mapping_is_seen() {
