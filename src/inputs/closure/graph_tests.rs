@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use proptest::prelude::*;
 
 use super::graph::{GRAPH_SIZE, GRAPHS, GRAPHS_OF_A_CONTEXT};
+use super::walk::Walker;
 use super::{Closure, Fixture, Mapping, Object};
 use crate::inputs::tree::Tree;
 
@@ -181,6 +182,24 @@ fn what_comes_during_a_discovery_is_not_overlooked() {
         },
         false,
     );
+}
+
+/// What other units rest on may change while this one looks elsewhere.
+#[test]
+fn what_changes_during_a_discovery_is_not_kept() {
+    let check = |what: &str, change: &dyn Fn(&Fixture), kept: bool| {
+        let fixture = fixture();
+        let graph = fixture.graphs.take(&fixture.tree, &fixture.request(b"a.c"));
+        let graph = graph.expect("something is remembered");
+        let walker = Walker::new(&fixture.tree, Some(graph.places)).unwrap();
+        change(&fixture);
+        assert_eq!(walker.proven(graph.mark).is_some(), kept, "{what}");
+    };
+    check("nothing", &|_| {}, true);
+    check("a neighbour", &|f| f.write("first/neighbour.h", ""), true);
+    check("a header found earlier", &|f| f.write("first/x.h", ""), false);
+    check("a header removed", &|f| f.remove("second/z.h"), false);
+    check("a header rewritten", &|f| f.write("own.h", ""), false);
 }
 
 #[test]
