@@ -46,7 +46,6 @@ fn main() {
 struct Unit {
     directory: tempfile::TempDir,
     search: SearchList,
-    graphs: IncludeGraphs,
 }
 
 impl Unit {
@@ -54,14 +53,14 @@ impl Unit {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("a.cc"), SOURCE).unwrap();
         let search = search_list_of_gxx(directory.path());
-        Self {
-            directory,
-            search,
-            graphs: IncludeGraphs::default(),
-        }
+        Self { directory, search }
     }
 
     fn discover(&self, tree: &Tree) -> Closure {
+        self.discover_from(tree, &IncludeGraphs::default())
+    }
+
+    fn discover_from(&self, tree: &Tree, graphs: &IncludeGraphs) -> Closure {
         let request = Request {
             cwd: self.directory.path().as_os_str().as_bytes(),
             source: b"a.cc",
@@ -75,7 +74,7 @@ impl Unit {
             precompiles: false,
             further_directories: &[],
         };
-        discover(tree, &self.graphs, &request).unwrap()
+        discover(tree, graphs, &request).unwrap()
     }
 
     /// Discovers until an equal `stat` proves equal bytes and names, as in a tree at rest.
@@ -170,5 +169,9 @@ fn discovering(criterion: &mut Criterion, unit: &Unit, tree: &Tree) {
             });
         });
     }
+    let graphs = IncludeGraphs::default();
+    group.bench_function("discover, all files watched, from an include graph", |bencher| {
+        bencher.iter(|| unit.discover_from(&watching, &graphs));
+    });
     group.finish();
 }

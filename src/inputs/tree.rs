@@ -635,7 +635,8 @@ impl Tree {
         matches!(self.stat(path), Ok(Some(now)) if now.is_same_inode(stat)) && self.is_proven(path)
     }
 
-    /// [`Self::is_proven`] for the names in a directory that was listed, if all that changes in it has been told of since `mark`.
+    /// [`Self::is_proven`] for the names in a directory that was listed, if all that changes in it has been told of
+    /// since `mark`.
     pub(super) fn is_listing_proven(&self, path: &[u8], mark: Mark) -> bool {
         self.watch.is_listed_since(path, mark) && self.is_proven(path)
     }

@@ -59,7 +59,7 @@ pub(super) struct Directory {
     pub(super) path: Arc<[u8]>,
     pub(super) parent: DirectoryId,
     pub(super) stat: StatTuple,
-    /// As closures hold it, since it was last asked for.
+    /// As closures held it last, maybe with an earlier `stat`.
     pub(super) item: Option<Arc<Item>>,
     listed: Option<FactId>,
     children: HashMap<Arc<[u8]>, (FactId, Child)>,
@@ -127,7 +127,7 @@ impl Places {
         &self.by_order
     }
 
-    /// Where there is what `fact` tells of; of another fact the root directory.
+    /// Where there is what `fact` tells of. Any other fact, which is never among those in order, has the root directory's.
     fn path(&self, fact: FactId) -> &[u8] {
         match self.fact(fact) {
             Fact::Directory(directory) => &self.directories[directory.0].path,

@@ -87,7 +87,8 @@ pub(super) struct Walker<'t> {
     listed: Vec<Option<Listed>>,
     /// Where the path of a child is put together that is asked for.
     path: Vec<u8>,
-    /// Something was asked that no fact tells of.
+    /// Something was asked that no fact tells of, or a file was read otherwise than it was looked at, or a moment after
+    /// it changed.
     is_odd: bool,
 }
 

@@ -167,6 +167,21 @@ fn names_that_appeared() {
     );
 }
 
+/// Whatever it was made of at the wrong moment: no later listing would ever differ.
+#[test]
+fn a_closure_that_lists_what_it_says_is_absent_does_not_hold() {
+    let fixture = fixture();
+    fixture.settle();
+    let mut closure = fixture.discover();
+    let second: Arc<[u8]> = fixture.path("second").into();
+    closure.absent.entry(second).or_default().insert(b"sub".to_vec());
+    let changed = Validity::Changed {
+        path: fixture.path("second/sub"),
+    };
+    assert_eq!(validate(&fixture.tree, &closure), changed);
+    assert_eq!(validate(&Tree::new(), &closure), changed);
+}
+
 #[test]
 fn directories_that_changed() {
     let moved = |f: &Fixture| {
