@@ -21,6 +21,7 @@ use super::demand::{self, Told};
 use super::leases::{Lease, Leases, Taken};
 use super::link::{End, Link, Process};
 use crate::host::task::{self, Task};
+use crate::host::timer;
 use crate::inputs::tree::Tree;
 use crate::transport::liveness::Watched;
 use crate::transport::resolve::resolve;
@@ -295,7 +296,7 @@ impl Farm {
                 Attempt::Never(no) => return Err(no),
                 Attempt::WaitUntil(until) => until,
             };
-            let _ = tokio::time::timeout_at(until, changed).await;
+            let _ = timer::timeout(until.saturating_duration_since(Instant::now()), changed).await;
         }
     }
 
@@ -364,7 +365,7 @@ impl Farm {
                 }
                 Err(error) => self.set_scheduler(Scheduler::Down, Some(problem(error))),
             }
-            tokio::time::sleep(pause).await;
+            timer::sleep(pause).await;
             pause = (pause * 2).min(RECONNECT_LAST);
         }
     }
@@ -412,7 +413,7 @@ impl Farm {
                 let after = next.map_or(Duration::MAX, |next| next.after);
                 let later = async {
                     if !after.is_zero() {
-                        tokio::time::sleep(after).await;
+                        timer::sleep(after).await;
                     }
                 };
                 tokio::select! {

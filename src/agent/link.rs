@@ -28,6 +28,7 @@ use super::telling::{Carrier, Telling, Told};
 use super::upload::{self, OnTheirWay, Unasked, Upload};
 use crate::config::builder::ACTION_WALL;
 use crate::host::task::{self, Task};
+use crate::host::timer;
 use crate::inputs::tree::Tree;
 use crate::transport::frame::{self, Frame};
 use crate::transport::liveness::Watched;
@@ -383,7 +384,7 @@ impl Link {
         let _waiting = self.liveness.wait();
         // The opening too: a builder that grants no stream, or reads none, must not hold a unit for ever.
         let answer = self.run_at_leisure(lease, action, told, sources, traffic);
-        let answer = tokio::time::timeout(ANSWER, until_closed(&self.connection, answer)).await;
+        let answer = timer::timeout(ANSWER, until_closed(&self.connection, answer)).await;
         match answer
             .unwrap_or(Some(Err(RunError::Mute)))
             .unwrap_or(Err(RunError::Lost))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::host::files::write_then_rename;
 use crate::host::task::{self, Task};
+use crate::host::timer;
 use crate::transport::path::Paths;
 
 /// Bytes of a file that is read: a few hundred paths are less.
@@ -61,7 +62,7 @@ fn save(paths: &Paths, file: &Path) {
 async fn write_now_and_then(paths: Paths, file: PathBuf) {
     let mut written = paths.to_text();
     loop {
-        tokio::time::sleep(EVERY).await;
+        timer::sleep(EVERY).await;
         let now = paths.to_text();
         if now != written {
             written = now;

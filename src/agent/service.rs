@@ -31,6 +31,7 @@ use crate::config::paths::Paths;
 use crate::host::clock;
 use crate::host::files::create_private;
 use crate::host::task::{self, Task};
+use crate::host::timer;
 use crate::transport::{FrameError, frame};
 
 /// How often a waiting wrapper is told that its unit is worked on.
@@ -169,12 +170,12 @@ impl Service {
                 accepted = listener.accept(), if conversations.len() < CONVERSATIONS => match accepted {
                     Ok((stream, _)) => conversations.push(self.spawn_conversation(stream)),
                     // Out of descriptors, say: the pause lets some conversations end.
-                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                    Err(_) => timer::sleep(Duration::from_millis(50)).await,
                 },
                 () = self.idle_for(idle) => break,
                 () = self.stop.notified() => break,
                 () = &mut shutdown => break,
-                () = tokio::time::sleep(Duration::from_secs(1)), if conversations.len() >= CONVERSATIONS => {}
+                () = timer::sleep(Duration::from_secs(1)), if conversations.len() >= CONVERSATIONS => {}
             }
         }
         self.give_up_socket();
@@ -184,7 +185,7 @@ impl Service {
                 let _ = conversation.await;
             }
         };
-        let _ = tokio::time::timeout(DRAIN, finish).await;
+        let _ = timer::timeout(DRAIN, finish).await;
     }
 
     /// Lets another agent take this one's place.
@@ -216,10 +217,10 @@ impl Service {
         };
         loop {
             if self.active.load(Ordering::Relaxed) == 0 {
-                return tokio::time::sleep(idle).await;
+                return timer::sleep(idle).await;
             }
             let ended = self.became_idle.notified();
-            let _ = tokio::time::timeout(idle, ended).await;
+            let _ = timer::timeout(idle, ended).await;
         }
     }
 
@@ -227,11 +228,11 @@ impl Service {
         let peer = stream.peer_cred().ok();
         let (reader, mut writer) = stream.into_split();
         let mut reader = BufReader::new(reader);
-        let first = tokio::time::timeout(
+        let first = timer::timeout(
             WRAPPER_PATIENCE,
             frame::receive(&mut reader, limits::WRAPPER_PAYLOAD),
         );
-        let Some(first) = first.await.map_err(|_| FrameError::CutShort)?? else {
+        let Some(first) = first.await.ok_or(FrameError::CutShort)?? else {
             return Ok(());
         };
         if first.is::<AgentQuestion>() {
@@ -383,9 +384,9 @@ impl Service {
         };
         let token = Arc::clone(&self.tokens);
         let wait = async {
-            let token = tokio::time::timeout(TOKEN_WAIT, token.acquire_owned());
+            let token = timer::timeout(TOKEN_WAIT, token.acquire_owned());
             if needs_token {
-                token.await.ok().and_then(Result::ok)
+                token.await.and_then(Result::ok)
             } else {
                 None
             }
@@ -483,7 +484,7 @@ async fn while_wanted<T>(
         tokio::select! {
             value = &mut work => return Ok(Some(value)),
             _ = reader.read(&mut byte) => return Ok(None),
-            () = tokio::time::sleep(STILL_WORKING) => frame::send(writer, &StillWorking {}).await?,
+            () = timer::sleep(STILL_WORKING) => frame::send(writer, &StillWorking {}).await?,
         }
     }
 }
@@ -503,7 +504,7 @@ async fn hand_over(
     }
     writer.flush().await.map_err(broken)?;
     let published = frame::receive(&mut reader, Published::LIMIT);
-    let _ = tokio::time::timeout(WRAPPER_PATIENCE, published).await;
+    let _ = timer::timeout(WRAPPER_PATIENCE, published).await;
     // An unpublished unit becomes a local compile of the wrapper, which holds the socket until its end.
     let _ = reader.read(&mut [0; 1]).await;
     Ok(())
@@ -516,7 +517,7 @@ async fn process_ended(pid: Option<i32>) {
     };
     let begun = start_of(pid);
     while begun.is_some() && start_of(pid) == begun {
-        tokio::time::sleep(PROCESS_LOOK).await;
+        timer::sleep(PROCESS_LOOK).await;
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::host::task;
+use crate::host::{task, timer};
 use crate::inputs::tree::Mark;
 
 /// How often all the files a builder was told of are looked at again while units run, also those that are watched.
@@ -44,8 +44,8 @@ pub struct Looked {
 /// Has `look` run at once on a blocking thread, and waits for its end no longer than for any other.
 pub async fn now(look: impl FnOnce() + Send + 'static) -> Result<(), Unanswered> {
     let looking = tokio::task::spawn_blocking(look);
-    let waited = tokio::time::timeout(PATIENCE, looking).await;
-    waited.map(drop).map_err(|_| Unanswered)
+    let waited = timer::timeout(PATIENCE, looking).await;
+    waited.map(drop).ok_or(Unanswered)
 }
 
 impl Sweeps {
@@ -55,8 +55,8 @@ impl Sweeps {
         let mut ended = self.current(link, look);
         // Without a sender the look has ended too.
         let ended = ended.wait_for(|has_ended| *has_ended);
-        let waited = tokio::time::timeout(PATIENCE, ended).await;
-        waited.map(drop).map_err(|_| Unanswered)
+        let waited = timer::timeout(PATIENCE, ended).await;
+        waited.map(drop).ok_or(Unanswered)
     }
 
     fn current(&self, link: u64, look: impl FnOnce() + Send + 'static) -> watch::Receiver<bool> {

@@ -18,6 +18,7 @@ use super::trust::Trial;
 use super::unit::{BUSY_PAUSE, BUSY_REFUSALS, Units};
 use crate::compile::Language;
 use crate::host::files::write_then_rename;
+use crate::host::timer;
 use crate::toolchain::question::{Question, ask};
 
 /// Uses the front end, the optimiser, the assembler and debug information; includes a header of the compiler's own.
@@ -80,12 +81,12 @@ impl Beside {
     async fn pause(&self) -> bool {
         let mut state = self.0.subscribe();
         if state.borrow().is_over {
-            tokio::time::sleep(BUSY_PAUSE).await;
+            timer::sleep(BUSY_PAUSE).await;
             return true;
         }
         // Another unit's slot may be free before.
         let over = state.wait_for(|state| state.is_over);
-        let _ = tokio::time::timeout(BUSY_WHILE_RUNNING, over).await;
+        let _ = timer::timeout(BUSY_WHILE_RUNNING, over).await;
         false
     }
 

@@ -26,6 +26,7 @@ use super::table::TableError;
 use super::trial::Beside;
 use super::trust::{self, Trust, Unproven, Unusable};
 use crate::compile::{self, Role};
+use crate::host::timer;
 use crate::inputs::closure::IncludeGraphs;
 use crate::inputs::tree::Tree;
 use crate::inputs::validate::still_holds;
@@ -229,7 +230,7 @@ impl Units {
                 }
                 Err(Failed::Busy) if refusals < BUSY_REFUSALS => {
                     refusals += 1;
-                    tokio::time::sleep(BUSY_PAUSE).await;
+                    timer::sleep(BUSY_PAUSE).await;
                     continue;
                 }
                 Err(Failed::Busy) => last = "builder-busy",

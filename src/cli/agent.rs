@@ -25,7 +25,7 @@ use crate::config::file::ConfigText;
 use crate::config::paths::Paths;
 use crate::host::files::PathContext;
 use crate::host::task::{self, Task};
-use crate::host::text;
+use crate::host::{text, timer};
 use crate::inputs::tree::Tree;
 use crate::transport::Endpoint;
 use crate::wrapper::channel;
@@ -136,9 +136,17 @@ pub(crate) fn serve(detach: bool) -> Result<u8, Failure> {
         // does at once for a unit, would cost more than they do. An embedded farm has a builder's work as well.
         builder.worker_threads(1);
     }
+    let timers = timer::install(&mut builder)
+        .inspect_err(
+            |error| tracing::warn!(%error, "the kernel gives no timer: an idle agent wakes more often"),
+        )
+        .ok();
     let runtime = builder.enable_all().build()?;
     // Not on this thread: each wrapper would wake it, for nothing but to have a worker woken in turn.
-    let serving = async { task::spawn("agent", serve_until_told(paths, file, lock, detach)).await };
+    let serving = async {
+        let _timers = timers.map(|timers| task::spawn("timers", timers.run()));
+        task::spawn("agent", serve_until_told(paths, file, lock, detach)).await
+    };
     let result = runtime.block_on(serving);
     let result = result.unwrap_or_else(|broken| {
         tracing::error!(%broken, "the agent broke");

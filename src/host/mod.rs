@@ -11,3 +11,5 @@ pub mod process;
 pub mod task;
 pub mod terminal;
 pub mod text;
+#[cfg(feature = "farm")]
+pub mod timer;

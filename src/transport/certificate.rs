@@ -10,7 +10,7 @@ use quinn::VarInt;
 use rustls::pki_types::CertificateDer;
 
 use super::{TransportError, tuning};
-use crate::host::clock;
+use crate::host::{clock, timer};
 
 /// How long the wall clock goes unread at most while an expiry is awaited: it may be set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -49,12 +49,12 @@ pub async fn expiry(connection: &quinn::Connection) {
     if shown.is_err() {
         // A connection may be used before its peer has answered: until then it has shown nothing, and whoever meets the
         // peer judges it. Within this time that is over, one way or the other.
-        tokio::time::sleep(tuning::HANDSHAKE_TIMEOUT).await;
+        timer::sleep(tuning::HANDSHAKE_TIMEOUT).await;
         shown = read(connection);
     }
     let expiry = shown.map_or(0, |shown| shown.expiry);
     while let Some(left) = left(expiry, clock::unix_seconds()) {
-        tokio::time::sleep(left.min(LOOK_AGAIN)).await;
+        timer::sleep(left.min(LOOK_AGAIN)).await;
     }
     connection.close(VarInt::from_u32(close::NOT_ALLOWED), EXPIRED);
 }

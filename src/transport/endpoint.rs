@@ -8,7 +8,7 @@ use quicc_certs::{Identity, Role};
 use quicc_protocol::close;
 use quicc_protocol::version::{Hello, PREFIX};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{AsyncUdpSocket, EndpointConfig, RecvStream, SendStream, TokioRuntime, VarInt};
+use quinn::{AsyncUdpSocket, EndpointConfig, RecvStream, SendStream, VarInt};
 
 use super::certificate::{self, Shown};
 use super::congestion::Congestion;
@@ -16,8 +16,10 @@ use super::opened::{Acquaintances, Opened};
 use super::path::Paths;
 use super::refusal::Refusals;
 use super::reset::ResetSecret;
+use super::runtime::QuicRuntime;
 use super::tuning::{self, Pace};
 use super::{FrameError, TransportError, socket};
+use crate::host::timer;
 
 /// Unfinished handshakes kept; more are dropped until some finish.
 const HANDSHAKES: usize = 1024;
@@ -353,7 +355,7 @@ impl Endpoint {
             .take();
         for endpoint in [Some(self.main.clone()), other].into_iter().flatten() {
             endpoint.close(VarInt::from_u32(close::ENDING), b"ending");
-            let _ = tokio::time::timeout(FAREWELL, endpoint.wait_idle()).await;
+            let _ = timer::timeout(FAREWELL, endpoint.wait_idle()).await;
         }
     }
 }
@@ -449,11 +451,11 @@ pub(super) async fn within_handshake<T>(
     handshake: impl Future<Output = Result<T, TransportError>>,
 ) -> Result<T, TransportError> {
     let waited = tuning::HANDSHAKE_TIMEOUT;
-    let silent = |_| TransportError::Silent {
+    let silent = || TransportError::Silent {
         peer: peer.to_owned(),
         waited,
     };
-    tokio::time::timeout(waited, handshake).await.map_err(silent)?
+    timer::timeout(waited, handshake).await.ok_or_else(silent)?
 }
 
 pub(super) fn connect_error(
@@ -537,7 +539,7 @@ fn quinn_over(
         Some(secret) => secret.endpoint_config(socket.local_addr()?),
         None => EndpointConfig::default(),
     };
-    quinn::Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(TokioRuntime))
+    quinn::Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(QuicRuntime))
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use super::certificate;
 use super::refusal::Refusals;
 use super::tuning::{PING, PING_PAUSE};
 use crate::host::task::{self, Task};
+use crate::host::timer;
 
 /// Silence, beyond a keep-alive and a round trip, after which the port is probed.
 const SUSPICION: Duration = Duration::from_millis(100);
@@ -152,7 +153,7 @@ async fn watch_arrivals(connection: &quinn::Connection, pace: Pace, refusals: &R
         };
         tokio::select! {
             _ = connection.closed() => return,
-            () = tokio::time::sleep(pause) => {}
+            () = timer::sleep(pause) => {}
             () = shared.wake.notified() => {}
         }
     }
@@ -331,8 +332,8 @@ async fn port_is_closed(address: SocketAddr) -> bool {
         socket.recv(&mut byte).await
     };
     matches!(
-        tokio::time::timeout(PROBE, refused).await,
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused
+        timer::timeout(PROBE, refused).await,
+        Some(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused
     )
 }
 

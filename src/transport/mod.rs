@@ -14,6 +14,7 @@ pub mod path;
 pub mod refusal;
 mod reset;
 pub mod resolve;
+mod runtime;
 mod socket;
 pub mod solid;
 pub mod tuning;

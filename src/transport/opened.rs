@@ -14,7 +14,7 @@ use super::certificate::{self, Shown};
 use super::endpoint::{connect_error, greet, hear, within_handshake};
 use super::refusal::Refusals;
 use super::{Control, Peer, TransportError};
-use crate::host::clock;
+use crate::host::{clock, timer};
 
 /// Peers remembered; beyond it all are forgotten and met anew.
 const ACQUAINTANCES: usize = 256;
@@ -61,7 +61,7 @@ pub async fn until_closed<T>(connection: &quinn::Connection, work: impl Future<O
         done = &mut work => return Some(done),
         _ = connection.closed() => {}
     }
-    tokio::time::timeout(AFTER_THE_END, work).await.ok()
+    timer::timeout(AFTER_THE_END, work).await
 }
 
 /// A connection that may be used already: either its peer's certificate was checked, or what is sent travels under the

@@ -12,11 +12,11 @@ use std::time::Duration;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::time::Sleep;
 
 use super::refusal::Refusals;
 use crate::config::env;
 use crate::host::task::Task;
+use crate::host::timer::{self, Timer};
 
 /// Buffers asked of the kernel, bytes: 64 ms of 1 Gbit/s.
 const BUFFER: usize = 8 << 20;
@@ -119,13 +119,13 @@ struct Adapted {
 struct Room {
     of: Arc<Adapted>,
     poller: Pin<Box<dyn UdpPoller>>,
-    pause: Option<Pin<Box<Sleep>>>,
+    pause: Option<Timer>,
 }
 
 impl UdpPoller for Room {
     fn poll_writable(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(pause) = &mut self.pause {
-            ready!(pause.as_mut().poll(context));
+            ready!(Pin::new(pause).poll(context));
             self.pause = None;
             return Poll::Ready(Ok(()));
         }
@@ -134,8 +134,8 @@ impl UdpPoller for Room {
             return polled;
         }
         // There was none a moment ago, and nothing was waited for.
-        let mut pause = Box::pin(tokio::time::sleep(FULL));
-        let polled = pause.as_mut().poll(context).map(Ok);
+        let mut pause = timer::sleep(FULL);
+        let polled = Pin::new(&mut pause).poll(context).map(Ok);
         self.pause = Some(pause);
         polled
     }
