@@ -72,6 +72,9 @@ const NAMES_AT_ONCE: usize = 2048;
 /// How often a file that changes while it is read is read again.
 pub const READ_ATTEMPTS: usize = 4;
 
+/// Bytes of a file that is held in memory to be scanned or sent: as many as those of all files of a closure.
+pub const FILE_BYTES: u64 = 1 << 30;
+
 /// Why the client's files could not be known.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
@@ -94,6 +97,12 @@ pub enum TreeError {
     #[error("{} holds more than {limit} names", path.display(), limit = LISTING_NAMES)]
     DirectoryTooLarge {
         /// The directory.
+        path: PathBuf,
+    },
+    /// A file to be scanned or sent has more than [`FILE_BYTES`].
+    #[error("{} has more than {limit} bytes", path.display(), limit = FILE_BYTES)]
+    FileTooLarge {
+        /// The file.
         path: PathBuf,
     },
     /// A directory ignores case, so a name absent from its listing may still be found.

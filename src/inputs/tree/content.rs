@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
-use super::{ContentDigest, READ_ATTEMPTS, StatTuple, TreeError, as_path};
+use super::{ContentDigest, FILE_BYTES, READ_ATTEMPTS, StatTuple, TreeError, as_path};
 use crate::host::clock;
 use crate::host::files::PathContext;
 
@@ -74,6 +74,11 @@ fn attempt(path: &Path, purpose: Purpose) -> Result<Option<Reading>, TreeError> 
             path: path.to_owned(),
         });
     }
+    if purpose == Purpose::Scan && before.size > FILE_BYTES {
+        return Err(TreeError::FileTooLarge {
+            path: path.to_owned(),
+        });
+    }
     let (digest, bytes, length) = read_bytes(&mut file, before.size, purpose).context("read", path)?;
     let after = stat_of(&file, path)?;
     if before != after {
@@ -102,12 +107,13 @@ fn read_bytes(
     size: u64,
     purpose: Purpose,
 ) -> std::io::Result<(ContentDigest, Vec<u8>, u64)> {
-    let mut limited = file.take(size.saturating_add(1));
+    let size = size.saturating_add(1);
     if purpose == Purpose::Scan {
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0).saturating_add(1));
-        let length = limited.read_to_end(&mut bytes)?;
-        return Ok((*blake3::hash(&bytes).as_bytes(), bytes, length as u64));
+        let bytes = read_whole(file, usize::try_from(size).unwrap_or(usize::MAX))?;
+        let length = bytes.len() as u64;
+        return Ok((*blake3::hash(&bytes).as_bytes(), bytes, length));
     }
+    let mut limited = file.take(size);
     let mut hasher = blake3::Hasher::new();
     let mut chunk = vec![0; CHUNK];
     let mut length = 0;
@@ -119,4 +125,24 @@ fn read_bytes(
         hasher.update(read);
         length += count as u64;
     }
+}
+
+/// What `file` gives in less than `room` bytes, or the first `room` of them. One call will mostly do: a regular file that
+/// gives less than it is asked for has ended, and whether it has meanwhile grown is asked of the kernel anyway.
+fn read_whole(file: &mut File, room: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; room];
+    let mut length = 0;
+    while let Some(left) = bytes.get_mut(length..).filter(|left| !left.is_empty()) {
+        match file.read(left) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if length.saturating_add(1) == room {
+            break;
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
 }

@@ -171,6 +171,35 @@ fn a_name_that_is_not_there_is_no_error() {
 }
 
 #[test]
+fn a_file_too_large_to_scan_is_refused_before_it_is_read() {
+    let (_guard, root) = directory();
+    let path = root.join("large.h");
+    fs::File::create(&path).unwrap().set_len(1 << 42).unwrap();
+    let tree = Tree::new();
+    let now = tree.stat(&bytes(&path)).unwrap().unwrap();
+    let error = tree.scanned(&bytes(&path), &now).unwrap_err();
+    assert!(matches!(error, TreeError::FileTooLarge { .. }), "{error}");
+}
+
+#[test]
+fn a_file_of_any_size_is_read_to_its_end() {
+    let (_guard, root) = directory();
+    let path = root.join("a.h");
+    for size in [0, 1, 8191, 8192, 8193, 300_000] {
+        let text = "int a;\n".repeat(size / 7 + 1)[..size].to_owned();
+        fs::write(&path, &text).unwrap();
+        let tree = Tree::new();
+        let now = tree.stat(&bytes(&path)).unwrap().unwrap();
+        let scanned = tree.scanned(&bytes(&path), &now).unwrap();
+        assert_eq!(
+            scanned.digest,
+            *blake3::hash(text.as_bytes()).as_bytes(),
+            "{size}"
+        );
+    }
+}
+
+#[test]
 fn a_directory_with_too_many_names_is_refused() {
     let (_guard, root) = directory();
     let target = root.join("0");
