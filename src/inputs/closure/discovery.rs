@@ -45,7 +45,8 @@ pub fn discover(
     graphs: &IncludeGraphs,
     request: &Request<'_>,
 ) -> Result<Closure, DiscoverError> {
-    if let Some(graph) = graphs.take(tree, request) {
+    let (_using, graph) = graphs.take(tree, request);
+    if let Some(graph) = graph {
         // An error may be due to what is remembered beyond this compile, or to a file that changed since.
         if let Ok(closure) = discover_from(tree, graphs, request, Some(graph)) {
             return Ok(closure);

@@ -5,7 +5,8 @@
 //! change without a word to their watch are looked at by whoever uses it ([`super::walk`]).
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::Request;
 use super::lookups::Lookups;
@@ -20,6 +21,10 @@ pub(super) const GRAPHS_OF_A_CONTEXT: usize = 4;
 pub(super) const GRAPH_SIZE: usize = 50_000;
 /// In all of them.
 const GRAPHS_SIZE: usize = 200_000;
+
+/// How long a discovery waits for each graph in use before it makes one more: longer than most discoveries of C++ units.
+/// A file system that does not answer is everybody's own trouble.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// What the lookups of a graph depend on besides files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,19 +70,106 @@ impl Graph {
 
 /// The include graphs of the units discovered last, for any number of discoveries with one and the same [`Tree`].
 #[derive(Debug, Default)]
-pub struct IncludeGraphs(Mutex<VecDeque<Graph>>);
+pub struct IncludeGraphs {
+    state: Mutex<State>,
+    returned: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    kept: VecDeque<Graph>,
+    /// Those that a discovery goes on from or makes, as many as there are.
+    in_use: Vec<Context>,
+}
+
+/// The graph a discovery goes on from, and the context among whose graphs in use it counts.
+type Begun = (Option<Graph>, Option<Context>);
+
+impl State {
+    /// What a discovery begins with that has `waited` so long; or how long it waits yet for a graph to come back.
+    fn begin(&mut self, request: &Request<'_>, waited: Duration) -> Result<Begun, Duration> {
+        let found = self.kept.iter().rposition(|graph| graph.context.is_of(request));
+        let graph = found.and_then(|index| self.kept.remove(index));
+        let in_use = self
+            .in_use
+            .iter()
+            .filter(|context| context.is_of(request))
+            .count();
+        let waits_for = if graph.is_some() {
+            0
+        } else {
+            in_use.min(GRAPHS_OF_A_CONTEXT)
+        };
+        let left = (0..waits_for)
+            .map(|_| PATIENCE)
+            .sum::<Duration>()
+            .saturating_sub(waited);
+        if !left.is_zero() {
+            return Err(left);
+        }
+        // More than may be kept are not waited for.
+        let context = (in_use < GRAPHS_OF_A_CONTEXT).then(|| Context::of(request));
+        self.in_use.extend(context.clone());
+        Ok((graph, context))
+    }
+}
+
+/// A discovery that uses a graph of its context, or makes one, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Use<'a> {
+    graphs: &'a IncludeGraphs,
+    context: Option<Context>,
+}
+
+impl Drop for Use<'_> {
+    fn drop(&mut self) {
+        let Some(context) = self.context.take() else {
+            return;
+        };
+        let mut state = self.graphs.lock();
+        if let Some(index) = state.in_use.iter().position(|other| *other == context) {
+            state.in_use.swap_remove(index);
+        }
+        drop(state);
+        self.graphs.returned.notify_all();
+    }
+}
 
 impl IncludeGraphs {
-    /// One that fits `request` and still holds, taken out; then all that changed until now was taken notice of.
-    pub(super) fn take(&self, tree: &Tree, request: &Request<'_>) -> Option<Graph> {
-        let mut graph = {
-            let mut graphs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let index = graphs.iter().rposition(|graph| graph.context.is_of(request))?;
-            graphs.remove(index)?
-        };
-        let changes = tree.changes_since(graph.mark)?;
-        graph.mark = changes.mark;
-        (!graph.places.are_concerned(&changes)).then_some(graph)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One that fits `request` and still holds, taken out; then all that changed until now was taken notice of. Where
+    /// all are in use, or one is being made, that is waited for: to go on from it takes a part of the time that making
+    /// another does, and two that make one each wait for each other at every file. Blocking.
+    pub(super) fn take(&self, tree: &Tree, request: &Request<'_>) -> (Use<'_>, Option<Graph>) {
+        let (using, graph) = self.wait(request);
+        let graph = graph.and_then(|mut graph| {
+            let changes = tree.changes_since(graph.mark)?;
+            graph.mark = changes.mark;
+            (!graph.places.are_concerned(&changes)).then_some(graph)
+        });
+        (using, graph)
+    }
+
+    fn wait(&self, request: &Request<'_>) -> (Use<'_>, Option<Graph>) {
+        let begun = Instant::now();
+        let mut state = self.lock();
+        loop {
+            let patience = match state.begin(request, begun.elapsed()) {
+                Err(patience) => patience,
+                Ok((graph, context)) => {
+                    let using = Use {
+                        graphs: self,
+                        context,
+                    };
+                    return (using, graph);
+                }
+            };
+            let waited = self.returned.wait_timeout(state, patience);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// Keeps `graph` for others, unless it has grown too large.
@@ -86,17 +178,18 @@ impl IncludeGraphs {
             return;
         }
         let mut forgotten = Vec::new();
-        let mut graphs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        let kept = &mut state.kept;
         let alike = |other: &Graph| other.context == graph.context;
-        if graphs.iter().filter(|other| alike(other)).count() >= GRAPHS_OF_A_CONTEXT {
-            let oldest = graphs.iter().position(alike);
-            forgotten.extend(oldest.and_then(|oldest| graphs.remove(oldest)));
+        if kept.iter().filter(|other| alike(other)).count() >= GRAPHS_OF_A_CONTEXT {
+            let oldest = kept.iter().position(alike);
+            forgotten.extend(oldest.and_then(|oldest| kept.remove(oldest)));
         }
-        graphs.push_back(graph);
-        while graphs.len() > GRAPHS || graphs.iter().map(Graph::size).sum::<usize>() > GRAPHS_SIZE {
-            forgotten.extend(graphs.pop_front());
+        kept.push_back(graph);
+        while kept.len() > GRAPHS || kept.iter().map(Graph::size).sum::<usize>() > GRAPHS_SIZE {
+            forgotten.extend(kept.pop_front());
         }
-        drop(graphs);
+        drop(state);
         // Which takes a while.
         drop(forgotten);
     }
@@ -104,6 +197,64 @@ impl IncludeGraphs {
     /// How many are kept.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.lock().kept.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Fixture;
+    use super::*;
+
+    /// Whether there is a graph, and whether it counts; or milliseconds to wait.
+    fn told(begun: Result<Begun, Duration>) -> Result<(bool, bool), u128> {
+        let told = begun.map(|(graph, context)| (graph.is_some(), context.is_some()));
+        told.map_err(|patience| patience.as_millis())
+    }
+
+    #[test]
+    fn a_graph_in_use_is_waited_for_before_another_is_made() {
+        let fixture = Fixture::new(&["first"]);
+        let other = Fixture::new(&["first"]);
+        let (request, other) = (fixture.request(b"a.c"), other.request(b"a.c"));
+        let mut state = State::default();
+        let mut begin = |request, waited: u64| told(state.begin(request, Duration::from_millis(waited)));
+        assert_eq!(begin(&request, 0), Ok((false, true)), "nothing is in use");
+        assert_eq!(begin(&request, 0), Err(50));
+        assert_eq!(begin(&request, 20), Err(30));
+        assert_eq!(begin(&other, 0), Ok((false, true)), "in use for others");
+        assert_eq!(begin(&request, 50), Ok((false, true)));
+        assert_eq!(begin(&request, 50), Err(50));
+        assert_eq!(begin(&request, 100), Ok((false, true)));
+        assert_eq!(begin(&request, 150), Ok((false, true)));
+        assert_eq!(begin(&request, 150), Err(50));
+        assert_eq!(begin(&request, 200), Ok((false, false)), "as many as are kept");
+        assert_eq!(begin(&request, 199), Err(1));
+    }
+
+    #[test]
+    fn a_graph_is_in_use_until_its_discovery_ends_however_it_ends() {
+        let fixture = Fixture::new(&["first"]);
+        let graphs = IncludeGraphs::default();
+        let tree = Tree::watching();
+        let request = fixture.request(b"a.c");
+        let in_use = || graphs.lock().in_use.len();
+        let (using, graph) = graphs.take(&tree, &request);
+        assert!(graph.is_none());
+        assert_eq!(in_use(), 1);
+        drop(using);
+        assert_eq!(in_use(), 0);
+        fixture.write("a.c", "");
+        fixture.settle();
+        super::super::discover(&tree, &graphs, &request).unwrap();
+        assert_eq!((graphs.len(), in_use()), (1, 0));
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _using = graphs.take(&tree, &request);
+            assert_eq!(in_use(), 1);
+            std::panic::resume_unwind(Box::new(()));
+        }));
+        assert!(ended.is_err());
+        assert_eq!(in_use(), 0);
+        assert_eq!(graphs.len(), 0, "who took it did not give it back");
     }
 }

@@ -189,7 +189,7 @@ fn what_comes_during_a_discovery_is_not_overlooked() {
 fn what_changes_during_a_discovery_is_not_kept() {
     let check = |what: &str, change: &dyn Fn(&Fixture), kept: bool| {
         let fixture = fixture();
-        let graph = fixture.graphs.take(&fixture.tree, &fixture.request(b"a.c"));
+        let (_using, graph) = fixture.graphs.take(&fixture.tree, &fixture.request(b"a.c"));
         let graph = graph.expect("something is remembered");
         let walker = Walker::new(&fixture.tree, Some(graph.places)).unwrap();
         change(&fixture);
@@ -266,7 +266,9 @@ fn discoveries_at_the_same_time_are_remembered_up_to_a_bound() {
     let request = fixture.request(b"a.c");
     let graphs: Vec<_> = (0..=GRAPHS_OF_A_CONTEXT)
         .map(|_| {
-            let graph = fixture.graphs.take(&fixture.tree, &request);
+            let (using, graph) = fixture.graphs.take(&fixture.tree, &request);
+            // Others would wait for it.
+            drop(using);
             fixture.discover();
             graph.unwrap()
         })
