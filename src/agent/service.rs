@@ -32,7 +32,7 @@ use crate::host::clock;
 use crate::host::files::create_private;
 use crate::host::task::{self, Task};
 use crate::host::timer;
-use crate::transport::{FrameError, frame};
+use crate::transport::{Frame, FrameError, frame};
 
 /// How often a waiting wrapper is told that its unit is worked on.
 const STILL_WORKING: Duration = Duration::from_secs(2);
@@ -504,10 +504,18 @@ async fn hand_over(
     }
     writer.flush().await.map_err(broken)?;
     let published = frame::receive(&mut reader, Published::LIMIT);
-    let _ = timer::timeout(WRAPPER_PATIENCE, published).await;
-    // An unpublished unit becomes a local compile of the wrapper, which holds the socket until its end.
-    let _ = reader.read(&mut [0; 1]).await;
+    let published = timer::timeout(WRAPPER_PATIENCE, published).await;
+    if !published.is_some_and(is_complete) {
+        // An unpublished unit becomes a local compile of the wrapper, which holds the socket until its end.
+        let _ = reader.read(&mut [0; 1]).await;
+    }
     Ok(())
+}
+
+/// Whether a wrapper says that it needs nobody any more.
+fn is_complete(published: Result<Option<Frame>, FrameError>) -> bool {
+    let published = published.ok().flatten().map(|frame| frame.open::<Published>());
+    published.is_some_and(|published| published.is_ok_and(|published| published.complete))
 }
 
 /// Returns when a process has ended. Its number stays the same when it becomes the compiler.
