@@ -235,6 +235,25 @@ fn a_link_to_another_target_is_a_change() {
     );
 }
 
+/// A link made in the place of another may have its inode and, within a tick of the file system's clock, its times.
+#[test]
+fn a_link_of_equal_times_may_lead_elsewhere() {
+    let mut fixture = Fixture::new(&["link"]);
+    fixture.tree = Tree::watching();
+    fixture.write("a.c", "#include <x.h>\n");
+    fixture.write("one/x.h", "");
+    symlink("one", fixture.os_path("link")).unwrap();
+    let mut closure = fixture.discover();
+    let path = fixture.path("link");
+    let Some(Object::Symlink { stat, .. }) = closure.get(&path).cloned() else {
+        panic!("it is a link")
+    };
+    closure.items.retain(|item| *item.path != *path);
+    let target = b"two".to_vec();
+    closure.put(&path, Object::Symlink { target, stat });
+    assert_eq!(validate(&fixture.tree, &closure), Validity::Changed { path });
+}
+
 /// A watched closure of the fixture after `change`, brought up to date, with `computed` set as given.
 pub(super) fn revised(computed: bool, proven: bool, change: impl Fn(&Fixture)) -> (Fixture, Revision) {
     let mut fixture = fixture();
