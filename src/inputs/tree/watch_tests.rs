@@ -84,6 +84,10 @@ impl World {
                     String::from_utf8_lossy(path)
                 );
             }
+            // Nobody asks for the names in a directory by the path of a link to it.
+            if fs::symlink_metadata(as_path(path)).is_ok_and(|data| data.is_symlink()) {
+                continue;
+            }
             for _ in 0..2 {
                 let names = |tree: &Tree| tree.listing(path).ok().map(|listed| listed.listing);
                 assert_eq!(
