@@ -69,6 +69,9 @@ pub struct StatTuple {
     pub mode: u32,
     /// Names of the inode.
     pub nlink: u64,
+    /// Of a file that somebody may have mapped: another number whenever its watch told of it, since later stores through
+    /// one mapping leave its times as the first did.
+    pub news: u64,
 }
 
 impl From<&Metadata> for StatTuple {
@@ -82,6 +85,7 @@ impl From<&Metadata> for StatTuple {
             ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
             mode: metadata.mode(),
             nlink: metadata.nlink(),
+            news: 0,
         }
     }
 }
@@ -197,6 +201,7 @@ mod tests {
                 ctime_ns,
                 mode: 0,
                 nlink: 1,
+                news: 0,
             };
             assert_eq!(
                 stat.is_settled(read_at, 20),
