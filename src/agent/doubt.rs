@@ -61,6 +61,7 @@ mod tests {
             ctime_ns: 5,
             mode,
             nlink: 1,
+            news: 0,
         }
     }
 

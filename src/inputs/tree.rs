@@ -278,7 +278,7 @@ impl Tree {
     }
 
     fn ask(&self, path: &[u8]) -> Result<Option<StatTuple>, TreeError> {
-        let epoch = self.watch.epoch();
+        let (epoch, news) = (self.watch.epoch(), self.news(path));
         match std::fs::symlink_metadata(as_path(path)) {
             Ok(metadata) => {
                 let mut stat = StatTuple::from(&metadata);
@@ -288,12 +288,23 @@ impl Tree {
                     // "Close-to-open cache consistency").
                     stat = content::stat_of_opened(path).unwrap_or(stat);
                 }
-                Ok(Some(mounted(stat, file_system, epoch)))
+                let news = if stat.is_file() { news } else { 0 };
+                let stat = mounted(stat, file_system, epoch);
+                Ok(Some(StatTuple { news, ..stat }))
             }
             Err(error) if is_absence(&error) => Ok(None),
             Err(error) => Err(error)
                 .context("examine", as_path(path))
                 .map_err(TreeError::from),
+        }
+    }
+
+    /// To be had before the kernel is asked of a file: what it says may be older than that.
+    fn news(&self, path: &[u8]) -> u64 {
+        if may_be_mapped(path) {
+            self.watch.news(path)
+        } else {
+            0
         }
     }
 
@@ -651,12 +662,15 @@ impl Tree {
     }
 
     fn read(&self, path: &[u8], purpose: content::Purpose) -> Result<(Content, Vec<u8>), TreeError> {
-        let epoch = self.watch.epoch();
+        let (epoch, news) = (self.watch.epoch(), self.news(path));
         let reading = content::read(path, purpose)?;
         let file_system = self.file_system(path, &reading.stat, epoch);
         let settled = reading.stat.is_settled(reading.read_at, file_system.granule);
         let content = Content {
-            stat: mounted(reading.stat, file_system, epoch),
+            stat: StatTuple {
+                news,
+                ..mounted(reading.stat, file_system, epoch)
+            },
             digest: reading.digest,
             settled,
             scanned: None,

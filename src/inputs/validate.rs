@@ -257,7 +257,7 @@ fn compare(tree: &Tree, path: &Arc<[u8]>, object: &Object) -> Result<Standing, T
             )
         }
         Object::Symlink { target, stat } => (
-            now == *stat && (tree.is_proven(path) || tree.link_target(path, &now)? == *target),
+            now == *stat && tree.link_target(path, &now)? == *target,
             Standing::Other,
         ),
     };

@@ -80,6 +80,30 @@ fn a_symlink_that_turns_is_followed() {
     ]);
 }
 
+/// Where names may be read but not looked up, a compiler takes none of them for absent.
+#[test]
+fn a_directory_that_shuts_ends_a_compile_as_locally() {
+    let world = World::of_user(64_322);
+    world.write("use.c", USE);
+    let compile = |compiler: &str, step: usize| {
+        format!(
+            "{compiler} -Ifirst -Isecond -c use.c -o {step}.o || echo failed {step}\n\
+             {compiler} -DANEW={step} -Ifirst -Isecond -c use.c -o {step}-anew.o || echo failed {step} anew\n"
+        )
+    };
+    for compiler in ["gcc", "clang"] {
+        let script = format!(
+            "mkdir first second; echo '#define VALUE 2' > second/value.h\n{}chmod 600 first\n{}chmod 700 first\n{}",
+            compile(compiler, 0),
+            compile(compiler, 1),
+            compile(compiler, 2)
+        );
+        let summary = world.compare("rm -rf *.o first second", &script);
+        assert_eq!((summary.remote(), summary.fallbacks()), (4, 0), "{summary:?}");
+        assert!(world.local("rm -rf *.o first second").status.success());
+    }
+}
+
 #[test]
 fn two_equal_files_stay_two_inodes() {
     let world = World::new();

@@ -114,10 +114,12 @@ impl Compilers {
         let asked_in = if is_placed { cwd } else { b"/" };
         let at = Path::new(OsStr::from_bytes(cwd));
         let places = installation_places(toolchain, &plan.search_arguments, cwd);
-        let named = plan
-            .include_directories
-            .iter()
-            .map(|directory| at.join(OsStr::from_bytes(directory)));
+        let named = plan.include_directories.iter();
+        let identities = || -> Vec<_> {
+            let paths = named.clone().map(|name| at.join(OsStr::from_bytes(name)));
+            paths.map(|path| identity(&path)).collect()
+        };
+        let directories = identities();
         let key = SearchKey {
             compiler: compiler.to_owned(),
             stamp: fingerprint(compiler),
@@ -131,7 +133,7 @@ impl Compilers {
             cwd: asked_in.to_owned(),
             env: variables,
             // Existence and identity decide the list; contents do not, so times are left out.
-            directories: named.map(|path| identity(&path)).collect(),
+            directories: directories.clone(),
             installations: places
                 .iter()
                 .map(|place| fingerprint(Path::new(OsStr::from_bytes(place))))
@@ -140,10 +142,15 @@ impl Compilers {
         };
         self.searches.get(key, || {
             let extended = is_plain.then(|| self.extended_search_list(toolchain, plan, cwd, env));
-            match extended.flatten() {
-                Some(list) => Ok(list),
-                None => ask_search_list(compiler, plan, asked_in, env),
+            let list = match extended.flatten() {
+                Some(list) => list,
+                None => ask_search_list(compiler, plan, asked_in, env)?,
+            };
+            // Of which it is, nobody knows.
+            if identities() != directories {
+                return Err("the directories to be searched changed while the compiler was asked".to_owned());
             }
+            Ok(list)
         })
     }
 

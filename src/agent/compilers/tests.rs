@@ -154,6 +154,33 @@ fn an_edited_specs_file_makes_another_search_list() {
 }
 
 #[test]
+fn a_search_list_of_directories_that_change_meanwhile_is_not_believed() {
+    let scratch = tempfile::tempdir().unwrap();
+    shell(
+        scratch.path(),
+        "mkdir one two; ln -s one turned\n\
+         printf '%s\\n' '#!/bin/sh' 'cd $(dirname $0)' 'ln -sfn two turned' \
+         'echo \"#include \\\"...\\\" search starts here:\" >&2' 'echo \"#include <...> search starts here:\" >&2' \
+         'echo \"End of search list.\" >&2' >driver; chmod +x driver",
+    );
+    let known = toolchain(vec![scratch.path().join("driver")], Vec::new());
+    let compilers = Compilers::new(scratch.path().to_owned());
+    let cwd = scratch.path().as_os_str().as_bytes();
+    let env = [(b"PATH".to_vec(), b"/usr/bin:/bin".to_vec())];
+    let plan = plan(
+        "gcc",
+        &["-iquote", "two", "-isystem", "turned"].map(str::to_owned),
+        cwd,
+        &env,
+    );
+    let is_believed = || compilers.search_list(&known, &plan, cwd, &env).is_ok();
+    assert!(!is_believed(), "turned while it was asked");
+    assert!(is_believed(), "it stays so");
+    shell(scratch.path(), "ln -sfn one turned");
+    assert!(!is_believed(), "what was said of it was not remembered");
+}
+
+#[test]
 fn a_driver_is_asked_for_its_steps_once_until_something_changes() {
     let scratch = tempfile::tempdir().unwrap();
     let at = |name: &str| scratch.path().join(name);

@@ -13,6 +13,7 @@ fn stat(mode: u32, mtime: i128, ino: u64) -> StatTuple {
         ctime_ns: 0,
         mode,
         nlink: 1,
+        news: 0,
     }
 }
 
@@ -170,6 +171,7 @@ fn equal_inodes_are_told_as_such() {
     let mut world = World(Table::new());
     let linked = StatTuple {
         nlink: 2,
+        news: 0,
         ..stat(0o100_644, 5, 7)
     };
     let objects = [

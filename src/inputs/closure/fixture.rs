@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -209,16 +209,28 @@ impl Mapping {
     pub(crate) fn store(file: &Path, bytes: &str) -> Self {
         let script = "import mmap, sys\n\
                       f = open(sys.argv[1], 'r+b'); m = mmap.mmap(f.fileno(), 0)\n\
-                      m[0:len(sys.argv[2])] = sys.argv[2].encode(); m.flush()\n\
-                      print('stored', flush=True); sys.stdin.read()\n";
+                      def store(s): m[0:len(s)] = s.encode(); print('stored', flush=True)\n\
+                      store(sys.argv[2])\n\
+                      for line in sys.stdin: store(line.rstrip())\n";
         let mut command = crate::host::process::command(Path::new("/usr/bin/env"), Path::new("/"));
         command.env("PATH", "/usr/local/bin:/usr/bin:/bin");
         command.args(["python3", "-c", script]).arg(file).arg(bytes);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = command.spawn().expect("apt-get install python3");
+        let process = command.spawn().expect("apt-get install python3");
+        let mut mapping = Self(process);
+        mapping.wait();
+        mapping
+    }
+
+    /// Puts other `bytes` there, which changes no time as long as the kernel has not written the first ones.
+    pub(crate) fn store_again(&mut self, bytes: &str) {
+        writeln!(self.0.stdin.as_mut().unwrap(), "{bytes}").unwrap();
+        self.wait();
+    }
+
+    fn wait(&mut self) {
         let mut line = [0; 7];
-        process.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
-        Self(process)
+        self.0.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
     }
 }
 

@@ -99,9 +99,36 @@ pub(super) struct Known {
     lost_more: u64,
     /// Counts how often all below a directory was forgotten.
     forgets: u64,
+    /// When, by `clock`, something happened to a file last.
+    news: HashMap<Arc<[u8]>, u64>,
+    /// What is said of those of which nothing is known: when more had to be forgotten.
+    no_news: u64,
 }
 
 impl Known {
+    /// Nothing but what tells files written since from those written before.
+    pub(super) fn renewed(self) -> Self {
+        Self {
+            clock: self.clock,
+            news: self.news,
+            no_news: self.no_news,
+            ..Self::default()
+        }
+    }
+
+    /// A number that stays the same as long as nothing is told of the file at `path` itself.
+    pub(super) fn news(&self, path: &[u8]) -> u64 {
+        self.news.get(path).copied().unwrap_or(self.no_news)
+    }
+
+    fn note_news(&mut self, path: Arc<[u8]>) {
+        if self.news.len() >= KNOWN_PATHS {
+            self.news.clear();
+            self.no_news = self.clock;
+        }
+        self.news.insert(path, self.clock);
+    }
+
     /// What is proven of `path`.
     pub(super) fn answer(&self, path: &[u8]) -> Option<Answer> {
         self.answers.get(path).copied()
@@ -317,6 +344,8 @@ impl Known {
             self.answers.remove(&*path);
             if self.directories.contains_key(&*path) {
                 self.forget_below(&path);
+            } else {
+                self.note_news(path);
             }
         }
     }
@@ -361,6 +390,7 @@ mod tests {
             ctime_ns: 0,
             mode,
             nlink: 1,
+            news: 0,
         }
     }
 
@@ -544,8 +574,19 @@ mod tests {
         let ticket = known.ticket(b"/src").unwrap();
         known.cover_file(b"/src/c.h", FILE);
         assert!(known.learn(ticket, Some(FILE), b"/src/c.h", Some(stat(7, 0o100_644))));
+        let news = |known: &Known| [&b"/src/a.h"[..], b"/src/c.h"].map(|path| known.news(path));
+        let before = news(&known);
         known.apply(&Event::Itself(FILE));
         assert_eq!(known.answer(b"/src/a.h"), None);
         assert_eq!(known.answer(b"/src/c.h"), None);
+        let after = news(&known);
+        assert!(before[0] != after[0] && before[1] != after[1] && after[0] == after[1]);
+        let known = known.renewed();
+        assert_eq!(
+            news(&known),
+            after,
+            "what was read before is known by it for ever"
+        );
+        assert_eq!(known.answer(b"/src/b.h"), None);
     }
 }

@@ -136,6 +136,7 @@ pub(super) fn read(path: &[u8]) -> Result<(StatTuple, Listing, i128), TreeError>
         let before = stat_of(path)?;
         let names = read_names(path)?;
         if stat_of(path)? == before {
+            require_searchable(path)?;
             refuse_ignored_case(path, &names)?;
             return Ok((before, Listing::new(names), read_at));
         }
@@ -167,6 +168,13 @@ fn read_names(path: &[u8]) -> Result<BTreeMap<Arc<[u8]>, EntryKind>, TreeError> 
         names.insert(entry.file_name().into_vec().into(), kind);
     }
     Ok(names)
+}
+
+/// Where names may be read but not looked up, a compiler that asks for one that is not there gets an error.
+fn require_searchable(path: &[u8]) -> Result<(), TreeError> {
+    let path = as_path(path);
+    std::fs::symlink_metadata(path.join(".")).context("search", path)?;
+    Ok(())
 }
 
 /// Asks for one of the names in another case. The flag itself (`FS_CASEFOLD_FL`) takes an ioctl.

@@ -11,6 +11,9 @@ pub(super) const LOCAL_GRANULE: i128 = 20_000_000;
 /// The same where times may be kept in whole or even seconds: network file systems, FUSE, FAT.
 pub(super) const REMOTE_GRANULE: i128 = 2_000_000_000;
 
+/// What a time is a multiple of where whole seconds are kept.
+const SECOND: i128 = 1_000_000_000;
+
 /// Whether the granule is that of a file system others may change.
 pub(super) const fn is_remote(granule: i128) -> bool {
     granule == REMOTE_GRANULE
@@ -66,6 +69,9 @@ pub struct StatTuple {
     pub mode: u32,
     /// Names of the inode.
     pub nlink: u64,
+    /// Of a file that somebody may have mapped: another number whenever its watch told of it, since later stores through
+    /// one mapping leave its times as the first did.
+    pub news: u64,
 }
 
 impl From<&Metadata> for StatTuple {
@@ -79,6 +85,7 @@ impl From<&Metadata> for StatTuple {
             ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
             mode: metadata.mode(),
             nlink: metadata.nlink(),
+            news: 0,
         }
     }
 }
@@ -115,8 +122,14 @@ impl StatTuple {
     }
 
     /// Whether a later change would show, if the file was read at `read_at`: the rule of "racy git". A
-    /// time ahead of ours (a clock set back) never settles, except an mtime, which can be set at will.
+    /// time ahead of ours (a clock set back) never settles, except an mtime, which can be set at will. Where inodes are
+    /// small (`mkfs.ext4 -I 128`, and most of ext2 and ext3) a local file system keeps whole seconds too, as only the
+    /// times themselves show.
     pub(super) fn is_settled(&self, read_at: i128, granule: i128) -> bool {
+        let granule = match self.ctime_ns % SECOND {
+            0 => granule.max(REMOTE_GRANULE),
+            _ => granule,
+        };
         let ctime_settled = read_at >= self.ctime_ns + granule;
         let mtime_settled = read_at >= self.mtime_ns + granule || self.mtime_ns > read_at;
         ctime_settled && mtime_settled
@@ -188,6 +201,7 @@ mod tests {
                 ctime_ns,
                 mode: 0,
                 nlink: 1,
+                news: 0,
             };
             assert_eq!(
                 stat.is_settled(read_at, 20),
@@ -200,6 +214,11 @@ mod tests {
         // `touch -r` sets an old mtime, never an old ctime.
         check(0, 100, 119, false);
         check(110, 100, 120, false);
+        // The file system may keep whole seconds.
+        check(0, 3 * SECOND, 3 * SECOND + 20, false);
+        check(0, 3 * SECOND, 5 * SECOND - 1, false);
+        check(0, 3 * SECOND, 5 * SECOND, true);
+        check(3 * SECOND, 3 * SECOND + 1, 3 * SECOND + 21, true);
         // A source tree dated tomorrow is not read again for ever.
         check(900, 100, 120, true);
         check(100, 900, 120, false);

@@ -106,6 +106,12 @@ impl Watch {
         }
     }
 
+    /// What tells a file from the same at another time if its times do not ([`StatTuple::news`]), as of the last
+    /// [`Self::refresh`].
+    pub(super) fn news(&self, path: &[u8]) -> u64 {
+        self.read().map_or(0, |state| state.known.news(path))
+    }
+
     /// How often everything was forgotten, as when something was mounted.
     pub(super) fn epoch(&self) -> u64 {
         self.read().map_or(0, |state| state.epoch)
@@ -310,21 +316,26 @@ impl State {
     }
 
     fn take_news(&mut self) {
+        let is_whole = self.take_events();
         let mut mounts = [PollFd::new(self.mounts.as_fd(), PollFlags::POLLPRI)];
-        if poll(&mut mounts, PollTimeout::ZERO) != Ok(0) {
-            return self.restart();
+        if !is_whole || poll(&mut mounts, PollTimeout::ZERO) != Ok(0) {
+            self.restart();
         }
+    }
+
+    /// Whether these are all there were.
+    fn take_events(&mut self) -> bool {
         loop {
             let events = match self.inotify.read_events() {
                 Ok(events) => events,
-                Err(Errno::EAGAIN) => return,
+                Err(Errno::EAGAIN) => return true,
                 Err(Errno::EINTR) => continue,
-                Err(_) => return self.restart(),
+                Err(_) => return false,
             };
             for InotifyEvent { wd, mask, name, .. } in events {
                 let watch = wd.as_raw();
                 let event = match name {
-                    _ if mask.contains(AddWatchFlags::IN_Q_OVERFLOW) => return self.restart(),
+                    _ if mask.contains(AddWatchFlags::IN_Q_OVERFLOW) => return false,
                     _ if mask.contains(AddWatchFlags::IN_IGNORED) => Event::Ended(watch),
                     Some(name) => Event::Name(watch, name.into_vec()),
                     None => Event::Itself(watch),
@@ -338,10 +349,11 @@ impl State {
     /// believed.
     fn restart(&mut self) {
         let epoch = self.epoch + 1;
+        let known = std::mem::take(&mut self.known).renewed();
         match Self::new(epoch) {
-            Some(state) => *self = state,
+            Some(state) => *self = Self { known, ..state },
             None => {
-                self.known = Known::default();
+                self.known = known;
                 self.allowed = 0;
                 self.epoch = epoch;
             }

@@ -72,17 +72,26 @@ impl World {
 
     fn check(&self, what: impl std::fmt::Debug) {
         self.tree.refresh();
+        // Of news nobody knows who does not watch.
+        let said = |tree: &Tree, path: &[u8]| {
+            let stat = tree.stat(path).ok()?;
+            Some(stat.map(|stat| StatTuple { news: 0, ..stat }))
+        };
         for path in self.paths() {
             let path = path.as_os_str().as_bytes();
             // Twice: what was just learned is believed as well.
             for _ in 0..2 {
                 // A loop of symlinks on the way is an error in both.
                 assert_eq!(
-                    self.tree.stat(path).ok(),
-                    Tree::new().stat(path).ok(),
+                    said(&self.tree, path),
+                    said(&Tree::new(), path),
                     "{} after {what:?}",
                     String::from_utf8_lossy(path)
                 );
+            }
+            // Nobody asks for the names in a directory by the path of a link to it.
+            if fs::symlink_metadata(as_path(path)).is_ok_and(|data| data.is_symlink()) {
+                continue;
             }
             for _ in 0..2 {
                 let names = |tree: &Tree| tree.listing(path).ok().map(|listed| listed.listing);

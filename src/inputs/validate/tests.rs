@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use crate::inputs::closure::{Closure, Fixture};
+use crate::inputs::closure::{Closure, Fixture, Mapping};
 use crate::inputs::tree::StatTuple;
 
 /// What is found of a closure, without the proof.
@@ -235,6 +235,41 @@ fn a_link_to_another_target_is_a_change() {
     );
 }
 
+/// They leave its times as the first one did.
+#[test]
+fn later_stores_through_a_mapping_show_once_it_ends() {
+    let mut fixture = fixture();
+    fixture.tree = Tree::watching();
+    let mut mapping = Mapping::store(&fixture.os_path("second/x.h"), "1");
+    fixture.settle();
+    let closure = fixture.discover();
+    assert_eq!(validate(&fixture.tree, &closure), UNCHANGED);
+    mapping.store_again("2");
+    drop(mapping);
+    let path = fixture.path("second/x.h");
+    assert_eq!(validate(&fixture.tree, &closure), Validity::Changed { path });
+    assert_ne!(fixture.discover().items, closure.items);
+}
+
+/// A link made in the place of another may have its inode and, within a tick of the file system's clock, its times.
+#[test]
+fn a_link_of_equal_times_may_lead_elsewhere() {
+    let mut fixture = Fixture::new(&["link"]);
+    fixture.tree = Tree::watching();
+    fixture.write("a.c", "#include <x.h>\n");
+    fixture.write("one/x.h", "");
+    symlink("one", fixture.os_path("link")).unwrap();
+    let mut closure = fixture.discover();
+    let path = fixture.path("link");
+    let Some(Object::Symlink { stat, .. }) = closure.get(&path).cloned() else {
+        panic!("it is a link")
+    };
+    closure.items.retain(|item| *item.path != *path);
+    let target = b"two".to_vec();
+    closure.put(&path, Object::Symlink { target, stat });
+    assert_eq!(validate(&fixture.tree, &closure), Validity::Changed { path });
+}
+
 /// A watched closure of the fixture after `change`, brought up to date, with `computed` set as given.
 pub(super) fn revised(computed: bool, proven: bool, change: impl Fn(&Fixture)) -> (Fixture, Revision) {
     let mut fixture = fixture();
@@ -269,6 +304,7 @@ fn timeless(kept: &Kept) -> Vec<(&[u8], Object)> {
                 mtime_ns: 0,
                 ctime_ns: 0,
                 nlink: 0,
+                news: 0,
                 ..*stat
             },
         },

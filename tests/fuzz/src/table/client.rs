@@ -91,6 +91,7 @@ impl Client {
             ctime_ns: inode.changed,
             mode: kind | if inode.executable { 0o755 } else { 0o644 },
             nlink: self.paths.values().filter(|other| **other == ino).count() as u64,
+            news: 0,
         })
     }
 
