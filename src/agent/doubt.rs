@@ -43,7 +43,6 @@ pub fn is_certain(epoch: u64, found: &Told<Option<Vec<u8>>>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
     use std::sync::Arc;
 
     use quicc_protocol::BlobDigest;
@@ -100,7 +99,7 @@ mod tests {
         let absent = [(&b"/s"[..], &b"b.h"[..]), (b"/s/i", b"c.h")];
         let mut closure = Closure {
             absent: absent
-                .map(|(path, name)| (path.into(), BTreeSet::from([name.to_vec()])))
+                .map(|(path, name)| (path.into(), std::iter::once(name).collect()))
                 .into(),
             listed: ["/", "/s", "/s/i", "/s/p"]
                 .map(|path| (path.as_bytes().into(), listed(&[])))

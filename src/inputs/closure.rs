@@ -32,6 +32,7 @@ pub use discovery::{discover, places};
 pub(crate) use fixture::{Fixture, Mapping};
 pub use graph::IncludeGraphs;
 
+use super::names::NameSet;
 use super::scan::TimeMacros;
 use super::search_list::SearchList;
 use super::tree::{ContentDigest, Listed, StatTuple, TreeError};
@@ -127,7 +128,7 @@ pub struct Closure {
     /// The directories in which names were looked up, with all their names.
     pub listed: BTreeMap<Arc<[u8]>, Listed>,
     /// By directory, the names looked up and not found.
-    pub absent: BTreeMap<Arc<[u8]>, BTreeSet<Vec<u8>>>,
+    pub absent: BTreeMap<Arc<[u8]>, NameSet>,
     /// The macros by which names were found that a file includes or asks for: what defines one of them may change what
     /// is read.
     pub expanded: BTreeSet<Vec<u8>>,

@@ -2,49 +2,11 @@
 //!
 //! An agent remembers thousands of closures of hundreds of files each; as maps of paths they would fill its memory.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::closure::{self, Closure, Item, Object};
+use super::names::NameSet;
 use super::tree::{Listed, Tree, join, may_be_mapped};
-
-/// Names, in one directory say.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NameSet(
-    /// Each name and a NUL, which no name holds; ascending.
-    Box<[u8]>,
-);
-
-impl NameSet {
-    /// The names, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.0
-            .split_inclusive(|&byte| byte == 0)
-            .map(|name| &name[..name.len() - 1])
-    }
-
-    /// Whether `name` is among them.
-    pub fn contains(&self, name: &[u8]) -> bool {
-        // One with a NUL would be found across two names.
-        let ended = [name, b"\0"].concat();
-        !name.contains(&0)
-            && memchr::memmem::find_iter(&self.0, &ended).any(|at| {
-                at.checked_sub(1)
-                    .is_none_or(|before| self.0.get(before) == Some(&0))
-            })
-    }
-}
-
-impl From<BTreeSet<Vec<u8>>> for NameSet {
-    fn from(names: BTreeSet<Vec<u8>>) -> Self {
-        let mut bytes = Vec::with_capacity(names.iter().map(|name| name.len() + 1).sum());
-        for name in names {
-            bytes.extend(name);
-            bytes.push(0);
-        }
-        Self(bytes.into())
-    }
-}
 
 /// How much a closure is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -108,7 +70,7 @@ impl Kept {
         let absent = closure
             .absent
             .into_iter()
-            .map(|(path, names)| (tree.share_directory(path), names.into()));
+            .map(|(path, names)| (tree.share_directory(path), names));
         let listed = closure
             .listed
             .into_iter()
@@ -120,7 +82,7 @@ impl Kept {
             items,
             absent,
             listed: listed.collect(),
-            expanded: closure.expanded.into(),
+            expanded: closure.expanded.iter().map(Vec::as_slice).collect(),
             computed: closure.computed,
             aliased_probe: closure.aliased_probe,
             computed_line: closure.computed_line,
@@ -177,21 +139,4 @@ fn mapped(items: &[Arc<Item>]) -> Box<[u32]> {
     indexed
         .filter_map(|(index, item)| is_mapped(item).then_some(index))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_set_holds_the_names_it_was_made_of() {
-        let names = [&b"b"[..], b"a", b"", b"a b", b"b"].map(<[u8]>::to_vec);
-        let set = NameSet::from(names.iter().cloned().collect::<BTreeSet<_>>());
-        assert_eq!(set.iter().collect::<Vec<_>>(), [&b""[..], b"a", b"a b", b"b"]);
-        assert!(names.iter().all(|name| set.contains(name)));
-        for name in [&b"ab"[..], b" b", b"a ", b"a\0b", b"\0"] {
-            assert!(!set.contains(name), "{name:?}");
-        }
-        assert_eq!(NameSet::from(BTreeSet::new()).iter().count(), 0);
-    }
 }

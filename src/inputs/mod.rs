@@ -10,6 +10,7 @@
 pub mod closure;
 pub mod dependencies;
 pub mod kept;
+pub mod names;
 pub mod scan;
 pub mod search_list;
 pub mod tree;

@@ -4,7 +4,7 @@
 //! asked of the kernel once per discovery, a failed one not at all where the directory's listing is known. Of what an
 //! earlier discovery found only that is looked at again which watches do not tell all of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
@@ -277,7 +277,7 @@ impl<'t> Walker<'t> {
     pub(super) fn finish(&mut self) -> Result<Closure, DiscoverError> {
         self.refuse_directories_of_two_paths()?;
         let mut closure = Closure::default();
-        let mut absent: BTreeMap<DirectoryId, BTreeSet<Vec<u8>>> = BTreeMap::new();
+        let mut absent: BTreeMap<DirectoryId, Vec<&[u8]>> = BTreeMap::new();
         let met = |fact: &&FactId| self.is_met.contains(fact.0);
         let there: Vec<_> = self.places.in_order().iter().filter(met).copied().collect();
         closure.items.reserve_exact(there.len());
@@ -300,7 +300,7 @@ impl<'t> Walker<'t> {
                     if listed.is_some_and(|listed| listed.listing.names.contains_key(name)) {
                         return Err(raced(&self.places.directories[directory.0].path));
                     }
-                    absent.entry(*directory).or_default().insert(name.to_vec());
+                    absent.entry(*directory).or_default().push(name);
                 }
                 Fact::Directory(_) | Fact::File(_) | Fact::Symlink(_) | Fact::Listed(_) => {}
                 Fact::Precompiled => closure.precompiled = true,
@@ -308,7 +308,10 @@ impl<'t> Walker<'t> {
             }
         }
         let path = |directory: DirectoryId| Arc::clone(&self.places.directories[directory.0].path);
-        closure.absent = absent.into_iter().map(|(at, names)| (path(at), names)).collect();
+        let absent = absent.into_iter();
+        closure.absent = absent
+            .map(|(at, names)| (path(at), names.into_iter().collect()))
+            .collect();
         let listed = self.listed.iter().enumerate();
         closure.listed = listed
             .filter_map(|(at, listed)| Some((path(DirectoryId(at)), listed.clone()?)))

@@ -6,6 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 use super::{ContentDigest, FILE_BYTES, READ_ATTEMPTS, StatTuple, TreeError, as_path};
 use crate::host::clock;
@@ -127,22 +129,17 @@ fn read_bytes(
     }
 }
 
-/// What `file` gives in less than `room` bytes, or the first `room` of them. One call will mostly do: a regular file that
-/// gives less than it is asked for has ended, and whether it has meanwhile grown is asked of the kernel anyway.
-fn read_whole(file: &mut File, room: usize) -> std::io::Result<Vec<u8>> {
-    let mut bytes = vec![0; room];
-    let mut length = 0;
-    while let Some(left) = bytes.get_mut(length..).filter(|left| !left.is_empty()) {
-        match file.read(left) {
+/// What `file` gives, `room` bytes at most. One call will mostly do: a regular file that gives less than it is asked for
+/// has ended, and whether it has grown meanwhile is asked of the kernel anyway.
+fn read_whole(file: &File, room: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(room);
+    while bytes.len() < room {
+        match rustix::io::read(file, spare_capacity(&mut bytes)) {
             Ok(0) => break,
-            Ok(count) => length += count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-        if length.saturating_add(1) == room {
-            break;
+            Ok(_) if bytes.len() + 1 == room => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
-    bytes.truncate(length);
     Ok(bytes)
 }

@@ -174,7 +174,9 @@ fn a_closure_that_lists_what_it_says_is_absent_does_not_hold() {
     fixture.settle();
     let mut closure = fixture.discover();
     let second: Arc<[u8]> = fixture.path("second").into();
-    closure.absent.entry(second).or_default().insert(b"sub".to_vec());
+    let absent = closure.absent.entry(second).or_default();
+    let with_another = absent.iter().chain([&b"sub"[..]]).collect();
+    *absent = with_another;
     let changed = Validity::Changed {
         path: fixture.path("second/sub"),
     };
