@@ -136,14 +136,11 @@ pub(crate) fn serve(detach: bool) -> Result<u8, Failure> {
         // does at once for a unit, would cost more than they do. An embedded farm has a builder's work as well.
         builder.worker_threads(1);
     }
-    let timers = timer::install(&mut builder)
-        .inspect_err(
-            |error| tracing::warn!(%error, "the kernel gives no timer: an idle agent wakes more often"),
-        )
-        .ok();
+    let timers = timer::install(&mut builder).map_or_else(without_timers, Some);
     let runtime = builder.enable_all().build()?;
     // Not on this thread: each wrapper would wake it, for nothing but to have a worker woken in turn.
     let serving = async {
+        let timers = timers.and_then(|timers| timers.start().map_or_else(without_timers, Some));
         let _timers = timers.map(|timers| task::spawn("timers", timers.run()));
         task::spawn("agent", serve_until_told(paths, file, lock, detach)).await
     };
@@ -155,6 +152,12 @@ pub(crate) fn serve(detach: bool) -> Result<u8, Failure> {
     // A blocking read of a file that never answers must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
+}
+
+/// An agent does without timers of its own.
+fn without_timers<T>(error: std::io::Error) -> Option<T> {
+    tracing::warn!(%error, "the kernel gives no timer: an idle agent wakes more often");
+    None
 }
 
 fn open_lock(paths: &Paths, name: &str) -> Result<File, Failure> {

@@ -45,22 +45,23 @@ pub fn discover(
     graphs: &IncludeGraphs,
     request: &Request<'_>,
 ) -> Result<Closure, DiscoverError> {
-    let (_using, graph) = graphs.take(tree, request);
-    if let Some(graph) = graph {
-        // An error may be due to what is remembered beyond this compile, or to a file that changed since.
-        if let Ok(closure) = discover_from(tree, graphs, request, Some(graph)) {
-            return Ok(closure);
-        }
-    }
-    discover_from(tree, graphs, request, None)
+    let (using, graph) = graphs.take(tree, request);
+    // An error may be due to what is remembered beyond this compile, or to a file that changed since.
+    let found = graph.and_then(|graph| discover_from(tree, request, Some(graph)).ok());
+    let (closure, graph) = match found {
+        Some(found) => found,
+        None => discover_from(tree, request, None)?,
+    };
+    using.end(graph);
+    Ok(closure)
 }
 
+/// The same from `graph` or nothing; with the graph that it leads to, if that can be proven.
 pub(super) fn discover_from(
     tree: &Tree,
-    graphs: &IncludeGraphs,
     request: &Request<'_>,
     graph: Option<Graph>,
-) -> Result<Closure, DiscoverError> {
+) -> Result<(Closure, Option<Graph>), DiscoverError> {
     let (context, places, lookups, mark) = match graph {
         Some(graph) => (graph.context, Some(graph.places), graph.lookups, Some(graph.mark)),
         None => (Context::of(request), None, Lookups::default(), tree.refresh()),
@@ -96,15 +97,14 @@ pub(super) fn discover_from(
     discovery.walker.list_passages();
     let closure = discovery.finish(source)?;
     let Discovery { walker, lookups, .. } = discovery;
-    if let Some((places, mark)) = mark.and_then(|mark| walker.proven(mark)) {
-        graphs.put(Graph {
-            context,
-            places,
-            lookups,
-            mark,
-        });
-    }
-    Ok(closure)
+    let proven = mark.and_then(|mark| walker.proven(mark));
+    let graph = proven.map(|(places, mark)| Graph {
+        context,
+        places,
+        lookups,
+        mark,
+    });
+    Ok((closure, graph))
 }
 
 /// Whether a file found is scanned in turn.

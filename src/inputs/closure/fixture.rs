@@ -116,7 +116,7 @@ impl Fixture {
         // As another unit does.
         self.tree.refresh();
         let graph = Some(graph.expect("something is remembered"));
-        discover_from(&self.tree, &self.graphs, &request, graph).is_ok()
+        discover_from(&self.tree, &request, graph).is_ok()
     }
 
     /// Whether anything that still holds is remembered of earlier discoveries.

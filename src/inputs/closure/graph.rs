@@ -80,6 +80,8 @@ struct State {
     kept: VecDeque<Graph>,
     /// Those that a discovery goes on from or makes, as many as there are.
     in_use: Vec<Context>,
+    /// Those of which the last discovery gave none back, the latest at the end: nobody waits for another.
+    fruitless: VecDeque<Context>,
 }
 
 /// The graph a discovery goes on from, and the context among whose graphs in use it counts.
@@ -95,10 +97,10 @@ impl State {
             .iter()
             .filter(|context| context.is_of(request))
             .count();
-        let waits_for = if graph.is_some() {
-            0
-        } else {
-            in_use.min(GRAPHS_OF_A_CONTEXT)
+        let is_fruitless = self.fruitless.iter().any(|context| context.is_of(request));
+        let waits_for = match graph {
+            None if !is_fruitless => in_use.min(GRAPHS_OF_A_CONTEXT),
+            _ => 0,
         };
         let left = (0..waits_for)
             .map(|_| PATIENCE)
@@ -121,17 +123,35 @@ pub(super) struct Use<'a> {
     context: Option<Context>,
 }
 
+impl Use<'_> {
+    /// Ends it, which leaves a graph if it could be proven.
+    pub(super) fn end(mut self, graph: Option<Graph>) {
+        let is_kept = graph.is_some_and(|graph| self.graphs.put(graph));
+        self.count_out(is_kept);
+    }
+
+    fn count_out(&mut self, is_kept: bool) {
+        if let Some(context) = self.context.take() {
+            let mut state = self.graphs.lock();
+            if let Some(index) = state.in_use.iter().position(|other| *other == context) {
+                state.in_use.swap_remove(index);
+            }
+            state.fruitless.retain(|other| *other != context);
+            if !is_kept {
+                state.fruitless.push_back(context);
+            }
+            let excess = state.fruitless.len().saturating_sub(GRAPHS);
+            state.fruitless.drain(..excess);
+        }
+        self.graphs.returned.notify_all();
+    }
+}
+
 impl Drop for Use<'_> {
     fn drop(&mut self) {
-        let Some(context) = self.context.take() else {
-            return;
-        };
-        let mut state = self.graphs.lock();
-        if let Some(index) = state.in_use.iter().position(|other| *other == context) {
-            state.in_use.swap_remove(index);
+        if self.context.is_some() {
+            self.count_out(false);
         }
-        drop(state);
-        self.graphs.returned.notify_all();
     }
 }
 
@@ -172,10 +192,10 @@ impl IncludeGraphs {
         }
     }
 
-    /// Keeps `graph` for others, unless it has grown too large.
-    pub(super) fn put(&self, graph: Graph) {
+    /// Keeps `graph` for others, unless it has grown too large; says which.
+    pub(super) fn put(&self, graph: Graph) -> bool {
         if graph.size() > GRAPH_SIZE {
-            return;
+            return false;
         }
         let mut forgotten = Vec::new();
         let mut state = self.lock();
@@ -192,6 +212,7 @@ impl IncludeGraphs {
         drop(state);
         // Which takes a while.
         drop(forgotten);
+        true
     }
 
     /// How many are kept.
@@ -218,18 +239,38 @@ mod tests {
         let other = Fixture::new(&["first"]);
         let (request, other) = (fixture.request(b"a.c"), other.request(b"a.c"));
         let mut state = State::default();
-        let mut begin = |request, waited: u64| told(state.begin(request, Duration::from_millis(waited)));
-        assert_eq!(begin(&request, 0), Ok((false, true)), "nothing is in use");
-        assert_eq!(begin(&request, 0), Err(50));
-        assert_eq!(begin(&request, 20), Err(30));
-        assert_eq!(begin(&other, 0), Ok((false, true)), "in use for others");
-        assert_eq!(begin(&request, 50), Ok((false, true)));
-        assert_eq!(begin(&request, 50), Err(50));
-        assert_eq!(begin(&request, 100), Ok((false, true)));
-        assert_eq!(begin(&request, 150), Ok((false, true)));
-        assert_eq!(begin(&request, 150), Err(50));
-        assert_eq!(begin(&request, 200), Ok((false, false)), "as many as are kept");
-        assert_eq!(begin(&request, 199), Err(1));
+        let begin = |state: &mut State, request, waited: u64| {
+            told(state.begin(request, Duration::from_millis(waited)))
+        };
+        assert_eq!(
+            begin(&mut state, &request, 0),
+            Ok((false, true)),
+            "nothing is in use"
+        );
+        assert_eq!(begin(&mut state, &request, 0), Err(50));
+        assert_eq!(begin(&mut state, &request, 20), Err(30));
+        assert_eq!(
+            begin(&mut state, &other, 0),
+            Ok((false, true)),
+            "in use for others"
+        );
+        assert_eq!(begin(&mut state, &request, 50), Ok((false, true)));
+        assert_eq!(begin(&mut state, &request, 50), Err(50));
+        assert_eq!(begin(&mut state, &request, 100), Ok((false, true)));
+        assert_eq!(begin(&mut state, &request, 150), Ok((false, true)));
+        assert_eq!(begin(&mut state, &request, 150), Err(50));
+        assert_eq!(
+            begin(&mut state, &request, 200),
+            Ok((false, false)),
+            "as many as are kept"
+        );
+        assert_eq!(begin(&mut state, &request, 199), Err(1));
+        state.fruitless.push_back(Context::of(&request));
+        assert_eq!(
+            begin(&mut state, &request, 0),
+            Ok((false, false)),
+            "there will be none"
+        );
     }
 
     #[test]
@@ -244,10 +285,12 @@ mod tests {
         assert_eq!(in_use(), 1);
         drop(using);
         assert_eq!(in_use(), 0);
+        assert_eq!(graphs.lock().fruitless.len(), 1);
         fixture.write("a.c", "");
         fixture.settle();
         super::super::discover(&tree, &graphs, &request).unwrap();
         assert_eq!((graphs.len(), in_use()), (1, 0));
+        assert_eq!(graphs.lock().fruitless.len(), 0);
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _using = graphs.take(&tree, &request);
             assert_eq!(in_use(), 1);

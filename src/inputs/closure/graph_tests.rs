@@ -274,7 +274,7 @@ fn discoveries_at_the_same_time_are_remembered_up_to_a_bound() {
         })
         .collect();
     assert_eq!(fixture.graphs.len(), 1);
-    graphs.into_iter().for_each(|graph| fixture.graphs.put(graph));
+    assert!(graphs.into_iter().all(|graph| fixture.graphs.put(graph)));
     assert_eq!(fixture.graphs.len(), GRAPHS_OF_A_CONTEXT);
 }
 

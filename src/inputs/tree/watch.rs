@@ -349,7 +349,7 @@ impl State {
     /// believed.
     fn restart(&mut self) {
         let epoch = self.epoch + 1;
-        let known = std::mem::take(&mut self.known).renewed();
+        let known = self.known.renewed();
         match Self::new(epoch) {
             Some(state) => *self = Self { known, ..state },
             None => {
