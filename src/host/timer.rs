@@ -306,11 +306,30 @@ pub fn sleep(length: Duration) -> Timer {
 }
 
 /// What `work` comes to within `length`, or `None`.
-pub async fn timeout<T>(length: Duration, work: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        biased;
-        result = work => Some(result),
-        () = sleep(length) => None,
+pub fn timeout<F: Future>(length: Duration, work: F) -> Timeout<F> {
+    Timeout {
+        work: Box::pin(work),
+        timer: sleep(length),
+    }
+}
+
+/// Work and the time it has.
+#[derive(Debug)]
+#[must_use = "nothing is done until it is awaited"]
+pub struct Timeout<F> {
+    /// Not within whatever awaits it: such futures contain each other, and all of them lie on a stack once.
+    work: Pin<Box<F>>,
+    timer: Timer,
+}
+
+impl<F: Future> Future for Timeout<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        if let Poll::Ready(result) = self.work.as_mut().poll(context) {
+            return Poll::Ready(Some(result));
+        }
+        Pin::new(&mut self.timer).poll(context).map(|()| None)
     }
 }
 
