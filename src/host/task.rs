@@ -81,7 +81,8 @@ where
     result
 }
 
-/// Spawns `future` in a span called `name`.
+/// Spawns `future` in a span called `name`, which a log of that much shows: to enter one at each poll takes a part of what
+/// an agent does for a unit, and a line's module tells nearly as much.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub fn spawn<F>(name: &'static str, future: F) -> Task<F::Output>
 where
@@ -89,7 +90,7 @@ where
     F::Output: Send + 'static,
 {
     Task {
-        handle: tokio::spawn(future.instrument(tracing::info_span!("task", name))),
+        handle: tokio::spawn(future.instrument(tracing::debug_span!("task", name))),
         detached: false,
     }
 }
