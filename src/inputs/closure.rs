@@ -35,12 +35,12 @@ pub use graph::IncludeGraphs;
 use super::names::NameSet;
 use super::scan::TimeMacros;
 use super::search_list::SearchList;
-use super::tree::{ContentDigest, Listed, StatTuple, TreeError};
+use super::tree::{ContentDigest, FILE_BYTES, Listed, StatTuple, TreeError};
 
 /// Files, directories and symlinks a closure may hold.
 pub const CLOSURE_FILES: usize = 20_000;
 /// Bytes they may hold together.
-pub const CLOSURE_BYTES: u64 = 1 << 30;
+pub const CLOSURE_BYTES: u64 = FILE_BYTES;
 /// Symlinks followed for one name, as in Linux (`MAXSYMLINKS`).
 pub const SYMLINKS_FOLLOWED: usize = 40;
 

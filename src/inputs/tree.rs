@@ -72,7 +72,7 @@ const NAMES_AT_ONCE: usize = 2048;
 /// How often a file that changes while it is read is read again.
 pub const READ_ATTEMPTS: usize = 4;
 
-/// Bytes of a file that is held in memory to be scanned or sent: as many as those of all files of a closure.
+/// Bytes of a file that is held in memory to be scanned or sent; all files of a closure have no more.
 pub const FILE_BYTES: u64 = 1 << 30;
 
 /// Why the client's files could not be known.
